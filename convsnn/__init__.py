@@ -1,0 +1,1 @@
+"""Turns trained ReLU networks into calibrated spiking networks."""

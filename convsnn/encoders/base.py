@@ -1,0 +1,33 @@
+"""What every input encoder offers: the input's value at each of a chunk of time steps."""
+
+from collections.abc import Iterable
+from typing import Protocol, Self
+
+from torch import Tensor
+
+from convsnn.registry import Registry
+
+
+class Encoder(Protocol):
+    """Turns images (B, ...) into the input of each step.
+
+    `constant` is True where every step gets the same value, so that all that depends on the input
+    alone is computed once.
+    """
+
+    constant: bool
+
+    def fit(self, batches: Iterable[Tensor]) -> Self:
+        """The encoder with whatever it must learn from calibration images filled in."""
+        ...
+
+    def spec(self) -> str:
+        """The text from which the registry builds the same encoder again."""
+        ...
+
+    def encode(self, x: Tensor, ids: Tensor, steps: range) -> Tensor:
+        """Input at `steps` for the samples numbered `ids`: (len(steps), B, ...)."""
+        ...
+
+
+ENCODERS: Registry[Encoder] = Registry("encoder")

@@ -1,0 +1,64 @@
+"""Every error a user can meet: says what and where; `.hint` says what to do next."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class ConvsnnError(Exception):
+    """Base of all errors this project raises on purpose; the command line exits 2 on it."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class ConfigError(ConvsnnError):
+    """An option, a name or a value that the user gave cannot be used."""
+
+
+class LoadError(ConvsnnError):
+    """A model, weights or data file is missing, damaged or does not fit."""
+
+
+@dataclass(frozen=True)
+class Blocker:
+    """One place that stops a conversion: the layer in the user's own names, why, what to do."""
+
+    layer: str
+    op: str
+    reason: str
+    remedy: str = ""
+    source: str = ""
+
+
+class UnsupportedError(ConvsnnError):
+    """The network holds something that would stay analog; `.items` lists all offenders."""
+
+    def __init__(self, message: str, items: Sequence[Blocker] = (), *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.items = tuple(items)
+
+
+class RewriteError(ConvsnnError):
+    """A step that must be exact changed the output; names the pass, the layer and the gap."""
+
+
+class CalibrationError(ConvsnnError):
+    """Calibration cannot give a usable threshold; names the layer."""
+
+
+class SimulationError(ConvsnnError):
+    """The simulation cannot run as asked or left the finite numbers."""
+
+
+class ExportError(ConvsnnError):
+    """A result cannot be written."""
+
+
+class MissingExtraError(ConvsnnError):
+    """An optional dependency is not installed; the hint names the extra."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(
+            f"{what} is not installed", hint=f"install it with: pip install 'convsnn[{extra}]'"
+        )

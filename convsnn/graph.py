@@ -1,0 +1,253 @@
+"""The one form a network has inside this project: named nodes, a dictionary of tensors, no code.
+
+A node names its op (a row of `convsnn.ops.OPS`) and its inputs, which are names of earlier nodes
+or of tensors. Every node has one output, known by the node's name. Axis 0 of every data value is
+the batch and is free. A graph is a value: passes return new ones.
+"""
+
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from convsnn.errors import Blocker, LoadError, UnsupportedError
+from convsnn.ops import OPS, Role
+
+
+@dataclass(frozen=True)
+class Node:
+    """One op applied to named inputs; `source` is the user's own line, where known."""
+
+    name: str
+    op: str
+    inputs: tuple[str, ...] = ()
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+    source: str = ""
+
+    @property
+    def role(self) -> Role:
+        """What becomes of this op in a spiking network."""
+        return OPS[self.op].role
+
+
+@dataclass(frozen=True)
+class Site:
+    """A place where an activation becomes a population of neurons.
+
+    `shape` is that of one sample, `channel_axis` the axis of it that has a threshold each in
+    channel-wise methods, `ceiling` the largest value the activation can take (None for ReLU).
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    channel_axis: int
+    ceiling: float | None
+
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+        return self.shape[self.channel_axis] if self.shape else 1
+
+    def per_channel(self, values: Tensor) -> Tensor:
+        """Bring one value per channel, (C,), to a shape that broadcasts to one sample."""
+        shape = [1] * len(self.shape)
+        if shape:
+            shape[self.channel_axis] = -1
+        return values.reshape(shape)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Nodes in an order that can be run, their constant tensors, the names of the outputs."""
+
+    nodes: tuple[Node, ...]
+    tensors: Mapping[str, Tensor]
+    outputs: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        seen: set[str] = set()
+        for node in self.nodes:
+            if node.op not in OPS:
+                raise LoadError(f"node '{node.name}': unknown op '{node.op}'")
+            if node.name in seen or node.name in self.tensors:
+                raise LoadError(f"node '{node.name}': the name is taken")
+            for name in node.inputs:
+                if name not in seen and name not in self.tensors:
+                    raise LoadError(f"node '{node.name}': input '{name}' does not come before it")
+            seen.add(node.name)
+        for name in self.outputs:
+            if name not in seen:
+                raise LoadError(f"output '{name}' is no node of the graph")
+        if not self.outputs:
+            raise LoadError("the graph has no output")
+
+    @cached_property
+    def by_name(self) -> Mapping[str, Node]:
+        """Nodes by name."""
+        return {node.name: node for node in self.nodes}
+
+    @cached_property
+    def inputs(self) -> tuple[Node, ...]:
+        """The input nodes."""
+        return tuple(node for node in self.nodes if node.role is Role.INPUT)
+
+    @cached_property
+    def input(self) -> Node:
+        """The only input node; UnsupportedError where there are several."""
+        if len(self.inputs) != 1:
+            names = ", ".join(node.name for node in self.inputs) or "none"
+            raise UnsupportedError(f"a network needs exactly one data input; this has: {names}")
+        return self.inputs[0]
+
+    @cached_property
+    def consumers(self) -> Mapping[str, tuple[Node, ...]]:
+        """For each node name the nodes that read it."""
+        found: dict[str, list[Node]] = {node.name: [] for node in self.nodes}
+        for node in self.nodes:
+            for name in dict.fromkeys(node.inputs):
+                if name in found:
+                    found[name].append(node)
+        return {name: tuple(nodes) for name, nodes in found.items()}
+
+    def data_inputs(self, node: Node) -> tuple[str, ...]:
+        """The inputs of `node` that are nodes, not constant tensors."""
+        return tuple(name for name in node.inputs if name not in self.tensors)
+
+    def weight(self, node: Node) -> Tensor:
+        """The weight of a node whose op counts multiply-accumulates."""
+        return self.tensors[node.inputs[1]]
+
+    @cached_property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Shape of one sample of every node, found by running on meta tensors."""
+        meta = {name: tensor.to("meta") for name, tensor in self.tensors.items()}
+        values: dict[str, Tensor] = {}
+        for node in self.nodes:
+            if node.role is Role.INPUT:
+                values[node.name] = torch.empty(2, *node.attrs["shape"], device="meta")
+                continue
+            arguments = [values[name] if name in values else meta[name] for name in node.inputs]
+            try:
+                values[node.name] = OPS[node.op].run(*arguments, **node.attrs)
+            except (RuntimeError, TypeError, IndexError, ValueError, KeyError) as error:
+                raise LoadError(f"layer '{node.name}' ({node.op}) does not fit: {error}") from None
+            if values[node.name].shape[:1] != (2,):
+                raise LoadError(f"layer '{node.name}' ({node.op}) mixes the samples of a batch")
+        return {name: tuple(value.shape[1:]) for name, value in values.items()}
+
+    @cached_property
+    def sites(self) -> Mapping[str, Site]:
+        """Every activation, in the order it is run."""
+        return {n.name: self._site(n) for n in self.nodes if n.role is Role.ACTIVATION}
+
+    def _site(self, node: Node) -> Site:
+        shape = self.shapes[node.name]
+        behind_linear = self.by_name[self.data_inputs(node)[0]]
+        while behind_linear.op in ("add_constant", "scale", "identity", "add"):
+            behind_linear = self.by_name[self.data_inputs(behind_linear)[0]]
+        last = behind_linear.op == "linear" and len(shape) > 1
+        return Site(
+            node.name, node.op, shape, len(shape) - 1 if last else 0, node.attrs.get("ceiling")
+        )
+
+    def behind(self, roles: Collection[Role]) -> frozenset[str]:
+        """Names of the nodes with one of `roles`, and of all that depend on them."""
+        found: set[str] = set()
+        for node in self.nodes:
+            if node.role in roles or found.intersection(node.inputs):
+                found.add(node.name)
+        return frozenset(found)
+
+    def blockers(self) -> tuple[Blocker, ...]:
+        """All that would stay analog in a spiking network, each with what can be done."""
+        found = [
+            Blocker(n.name, n.attrs["kind"], n.attrs["reason"], n.attrs.get("remedy", ""), n.source)
+            for n in self.nodes
+            if n.role is Role.BLOCKED
+        ]
+        readouts = self.behind([Role.READOUT])
+        for node in self.nodes:
+            if node.role is Role.READOUT:
+                continue
+            if node.name in readouts and node.role in (Role.ACTIVATION, Role.MAX_POOL):
+                what = next(n for n in self.nodes if n.role is Role.READOUT)
+                reason = f"it comes after {what.op} '{what.name}', which has no spiking form"
+                remedy = f"{what.op} can only stand at the very end, as a readout"
+                found.append(Blocker(node.name, node.op, reason, remedy, node.source))
+        return tuple(found)
+
+    def require_convertible(self) -> None:
+        """Raise UnsupportedError with every offender; return silently where there is none."""
+        items = self.blockers()
+        if items:
+            names = ", ".join(f"{i.layer} ({i.op})" for i in items)
+            raise UnsupportedError(
+                f"{len(items)} place(s) of the network would stay analog: {names}", items
+            )
+        if not self.sites:
+            raise UnsupportedError("the network has no activation that could become a neuron")
+
+    def to(
+        self, dtype: torch.dtype | None = None, device: torch.device | str | None = None
+    ) -> "Graph":
+        """The same graph with its tensors on another device or in another float type."""
+        return replace(
+            self, tensors={k: v.to(device=device, dtype=dtype) for k, v in self.tensors.items()}
+        )
+
+    def topology(self) -> str:
+        """Everything but the tensors, as JSON."""
+        nodes = [[n.name, n.op, list(n.inputs), dict(n.attrs), n.source] for n in self.nodes]
+        return json.dumps({"nodes": nodes, "outputs": list(self.outputs)})
+
+    @staticmethod
+    def from_topology(text: str, tensors: Mapping[str, Tensor]) -> "Graph":
+        """Inverse of `topology`; LoadError where the text does not describe a graph."""
+        try:
+            form = json.loads(text)
+            nodes = tuple(Node(n, op, tuple(i), a, s) for n, op, i, a, s in form["nodes"])
+            outputs = tuple(form["outputs"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise LoadError(f"the topology is damaged: {error}") from None
+        return Graph(nodes, tensors, outputs)
+
+
+def run(
+    graph: Graph,
+    x: Tensor,
+    *,
+    keep: Iterable[str] = (),
+    start: Mapping[str, Tensor] | None = None,
+    watch: Callable[[Node, Tensor], None] | None = None,
+) -> dict[str, Tensor]:
+    """Run the original network on `x` (B, *input shape).
+
+    Returns the outputs and the values named in `keep`, (B, ...), by node name; every other value
+    is freed after its last use. `watch(node, value)` sees each value as it appears. With `start`,
+    its values are taken instead of computed.
+    """
+    wanted = {*keep, *graph.outputs}
+    uses = {node.name: len(graph.consumers[node.name]) for node in graph.nodes}
+    values: dict[str, Tensor] = dict(start or {})
+    for node in graph.nodes:
+        if node.name not in values:
+            if node.role is Role.INPUT:
+                values[node.name] = x
+            else:
+                arguments = [
+                    graph.tensors[name] if name in graph.tensors else values[name]
+                    for name in node.inputs
+                ]
+                values[node.name] = OPS[node.op].run(*arguments, **node.attrs)
+        if watch is not None:
+            watch(node, values[node.name])
+        for name in dict.fromkeys(graph.data_inputs(node)):
+            uses[name] -= 1
+            if uses[name] == 0 and name not in wanted:
+                del values[name]
+    return {name: values[name] for name in dict.fromkeys([*graph.outputs, *keep])}

@@ -1,0 +1,42 @@
+"""What every neuron model offers: a pure scan over a chunk of time steps, state as a value."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from convsnn.registry import Registry
+
+
+@dataclass(frozen=True)
+class State:
+    """Potentials after the last step, (B, ...), and the threshold that was last in force."""
+
+    potential: Tensor
+    threshold: Tensor
+
+
+class Neuron(Protocol):
+    """A population of neurons of one site, given by its threshold and initial potential.
+
+    `graded` is True where a spike can carry other values than 0 and the threshold.
+    """
+
+    graded: bool
+
+    def scan(self, currents: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        """Run the steps of `currents` (Tc, B, ...) from `state`; None starts from rest.
+
+        Returns the transmitted values, threshold x spike, (Tc, B, ...), and the state after.
+        Scanning a sequence in chunks gives the same as scanning it at once.
+        """
+        ...
+
+
+NEURONS: Registry[Neuron] = Registry("neuron")
+
+
+def as_tensor(value: Tensor | float, like: Tensor) -> Tensor:
+    """`value` in the float type and on the device of `like`."""
+    return torch.as_tensor(value, dtype=like.dtype, device=like.device)

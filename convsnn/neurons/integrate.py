@@ -1,0 +1,47 @@
+"""Integrate-and-fire, seeds of all rate-coded conversion (Rueckauer et al. 2017, equation 3).
+
+    V(t) = V(t-1) + z(t)      s(t) = 1 if V(t) >= threshold else 0      output = threshold * s(t)
+    soft reset: V(t) -= threshold * s(t)          zero reset: V(t) = 0 where s(t) = 1
+
+Potentials, currents and thresholds are in units of the source network's activations.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from convsnn.neurons.base import NEURONS, State, as_tensor
+
+
+@NEURONS.register("if")
+@dataclass(frozen=True)
+class IntegrateAndFire:
+    """Plain integrate-and-fire; at most one spike a step; reset by subtraction or to zero.
+
+    `threshold` and the initial `potential` broadcast to one sample's shape.
+    """
+
+    threshold: Tensor | float
+    potential: Tensor | float = 0.0
+    reset: Literal["soft", "zero"] = "soft"
+    graded = False
+
+    def scan(self, currents: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """See `Neuron.scan`."""
+        threshold = as_tensor(self.threshold, currents)
+        if state is None:
+            start = as_tensor(self.potential, currents).expand(currents.shape[1:])
+        else:
+            start = state.potential
+        potential = start.clone()
+        out = torch.empty_like(currents, memory_format=torch.contiguous_format)
+        for step, current in enumerate(currents):
+            potential += current
+            torch.mul(potential >= threshold, threshold, out=out[step])
+            if self.reset == "soft":
+                potential -= out[step]
+            else:
+                potential.masked_fill_(out[step] != 0, 0.0)
+        return out, State(potential, threshold)

@@ -1,0 +1,146 @@
+"""Names to factories: `@NEURONS.register("if")`, then `NEURONS.create("if:reset=zero")`."""
+
+import difflib
+import importlib
+import inspect
+import pkgutil
+import types
+import typing
+from collections.abc import Callable, Iterable
+from typing import Any, Generic, Literal, TypeVar
+
+from convsnn.errors import ConfigError
+
+T = TypeVar("T")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint that names the closest known names, or all of them."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    return f"did you mean {', '.join(close)}?" if close else f"known: {', '.join(known)}"
+
+
+def split_spec(spec: str) -> tuple[str, dict[str, str]]:
+    """Split `name:key=value,key=value` into the name and its options as text."""
+    name, _, rest = spec.strip().partition(":")
+    options: dict[str, str] = {}
+    for part in filter(None, (p.strip() for p in rest.split(","))):
+        key, equals, value = part.partition("=")
+        if not equals or not key or not value:
+            raise ConfigError(
+                f"'{part}' in '{spec}' is not KEY=VALUE",
+                hint="write options like name:q=99.9,potential=0",
+            )
+        options[key.strip()] = value.strip()
+    return name.strip(), options
+
+
+def _convert(text: str, kind: Any) -> Any:
+    origin = typing.get_origin(kind)
+    if origin is Literal:
+        choices = {str(c): c for c in typing.get_args(kind)}
+        if text not in choices:
+            raise ValueError(f"one of {', '.join(choices)}")
+        return choices[text]
+    if origin in (typing.Union, types.UnionType):
+        errors = []
+        for member in typing.get_args(kind):
+            try:
+                return _convert(text, member)
+            except (ValueError, TypeError) as error:
+                errors.append(str(error))
+        raise ValueError(" or ".join(errors))
+    if kind is type(None):
+        if text.lower() in ("none", "auto"):
+            return None
+        raise ValueError("none")
+    if kind is bool:
+        if text.lower() not in ("true", "false", "1", "0", "yes", "no"):
+            raise ValueError("true or false")
+        return text.lower() in ("true", "1", "yes")
+    if kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            raise ValueError("a whole number" if kind is int else "a number") from None
+    if kind is str:
+        return text
+    raise TypeError("not an option that can be written as text")
+
+
+class Registry(Generic[T]):
+    """The known implementations of one kind of thing; unknown names suggest the nearest."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._entries: dict[str, Callable[..., T]] = {}
+
+    def register(self, name: str) -> Callable[[Callable[..., T]], Callable[..., T]]:
+        """Decorator: enrol a class or factory under `name`."""
+
+        def enrol(factory: Callable[..., T]) -> Callable[..., T]:
+            if name in self._entries:
+                raise ValueError(f"{self.kind} '{name}' is registered twice")
+            self._entries[name] = factory
+            return factory
+
+        return enrol
+
+    def names(self) -> list[str]:
+        """All registered names, sorted."""
+        return sorted(self._entries)
+
+    def get(self, name: str) -> Callable[..., T]:
+        """The factory registered under `name`; ConfigError with the nearest names otherwise."""
+        if name not in self._entries:
+            raise ConfigError(f"unknown {self.kind} '{name}'", hint=nearest(name, self._entries))
+        return self._entries[name]
+
+    def options(self, name: str) -> dict[str, inspect.Parameter]:
+        """The options of `name` that a spec may set: those with a default and a plain type."""
+        factory = self.get(name)
+        hints = typing.get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
+        found = {}
+        for key, parameter in inspect.signature(factory).parameters.items():
+            kind = hints.get(key, str)
+            members = typing.get_args(kind) or (kind,)
+            plain = typing.get_origin(kind) is Literal or all(
+                m in (int, float, bool, str, type(None)) or typing.get_origin(m) is Literal
+                for m in members
+            )
+            if plain:
+                found[key] = parameter.replace(annotation=kind)
+        return found
+
+    def describe(self, name: str) -> str:
+        """The first line of the entry's docstring."""
+        return (inspect.getdoc(self.get(name)) or "").partition("\n")[0]
+
+    def create(self, spec: str, **given: Any) -> T:
+        """Build `name:key=value,...`; `given` are arguments that text cannot express."""
+        name, texts = split_spec(spec)
+        factory, options = self.get(name), self.options(name)
+        values: dict[str, Any] = {}
+        for key, text in texts.items():
+            if key not in options:
+                raise ConfigError(
+                    f"{self.kind} '{name}' has no option '{key}'",
+                    hint=nearest(key, options) if options else f"'{name}' takes no options",
+                )
+            try:
+                values[key] = _convert(text, options[key].annotation)
+            except (ValueError, TypeError) as error:
+                raise ConfigError(
+                    f"{self.kind} '{name}': {key}={text} is not usable; expected {error}"
+                ) from None
+        try:
+            return factory(**{**values, **given})
+        except ValueError as error:
+            raise ConfigError(f"{self.kind} '{name}': {error}") from None
+
+
+def import_siblings(package: str, path: Iterable[str]) -> None:
+    """Import every module of a plug-in folder, so that one new file enrols itself."""
+    for module in pkgutil.iter_modules(path):
+        importlib.import_module(f"{package}.{module.name}")
