@@ -168,7 +168,7 @@ class Graph:
         found = [
             Blocker(n.name, n.attrs["kind"], n.attrs["reason"], n.attrs.get("remedy", ""), n.source)
             for n in self.nodes
-            if n.role is Role.BLOCKED
+            if n.role is Role.BLOCKED and n.attrs["reason"]  # no reason: only follows another
         ]
         readouts = self.behind([Role.READOUT])
         for node in self.nodes:

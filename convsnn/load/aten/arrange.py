@@ -1,0 +1,270 @@
+"""Sums, scalings by constants, and everything that only moves values."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from convsnn.load.aten.base import Blocked, Constant, Data, Lowering, aten
+from convsnn.load.builder import pixel_shuffle
+
+_PRODUCT = "a product of two values that both depend on the input is not linear"
+
+
+def _constant(lowering: Lowering, value: Any, role: str, rank: int) -> str:
+    """A number or tensor as a constant that broadcasts over the batch of a value of `rank`."""
+    if not isinstance(value, Constant):
+        return lowering.filled(torch.full((1,) * rank, float(value)), role)
+    if value.value.dim() < rank:
+        missing = rank - value.value.dim()
+        return lowering.filled(value.value.reshape((1,) * missing + value.value.shape), role)
+    if value.value.dim() > rank or value.value.shape[0] != 1:
+        raise Blocked("a constant with a batch axis of its own is combined with the data")
+    return lowering.tensor(value)
+
+
+def _sum(lowering: Lowering, left: Any, right: Any, sign: int, alpha: Any) -> str:
+    rank = len(lowering.shape) + 1
+    if not isinstance(right, Data):
+        factor = sign * alpha
+        name = _constant(lowering, _times(right, factor), "constant", rank)
+        return lowering.builder.emit("add_constant", left.name, name)
+    if alpha != 1:
+        raise Blocked("a weighted sum (alpha) of two data values is not read")
+    if not isinstance(left, Data):
+        if sign < 0:
+            minus = _constant(lowering, -1.0, "factor", rank)
+            right = Data(lowering.builder.emit("scale", right.name, minus), right.shape)
+        name = _constant(lowering, left, "constant", rank)
+        return lowering.builder.emit("add_constant", right.name, name)
+    return lowering.builder.emit("add" if sign > 0 else "sub", left.name, right.name)
+
+
+def _times(value: Any, factor: Any) -> Any:
+    if isinstance(value, Constant):
+        return value if factor == 1 else Constant(value.value * factor, f"{value.name}.scaled")
+    return value * factor
+
+
+@aten("add")
+def add(lowering: Lowering, *, other: Any, alpha: Any = 1, **arguments: Any) -> str:
+    """Sum of data values, or of data and a constant."""
+    return _sum(lowering, arguments["self"], other, 1, alpha)
+
+
+@aten("sub")
+def sub(lowering: Lowering, *, other: Any, alpha: Any = 1, **arguments: Any) -> str:
+    """Difference of data values, or of data and a constant."""
+    return _sum(lowering, arguments["self"], other, -1, alpha)
+
+
+@aten("rsub")
+def rsub(lowering: Lowering, *, other: Any, alpha: Any = 1, **arguments: Any) -> str:
+    """other - self."""
+    return _sum(lowering, other, arguments["self"], -1, alpha)
+
+
+@aten("mul")
+def mul(lowering: Lowering, *, other: Any, **arguments: Any) -> str:
+    """Product with a constant."""
+    left = arguments["self"]
+    if isinstance(left, Data) and isinstance(other, Data):
+        raise Blocked(_PRODUCT, "")
+    x, factor = (left, other) if isinstance(left, Data) else (other, left)
+    name = _constant(lowering, factor, "factor", len(lowering.shape) + 1)
+    return lowering.builder.emit("scale", x.name, name)
+
+
+@aten("div")
+def div(lowering: Lowering, *, other: Any, rounding_mode: Any = None, **arguments: Any) -> str:
+    """Division by a constant."""
+    x = arguments["self"]
+    if rounding_mode is not None or isinstance(other, Data) or not isinstance(x, Data):
+        raise Blocked("division by a value that depends on the input, or rounding, is not linear")
+    inverse: Any = (
+        Constant(1 / other.value, f"{other.name}.inverse")
+        if isinstance(other, Constant)
+        else 1 / other
+    )
+    name = _constant(lowering, inverse, "factor", len(lowering.shape) + 1)
+    return lowering.builder.emit("scale", x.name, name)
+
+
+@aten("neg")
+def neg(lowering: Lowering, **arguments: Any) -> str:
+    """-x."""
+    name = _constant(lowering, -1.0, "factor", len(lowering.shape) + 1)
+    return lowering.builder.emit("scale", arguments["self"].name, name)
+
+
+@aten("cat", "concat")
+def cat(lowering: Lowering, *, tensors: Sequence[Any], dim: int) -> str:
+    """Concatenation of data values."""
+    tensors = [t for t in tensors if not (isinstance(t, Constant) and t.value.numel() == 0)]
+    if not all(isinstance(t, Data) for t in tensors):
+        raise Blocked("a constant is joined to the data")
+    dim %= len(lowering.shape) + 1
+    if dim == 0:
+        raise Blocked("it joins along the batch axis")
+    return lowering.builder.emit("concat", *[t.name for t in tensors], dim=dim)
+
+
+def _slice(lowering: Lowering, x: Data, dim: int, start: Any, stop: Any, step: int) -> str:
+    size = x.shape[dim - 1]
+    begin, end, _ = slice(start, stop).indices(size)
+    return lowering.builder.emit("slice", x.name, dim=dim, start=begin, stop=end, step=step)
+
+
+@aten("slice")
+def slice_(
+    lowering: Lowering, *, dim: int, start: Any, end: Any, step: int, **arguments: Any
+) -> Any:
+    """x[start:end:step] along one axis; the whole batch axis passes unchanged."""
+    x: Data = arguments["self"]
+    dim %= len(x.shape) + 1
+    if dim == 0:
+        if (start or 0) == 0 and (end is None or end > 2**62) and step == 1:
+            return x
+        raise Blocked("it takes a part of the batch")
+    return _slice(lowering, x, dim, start, end, step)
+
+
+@aten("select")
+def select(lowering: Lowering, *, dim: int, index: int, **arguments: Any) -> str:
+    """x[index] along one axis, which goes away."""
+    x: Data = arguments["self"]
+    dim %= len(x.shape) + 1
+    index %= x.shape[dim - 1]
+    part = _slice(lowering, x, dim, index, index + 1, 1)
+    return lowering.builder.emit("reshape", part, shape=list(lowering.shape))
+
+
+def _split(lowering: Lowering, x: Data, dim: int, sizes: Sequence[int]) -> tuple[str, ...]:
+    dim %= len(x.shape) + 1
+    if dim == 0:
+        raise Blocked("it splits the batch")
+    starts = [sum(sizes[:i]) for i in range(len(sizes))]
+    return tuple(_slice(lowering, x, dim, a, a + s, 1) for a, s in zip(starts, sizes, strict=True))
+
+
+@aten("split")
+def split(lowering: Lowering, *, split_size: int, dim: int, **arguments: Any) -> tuple[str, ...]:
+    """Equal parts; the last may be smaller."""
+    x: Data = arguments["self"]
+    size = x.shape[dim % (len(x.shape) + 1) - 1]
+    sizes = [min(split_size, size - a) for a in range(0, size, split_size)]
+    return _split(lowering, x, dim, sizes)
+
+
+@aten("split_with_sizes")
+def split_with_sizes(
+    lowering: Lowering, *, split_sizes: Sequence[int], dim: int, **arguments: Any
+) -> tuple[str, ...]:
+    """Parts of given sizes."""
+    return _split(lowering, arguments["self"], dim, split_sizes)
+
+
+@aten("unbind")
+def unbind(lowering: Lowering, *, dim: int, **arguments: Any) -> tuple[str, ...]:
+    """One part for each index; the axis goes away."""
+    x: Data = arguments["self"]
+    size = x.shape[dim % (len(x.shape) + 1) - 1]
+    parts = _split(lowering, x, dim, [1] * size)
+    shape = list(lowering.shape)
+    return tuple(lowering.builder.emit("reshape", p, shape=shape) for p in parts)
+
+
+@aten(
+    "view",
+    "reshape",
+    "_unsafe_view",
+    "flatten",
+    "unflatten",
+    "squeeze",
+    "unsqueeze",
+    "_reshape_copy",
+)
+def reshape(lowering: Lowering, **arguments: Any) -> Any:
+    """Any change of shape that leaves the batch alone."""
+    x: Data = arguments["self"]
+    if x.shape == lowering.shape:
+        return x
+    return lowering.builder.emit("reshape", x.name, shape=list(lowering.shape))
+
+
+def _permute(lowering: Lowering, x: Data, dims: Sequence[int]) -> str:
+    if dims[0] != 0:
+        raise Blocked("it moves the batch axis")
+    return lowering.builder.emit("permute", x.name, dims=list(dims))
+
+
+@aten("permute")
+def permute(lowering: Lowering, *, dims: Sequence[int], **arguments: Any) -> str:
+    """Axes in another order."""
+    x: Data = arguments["self"]
+    return _permute(lowering, x, [d % (len(x.shape) + 1) for d in dims])
+
+
+@aten("transpose")
+def transpose(lowering: Lowering, *, dim0: int, dim1: int, **arguments: Any) -> str:
+    """Two axes exchanged."""
+    x: Data = arguments["self"]
+    dims = list(range(len(x.shape) + 1))
+    dims[dim0], dims[dim1] = dims[dim1], dims[dim0]
+    return _permute(lowering, x, dims)
+
+
+@aten("pad", "constant_pad_nd")
+def pad(
+    lowering: Lowering, *, pad: Sequence[int], mode: str = "constant", value: Any = 0, **rest: Any
+) -> str:
+    """Zero padding."""
+    if mode != "constant" or value not in (None, 0):
+        raise Blocked(f"padding with mode {mode} and value {value}: only zeros are read")
+    return lowering.builder.emit("pad", rest["self"].name, pads=list(pad))
+
+
+@aten("pixel_shuffle")
+def shuffle(lowering: Lowering, *, upscale_factor: int, **arguments: Any) -> str:
+    """Channels to space."""
+    x: Data = arguments["self"]
+    return pixel_shuffle(lowering.builder, x.name, x.shape, upscale_factor)
+
+
+@aten("channel_shuffle")
+def channel_shuffle(lowering: Lowering, *, groups: int, **arguments: Any) -> str:
+    """Channels of the groups interleaved."""
+    x: Data = arguments["self"]
+    emit, rest = lowering.builder.emit, list(range(3, len(x.shape) + 2))
+    parts = emit("reshape", x.name, shape=[groups, x.shape[0] // groups, *x.shape[1:]])
+    mixed = emit("permute", parts, dims=[0, 2, 1, *rest])
+    return emit("reshape", mixed, shape=list(x.shape))
+
+
+@aten(
+    "clone",
+    "contiguous",
+    "dropout",
+    "native_dropout",
+    "alias",
+    "detach",
+    "_to_copy",
+    "to",
+    "lift_fresh_copy",
+    "feature_dropout",
+    "alpha_dropout",
+)
+def same(lowering: Lowering, **arguments: Any) -> Data:
+    """What does nothing at inference."""
+    del lowering
+    value: Data = arguments["self" if "self" in arguments else "input"]
+    return value
+
+
+@aten("expand")
+def expand(lowering: Lowering, **arguments: Any) -> Data:
+    """Only where the shape stays."""
+    x: Data = arguments["self"]
+    if x.shape != lowering.shape:
+        raise Blocked("data is repeated along an axis (expand)")
+    return x

@@ -1,0 +1,124 @@
+"""Pooling and upsampling."""
+
+from typing import Any
+
+from convsnn.load.aten.base import Blocked, Data, Lowering, aten
+from convsnn.load.aten.weighted import _per_axis
+from convsnn.load.builder import adaptive_average
+
+
+@aten("max_pool1d", "max_pool2d", "max_pool3d", "max_pool2d_with_indices")
+def max_pool(
+    lowering: Lowering,
+    *,
+    kernel_size: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    ceil_mode: bool,
+    **arguments: Any,
+) -> str:
+    """Max pooling; the indices are not kept."""
+    x: Data = arguments["self"]
+    n = len(x.shape) - 1
+    return lowering.builder.emit(
+        "max_pool",
+        x.name,
+        kernel=_per_axis(kernel_size, n),
+        stride=_per_axis(stride or kernel_size, n),
+        padding=_per_axis(padding, n) * 2,
+        dilation=_per_axis(dilation, n),
+        ceil_mode=ceil_mode,
+    )
+
+
+@aten("avg_pool1d", "avg_pool2d", "avg_pool3d")
+def avg_pool(
+    lowering: Lowering,
+    *,
+    kernel_size: Any,
+    stride: Any,
+    padding: Any,
+    ceil_mode: bool,
+    count_include_pad: bool,
+    divisor_override: int | None = None,
+    **arguments: Any,
+) -> str:
+    """Average pooling."""
+    if divisor_override is not None:
+        raise Blocked("avg_pool with divisor_override is not read")
+    x: Data = arguments["self"]
+    n = len(x.shape) - 1
+    return lowering.builder.emit(
+        "avg_pool",
+        x.name,
+        kernel=_per_axis(kernel_size, n),
+        stride=_per_axis(stride or kernel_size, n),
+        padding=_per_axis(padding, n) * 2,
+        ceil_mode=ceil_mode,
+        count_include_pad=count_include_pad,
+    )
+
+
+@aten("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d")
+def adaptive_avg_pool(lowering: Lowering, **arguments: Any) -> str:
+    """Adaptive average pooling."""
+    x: Data = arguments["self"]
+    return adaptive_average(lowering.builder, x.name, x.shape, lowering.shape[1:])
+
+
+@aten("adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d")
+def adaptive_max_pool(lowering: Lowering, **arguments: Any) -> tuple[str, ...]:
+    """Adaptive max pooling where all windows are equal."""
+    x: Data = arguments["self"]
+    spatial, size = x.shape[1:], lowering.shape[1:]
+    if any(s % o for s, o in zip(spatial, size, strict=True)):
+        raise Blocked(f"adaptive max pooling of {spatial} to {size} has unequal windows")
+    kernel = [s // o for s, o in zip(spatial, size, strict=True)]
+    name = lowering.builder.emit(
+        "max_pool",
+        x.name,
+        kernel=kernel,
+        stride=kernel,
+        padding=[0] * (2 * len(kernel)),
+        dilation=[1] * len(kernel),
+    )
+    return (name,) * 2
+
+
+@aten("mean")
+def mean(lowering: Lowering, *, dim: Any = None, keepdim: bool = False, **arguments: Any) -> str:
+    """Mean over axes other than the batch."""
+    x: Data = arguments["self"]
+    if dim is None:
+        raise Blocked("it averages over the batch")
+    dims = [d % (len(x.shape) + 1) for d in (dim if isinstance(dim, list) else [dim])]
+    return lowering.builder.emit("mean", x.name, dims=dims, keepdim=keepdim)
+
+
+@aten("upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d")
+def nearest(lowering: Lowering, **arguments: Any) -> str:
+    """Nearest-neighbour upsampling."""
+    size = list(lowering.shape[1:])
+    return lowering.builder.emit("upsample", _source(arguments).name, size=size, mode="nearest")
+
+
+_LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
+
+
+@aten("upsample_linear1d", "upsample_bilinear2d", "upsample_trilinear3d")
+def linear(lowering: Lowering, *, align_corners: bool, **arguments: Any) -> str:
+    """Linear upsampling."""
+    size = list(lowering.shape[1:])
+    return lowering.builder.emit(
+        "upsample",
+        _source(arguments).name,
+        size=size,
+        mode=_LINEAR[len(size)],
+        align_corners=align_corners,
+    )
+
+
+def _source(arguments: dict[str, Any]) -> Data:
+    value: Data = arguments["self" if "self" in arguments else "input"]
+    return value

@@ -1,0 +1,148 @@
+"""Convolution, fully connected layers and batch norm."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from convsnn.load.aten.base import Blocked, Constant, Data, Lowering, aten
+
+
+def _weight(value: Any) -> Constant:
+    if not isinstance(value, Constant):
+        raise Blocked("its weight depends on the data")
+    return value
+
+
+def _constants(lowering: Lowering, *values: Any) -> list[str]:
+    return [lowering.tensor(_weight(v)) for v in values if v is not None]
+
+
+def _per_axis(value: Any, count: int) -> list[int]:
+    values = list(value) if isinstance(value, (list, tuple)) else [value]
+    return [int(v) for v in (values * count if len(values) == 1 else values)]
+
+
+def _string_padding(padding: str, kernel: list[int], dilation: list[int]) -> list[int]:
+    if padding == "valid":
+        return [0] * (2 * len(kernel))
+    total = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+    return [t // 2 for t in total] + [t - t // 2 for t in total]
+
+
+@aten("conv1d", "conv2d", "conv3d")
+def conv(
+    lowering: Lowering,
+    *,
+    input: Data,
+    weight: Constant,
+    bias: Constant | None,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+) -> str:
+    """Convolution, with numbers or a string as padding."""
+    kernel = list(_weight(weight).value.shape[2:])
+    n = len(kernel)
+    dilation = _per_axis(dilation, n)
+    pads = (
+        _string_padding(padding, kernel, dilation)
+        if isinstance(padding, str)
+        else _per_axis(padding, n) * 2
+    )
+    return lowering.builder.emit(
+        "conv",
+        input.name,
+        *_constants(lowering, weight, bias),
+        stride=_per_axis(stride, n),
+        padding=pads,
+        dilation=dilation,
+        groups=groups,
+    )
+
+
+@aten("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
+def conv_transpose(
+    lowering: Lowering,
+    *,
+    input: Data,
+    weight: Constant,
+    bias: Constant | None,
+    stride: Any,
+    padding: Any,
+    output_padding: Any,
+    groups: int,
+    dilation: Any,
+) -> str:
+    """Transposed convolution."""
+    n = _weight(weight).value.dim() - 2
+    return lowering.builder.emit(
+        "conv_transpose",
+        input.name,
+        *_constants(lowering, weight, bias),
+        stride=_per_axis(stride, n),
+        padding=_per_axis(padding, n) * 2,
+        output_padding=_per_axis(output_padding, n),
+        dilation=_per_axis(dilation, n),
+        groups=groups,
+    )
+
+
+@aten("linear")
+def linear(lowering: Lowering, *, input: Data, weight: Constant, bias: Constant | None) -> str:
+    """Fully connected over the last axis."""
+    return lowering.builder.emit("linear", input.name, *_constants(lowering, weight, bias))
+
+
+@aten("matmul", "mm", "bmm")
+def matmul(lowering: Lowering, **arguments: Any) -> str:
+    """A product with a constant matrix from the right."""
+    left = arguments["self"]
+    right = arguments.get("other", arguments.get("mat2"))
+    if isinstance(left, Data) and isinstance(right, Constant) and right.value.dim() == 2:
+        weight = lowering.filled(right.value.t().contiguous(), "weight")
+        return lowering.builder.emit("linear", left.name, weight)
+    raise Blocked("a product of two values that both depend on the input is not linear", "")
+
+
+@aten("addmm")
+def addmm(lowering: Lowering, *, mat1: Any, mat2: Any, beta: Any, alpha: Any, **rest: Any) -> str:
+    """bias + x @ matrix."""
+    bias = rest["self"]
+    if not isinstance(mat1, Data) or not isinstance(mat2, Constant) or isinstance(bias, Data):
+        raise Blocked("a product of two values that both depend on the input is not linear", "")
+    weight = lowering.filled(mat2.value.t().contiguous() * alpha, "weight")
+    offset = torch.broadcast_to(bias.value * beta, (mat2.value.shape[1],)).contiguous()
+    return lowering.builder.emit("linear", mat1.name, weight, lowering.filled(offset, "bias"))
+
+
+@aten("_native_batch_norm_legit_no_training")
+def batch_norm(
+    lowering: Lowering,
+    *,
+    input: Data,
+    weight: Constant | None,
+    bias: Constant | None,
+    running_mean: Constant,
+    running_var: Constant,
+    momentum: float,
+    eps: float,
+) -> str:
+    """Batch norm with its running statistics."""
+    del momentum
+    channels = input.shape[0]
+
+    def or_filled(value: Constant | None, role: str, number: float) -> str:
+        full: Tensor = torch.full((channels,), number)
+        return lowering.filled(full, role) if value is None else lowering.tensor(value)
+
+    return lowering.builder.emit(
+        "batch_norm",
+        input.name,
+        or_filled(weight, "weight", 1.0),
+        or_filled(bias, "bias", 0.0),
+        lowering.tensor(running_mean),
+        lowering.tensor(running_var),
+        epsilon=eps,
+    )

@@ -1,0 +1,83 @@
+"""Collects the nodes and tensors of a graph that a loader is reading, under unique names."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from convsnn.graph import Graph, Node
+
+
+@dataclass
+class Builder:
+    """The graph so far. `layer` and `source` name the user's layer that is being read."""
+
+    nodes: list[Node] = field(default_factory=list)
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    layer: str = ""
+    source: str = ""
+    _taken: set[str] = field(default_factory=set)
+
+    def unique(self, wanted: str) -> str:
+        """`wanted`, or `wanted_1`, `wanted_2`, ... where it is taken; taken from now on."""
+        name, count = wanted, 0
+        while name in self._taken or name in self.tensors:
+            count += 1
+            name = f"{wanted}_{count}"
+        self._taken.add(name)
+        return name
+
+    def emit(self, op: str, *inputs: str, **attrs: Any) -> str:
+        """Append a node of the current layer; returns its name."""
+        name = self.unique(self.layer or op)
+        self.nodes.append(Node(name, op, inputs, attrs, self.source))
+        return name
+
+    def constant(self, value: Tensor, name: str) -> str:
+        """Enter a constant under `name`, once; half, double and whole numbers become float32."""
+        known = self.tensors.get(name)
+        if known is not None and known.data_ptr() == value.data_ptr():
+            return name
+        name = self.unique(name)
+        self.tensors[name] = value.detach().to(torch.float32)
+        return name
+
+    def opaque(
+        self, *inputs: str, kind: str, reason: str, remedy: str, shape: Sequence[int]
+    ) -> str:
+        """Append an op that cannot be converted, so that all of them are named at once."""
+        return self.emit(
+            "opaque", *inputs, kind=kind, reason=reason, remedy=remedy, shape=list(shape)
+        )
+
+    def finish(self, outputs: Sequence[str]) -> Graph:
+        """The graph with only the nodes and tensors that the outputs need."""
+        needed = set(outputs)
+        for node in reversed(self.nodes):
+            if node.name in needed:
+                needed.update(node.inputs)
+        nodes = tuple(n for n in self.nodes if n.name in needed or n.op == "input")
+        tensors: Mapping[str, Tensor] = {k: v for k, v in self.tensors.items() if k in needed}
+        return Graph(nodes, tensors, tuple(outputs))
+
+
+def pixel_shuffle(builder: Builder, x: str, shape: Sequence[int], factor: int) -> str:
+    """(C * factor^2, H, W) to (C, H * factor, W * factor), as torch orders it."""
+    channels, height, width = shape
+    out = channels // factor**2
+    x = builder.emit("reshape", x, shape=[out, factor, factor, height, width])
+    x = builder.emit("permute", x, dims=[0, 1, 4, 2, 5, 3])
+    return builder.emit("reshape", x, shape=[out, height * factor, width * factor])
+
+
+def adaptive_average(builder: Builder, x: str, shape: Sequence[int], size: Sequence[int]) -> str:
+    """Adaptive average pooling, as plain average pooling where the windows are equal."""
+    spatial = shape[-len(size) :]
+    if any(s % o for s, o in zip(spatial, size, strict=True)):
+        return builder.emit("adaptive_avg_pool", x, size=list(size))
+    kernel = [s // o for s, o in zip(spatial, size, strict=True)]
+    return builder.emit(
+        "avg_pool", x, kernel=kernel, stride=kernel, padding=[0] * (2 * len(kernel))
+    )
