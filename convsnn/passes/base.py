@@ -1,0 +1,66 @@
+"""Running passes that must not change the network, and the proof after each that they did not.
+
+A pass is a function Graph -> Graph. `apply_exact` runs the original once on example input and
+compares after every pass: float32, at most 1e-4 of the output's scale.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from convsnn.errors import RewriteError
+from convsnn.graph import Graph, run
+
+TOLERANCE = 1e-4
+Pass = Callable[[Graph], Graph]
+
+
+def relative_gap(got: Tensor, wanted: Tensor) -> float:
+    """Largest absolute difference in units of the largest absolute wanted value."""
+    if got.shape != wanted.shape:
+        return float("inf")
+    scale = float(wanted.abs().max()) if wanted.numel() else 0.0
+    gap = float((got - wanted).abs().max()) if wanted.numel() else 0.0
+    return gap / scale if scale > 0 else gap
+
+
+def _values(graph: Graph, example: Tensor) -> dict[str, Tensor]:
+    with torch.no_grad():
+        return run(graph, example, keep=graph.sites)
+
+
+def _first_gap(
+    got: dict[str, Tensor], wanted: dict[str, Tensor], pairs: Sequence[tuple[str, str]]
+) -> tuple[str, float]:
+    """The first value that differs, among those both networks have in the same shape."""
+    for new, old in pairs:
+        if new in got and got[new].shape == wanted[old].shape:
+            gap = relative_gap(got[new], wanted[old])
+            if not gap <= TOLERANCE:
+                return new, gap
+    return pairs[-1][0], float("inf")
+
+
+def apply_exact(graph: Graph, example: Tensor, passes: Sequence[Pass]) -> Graph:
+    """The graph after all passes; RewriteError names the pass, the layer and the gap.
+
+    `example` is (B, *input shape).
+    """
+    wanted = _values(graph, example)
+    outputs = graph.outputs
+    for step in passes:
+        changed = step(graph)
+        if changed is graph:
+            continue
+        got = _values(changed, example)
+        ends = list(zip(changed.outputs, outputs, strict=True))
+        if any(not relative_gap(got[new], wanted[old]) <= TOLERANCE for new, old in ends):
+            name, gap = _first_gap(got, wanted, [*((s, s) for s in graph.sites), *ends])
+            raise RewriteError(
+                f"pass '{step.__name__}' changed the network: layer '{name}' is off by "
+                f"{gap:.2e} of its scale (at most {TOLERANCE:.0e} is allowed)",
+                hint="this is a fault of convsnn; please report it with the network",
+            )
+        graph = changed
+    return graph

@@ -1,0 +1,83 @@
+"""Graph + plan + neuron = a spiking network: every activation becomes neurons, or it is refused."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from convsnn.encoders import ENCODERS, Encoder
+from convsnn.fan_out import fan_out
+from convsnn.graph import Graph
+from convsnn.neurons import NEURONS, Neuron
+from convsnn.plan import Plan
+
+
+@dataclass(frozen=True)
+class Spiking:
+    """A spiking network: the graph it came from, the plan, and the neurons of every site.
+
+    `neuron` and the encoder's spec are the texts that built them; `options` and `provenance` are
+    what else a report has to say about how it was made.
+    """
+
+    graph: Graph
+    plan: Plan
+    neuron: str
+    encoder: Encoder
+    max_pool: str = "exact"
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def neurons(self) -> Mapping[str, Neuron]:
+        """The neuron population of every site."""
+        return {
+            name: NEURONS.create(self.neuron, threshold=p.threshold, potential=p.potential)
+            for name, p in self.plan.sites.items()
+        }
+
+    @cached_property
+    def fan_out(self) -> Mapping[str, Tensor]:
+        """For each place that sends values, the synapses behind each of its elements."""
+        return fan_out(self.graph)
+
+    def to(
+        self, dtype: torch.dtype | None = None, device: torch.device | str | None = None
+    ) -> "Spiking":
+        """The same network with its tensors on another device or in another float type."""
+        sites = {
+            name: replace(
+                p,
+                threshold=p.threshold.to(device=device, dtype=dtype),
+                potential=p.potential.to(device=device, dtype=dtype),
+            )
+            for name, p in self.plan.sites.items()
+        }
+        return replace(
+            self, graph=self.graph.to(dtype, device), plan=replace(self.plan, sites=sites)
+        )
+
+
+def to_spiking(
+    graph: Graph,
+    plan: Plan,
+    *,
+    neuron: str = "if",
+    encoder: Encoder | str = "direct",
+    max_pool: str = "exact",
+    provenance: Mapping[str, Any] | None = None,
+) -> Spiking:
+    """Replace every activation of `graph` by neurons as `plan` says.
+
+    Raises UnsupportedError where something would stay analog, CalibrationError where a threshold
+    is missing or not usable, ConfigError for an unknown neuron or encoder.
+    """
+    graph.require_convertible()
+    plan.check(graph)
+    plan = replace(plan, sites={name: plan.sites[name] for name in graph.sites})
+    made = ENCODERS.create(encoder) if isinstance(encoder, str) else encoder
+    net = Spiking(graph, plan, neuron, made, max_pool, dict(provenance or {}))
+    _ = net.neurons  # a wrong neuron spec is refused here, not at the first step
+    return net

@@ -1,0 +1,121 @@
+"""Image files in one folder per class, decoded as they are needed: `folder:DIR`, `imagenet:ROOT`.
+
+ImageNet is read in this form as well: its class numbers are the order of its folders' names, so
+neither its development kit nor its archives are needed.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from convsnn.errors import LoadError
+from zoo.data.base import DATASETS, Stored, local_path
+
+_FOLDER_FORM = "write folder:DIR with images as DIR/train/CLASS/*.png and DIR/test/CLASS/*.png"
+_IMAGENET_FORM = (
+    "write imagenet:ROOT with images as ROOT/train/n01440764/*.JPEG and ROOT/val/n01440764/*.JPEG"
+)
+_GRAY_MODES = ("1", "L", "LA")
+_WIDE_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
+
+
+@DATASETS.register("folder")
+def folder(place: str) -> tuple[Stored, Stored]:
+    """Images as DIR/train/CLASS/... and DIR/test/CLASS/... (or val).
+
+    All images are read in colour, as torchvision does, unless the first one is grayscale: then all
+    must be.
+    """
+    root = local_path(place, what="folder", hint=_FOLDER_FORM)
+    test = root / ("test" if (root / "test").is_dir() else "val")
+    found = [_list(path, _FOLDER_FORM) for path in (root / "train", test)]
+    if found[0].classes != found[1].classes:
+        differing = sorted(set(found[0].classes) ^ set(found[1].classes))
+        raise LoadError(
+            f"folder: {root / 'train'} and {test} do not hold the same classes; "
+            f"only in one of them: {', '.join(differing[:5])}",
+            hint="give both the same class folders, so that class numbers mean the same",
+        )
+    gray = _decode(found[0].samples[0][0]).mode in _GRAY_MODES
+    return _stored(found, source=f"folder:{place}", gray=gray)
+
+
+@DATASETS.register("imagenet")
+def imagenet(place: str) -> tuple[Stored, Stored]:
+    """ImageNet-1k: ROOT/train and ROOT/val with 1,000 class folders each; scored on val."""
+    root = local_path(place, what="imagenet", hint=_IMAGENET_FORM)
+    found = [_list(root / name, _IMAGENET_FORM) for name in ("train", "val")]
+    for name, images in zip(("train", "val"), found, strict=True):
+        if len(images.classes) != 1000:
+            raise LoadError(
+                f"imagenet: {root / name} holds {len(images.classes)} class folders, not 1000, "
+                "so class numbers would be wrong",
+                hint=f"{_IMAGENET_FORM}; for other classes use folder:DIR",
+            )
+    return _stored(found, source=f"imagenet:{place}", gray=False)
+
+
+def _list(path: Path, hint: str) -> Any:
+    from torchvision.datasets import ImageFolder  # costs a second to import
+
+    try:
+        return ImageFolder(path)
+    except OSError as error:
+        raise LoadError(f"{path} holds no images by class: {error}", hint=hint) from None
+
+
+def _stored(found: Sequence[Any], *, source: str, gray: bool) -> tuple[Stored, Stored]:
+    train, test = (
+        Stored(
+            source=source,
+            split=split,
+            count=len(images.samples),
+            read=_Reader(tuple(path for path, _ in images.samples), gray),
+            labels=torch.tensor(images.targets),
+            classes=len(images.classes),
+            scale=255.0,
+        )
+        for images, split in zip(found, ("train", "test"), strict=True)
+    )
+    return train, test
+
+
+class _Reader:
+    """Decodes the images of the given numbers, each uint8 (1, C, H, W); LoadError names the file."""
+
+    def __init__(self, paths: tuple[str, ...], gray: bool) -> None:
+        self.paths = paths
+        self.gray = gray
+
+    def __call__(self, numbers: Sequence[int]) -> Iterator[Tensor]:
+        from torchvision.transforms.v2.functional import pil_to_tensor
+
+        for number in numbers:
+            image = _decode(self.paths[number])
+            if self.gray and image.mode not in _GRAY_MODES:
+                raise LoadError(
+                    f"{self.paths[number]} is in colour, but the folder's first image is grayscale",
+                    hint="give all images the same number of channels",
+                )
+            yield pil_to_tensor(image.convert("L" if self.gray else "RGB"))[None]
+
+
+def _decode(path: str) -> Any:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            image.load()
+    except Exception as error:  # Pillow's decoders raise many kinds on damaged files
+        raise LoadError(
+            f"{path} cannot be read as an image: {error}", hint="replace or remove the file"
+        ) from None
+    if image.mode in _WIDE_MODES:
+        raise LoadError(
+            f"{path} has more than 8 bits per value (mode {image.mode})",
+            hint="convert it to 8 bits, or store the data as npz:TRAIN.npz,TEST.npz in float",
+        )
+    return image

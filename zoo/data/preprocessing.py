@@ -1,0 +1,101 @@
+"""How raw samples become what the network was trained on: the settings, and nothing that runs."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, get_args
+
+from convsnn.errors import ConfigError
+from convsnn.registry import nearest
+
+Layout = Literal["auto", "nchw", "nhwc", "flat"]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_numbers(value: object) -> bool:
+    return isinstance(value, tuple) and all(map(_is_number, value))
+
+
+def _is_size(value: object) -> bool:
+    return (
+        isinstance(value, tuple)
+        and len(value) in (1, 2)
+        and all(isinstance(v, int) and not isinstance(v, bool) and v > 0 for v in value)
+    )
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """(resized raw value / scale - mean) / std, then the axes in the network's order.
+
+    `scale`: None stands for the data set's own (255 for uint8, 1 for float).
+    `mean`, `std`: one number, one per channel, or () for none; they apply after scaling.
+    `resize`: (size,) brings the shorter side to `size` and cuts the network's size from the
+    centre; (height, width) resizes to exactly that; antialiased bilinear.
+    `layout`: the order of the network's input axes. "flat" fills the input shape with the values
+    in channel, row, column order; "auto" finds the order from the shapes.
+    ConfigError where a value has the wrong type or cannot be used.
+    """
+
+    scale: float | None = None
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    resize: tuple[int, ...] | None = None
+    layout: Layout = "auto"
+
+    def __post_init__(self) -> None:
+        expected = {
+            "scale": (
+                self.scale is None or (_is_number(self.scale) and self.scale > 0),
+                "a positive number",
+            ),
+            "mean": (_is_numbers(self.mean), "finite numbers"),
+            "std": (
+                _is_numbers(self.std) and all(v > 0 for v in self.std),
+                "positive numbers",
+            ),
+            "resize": (
+                self.resize is None or _is_size(self.resize),
+                "one or two positive whole numbers",
+            ),
+            "layout": (
+                isinstance(self.layout, str) and self.layout in get_args(Layout),
+                f"one of {', '.join(get_args(Layout))}",
+            ),
+        }
+        for name, (usable, wanted) in expected.items():
+            if not usable:
+                raise ConfigError(
+                    f"preprocessing: {name}={getattr(self, name)!r} is not usable; "
+                    f"expected {wanted}"
+                )
+
+    def override(self, **given: Any) -> "Preprocessing":
+        """The same settings with the given ones replaced, except where they are None."""
+        _check_names(given)
+        return replace(self, **{k: v for k, v in given.items() if v is not None})
+
+    def to_json(self) -> dict[str, Any]:
+        """A dictionary of plain JSON values that `from_json` reads back."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Preprocessing":
+        """Read what `to_json` wrote; ConfigError for unknown keys and wrong types."""
+        if not isinstance(values, Mapping):
+            raise ConfigError(f"preprocessing must be an object, not {type(values).__name__}")
+        _check_names(values)
+        read: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+        }
+        return cls(**read)
+
+
+def _check_names(given: Mapping[str, Any]) -> None:
+    known = [f.name for f in fields(Preprocessing)]
+    for name in given:
+        if name not in known:
+            raise ConfigError(f"preprocessing has no '{name}'", hint=nearest(str(name), known))

@@ -1,0 +1,119 @@
+"""One split as it is stored, and the checks that arrays must pass to become one."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from convsnn.errors import LoadError
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One split as it is stored.
+
+    `read` yields the samples of the given numbers in order, in chunks of any size, each
+    (b, C, H, W), (b, C, L) or (b, F) in the stored type. `labels` are int64 (count,). Values are
+    divided by `scale` unless the preprocessing names another. `classes`: None without labels.
+    """
+
+    source: str
+    split: str
+    count: int
+    read: Callable[[Sequence[int]], Iterator[Tensor]]
+    labels: Tensor | None
+    classes: int | None
+    scale: float
+
+
+def in_memory(
+    x: Array,
+    y: Array | None,
+    *,
+    source: str,
+    split: str,
+    classes: int | None = None,
+    scale: float | None = None,
+) -> Stored:
+    """A split held in one array: uint8 (N, H, W, C), (N, H, W) or (N, F), else float (N, C, ...).
+
+    Labels are integers (N,); `classes` defaults to the largest plus one. 8-bit values stay 8-bit,
+    each batch copies only its rows. LoadError names `source` where the arrays cannot be used.
+    """
+    x = _checked_samples(x, source)
+    labels = None if y is None else _checked_labels(y, len(x), source)
+    if labels is None:
+        classes = None
+    elif classes is None:
+        classes = int(labels.max()) + 1
+    is_bytes = x.dtype == np.uint8
+
+    def read(numbers: Sequence[int]) -> Iterator[Tensor]:
+        rows = torch.from_numpy(x[list(numbers)])
+        if is_bytes and rows.dim() == 3:
+            rows = rows[:, None]
+        elif is_bytes and rows.dim() == 4:
+            rows = rows.movedim(-1, 1)
+        yield rows
+
+    return Stored(
+        source=source,
+        split=split,
+        count=len(x),
+        read=read,
+        labels=labels,
+        classes=classes,
+        scale=scale if scale is not None else 255.0 if is_bytes else 1.0,
+    )
+
+
+def _checked_samples(x: Array, source: str) -> Array:
+    ranks = (2, 3, 4) if x.dtype == np.uint8 else (2, 3, 4, 5)
+    if x.dtype != np.uint8 and x.dtype.kind != "f":
+        raise LoadError(
+            f"{source}: x holds {x.dtype}",
+            hint="x must be uint8 (N, H, W, C) or float (N, C, H, W)",
+        )
+    if x.ndim not in ranks:
+        raise LoadError(
+            f"{source}: x has {x.ndim} axes, shape {x.shape}",
+            hint="x must be uint8 (N, H, W, C) or float (N, C, H, W)",
+        )
+    if x.size == 0:
+        raise LoadError(f"{source}: x is empty, shape {x.shape}")
+    if x.dtype == np.uint8:
+        return x
+    with np.errstate(over="ignore"):  # what overflows is infinite and reported below
+        x = x.astype(np.float32, copy=False)
+    for number, sample in enumerate(x):  # by sample, so that no second array of this size is made
+        if not np.isfinite(sample).all():
+            raise LoadError(
+                f"{source}: x holds NaN or infinite numbers (first in sample {number})",
+                hint="leave such samples out or repair them",
+            )
+    return x
+
+
+def _checked_labels(y: Array, count: int, source: str) -> Tensor:
+    if y.dtype.kind not in "iu":
+        raise LoadError(
+            f"{source}: labels are {y.dtype}, not integers", hint="store y with y.astype(int)"
+        )
+    if y.ndim != 1:
+        raise LoadError(
+            f"{source}: labels have shape {y.shape}, not (N,)",
+            hint="store one class number per sample, as y.reshape(-1) or y.argmax(1) give",
+        )
+    if len(y) != count:
+        raise LoadError(f"{source}: {count} samples but {len(y)} labels")
+    if int(y.min()) < 0 or int(y.max()) > torch.iinfo(torch.int64).max:
+        raise LoadError(
+            f"{source}: labels run from {int(y.min())} to {int(y.max())}",
+            hint="labels count from 0",
+        )
+    return torch.from_numpy(y.astype(np.int64))
