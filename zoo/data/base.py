@@ -17,10 +17,11 @@ from convsnn.random import uniform
 from convsnn.registry import Registry
 from zoo.data.prepare import prepare
 from zoo.data.preprocessing import Preprocessing
-from zoo.data.stored import Stored, in_memory
+from zoo.data.stored import Array, Stored, in_memory
 
 __all__ = [
     "DATASETS",
+    "Array",
     "DataSet",
     "Part",
     "Preprocessing",

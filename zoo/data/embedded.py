@@ -5,14 +5,11 @@ testing. That needs no random numbers, so networks trained on `train` stay valid
 """
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
 from convsnn.errors import ConfigError, MissingExtraError
-from zoo.data.base import DATASETS, Stored, in_memory
-
-Array = np.ndarray[Any, Any]
+from zoo.data.base import DATASETS, Array, Stored, in_memory
 
 
 @DATASETS.register("mnist5k")

@@ -84,7 +84,7 @@ def _stored(found: Sequence[Any], *, source: str, gray: bool) -> tuple[Stored, S
 
 
 class _Reader:
-    """Decodes the images of the given numbers, each uint8 (1, C, H, W); LoadError names the file."""
+    """Decodes the images of the given numbers, each uint8 (1, C, H, W); errors name the file."""
 
     def __init__(self, paths: tuple[str, ...], gray: bool) -> None:
         self.paths = paths

@@ -7,8 +7,7 @@ for images is one byte per value.
 import numpy as np
 
 from convsnn.errors import ConfigError, LoadError
-from zoo.data.base import DATASETS, Stored, in_memory, local_path
-from zoo.data.stored import Array
+from zoo.data.base import DATASETS, Array, Stored, in_memory, local_path
 
 _FORM = "write npz:TRAIN.npz,TEST.npz"
 _SAVE = "write the file with numpy.savez(path, x=..., y=...)"
@@ -22,15 +21,12 @@ def npz(place: str) -> tuple[Stored, Stored]:
         raise ConfigError(f"npz: '{place}' does not name two files", hint=_FORM)
     arrays = [_read(path) for path in paths]
     (train_x, _), (test_x, _) = arrays
-    for what, of_train, of_test in (
-        ("samples of shape", train_x.shape[1:], test_x.shape[1:]),
-        ("values of kind", train_x.dtype.kind, test_x.dtype.kind),
-    ):
-        if of_train != of_test:
-            raise LoadError(
-                f"npz: {paths[0]} holds {what} {of_train}, {paths[1]} {of_test}",
-                hint="both files must hold the same kind of samples",
-            )
+    if train_x.shape[1:] != test_x.shape[1:] or train_x.dtype.kind != test_x.dtype.kind:
+        raise LoadError(
+            f"npz: {paths[0]} holds samples of {train_x.dtype} {train_x.shape[1:]}, {paths[1]} of "
+            f"{test_x.dtype} {test_x.shape[1:]}",
+            hint="both files must hold the same kind of samples",
+        )
     known = [int(y.max()) for _, y in arrays if y is not None and y.size and y.dtype.kind in "iu"]
     classes = max(known) + 1 if known else None
     train, test = (

@@ -1,0 +1,8 @@
+"""Calibration stages, one file each; see `base` for the contract."""
+
+from calibrate.base import CALIBRATORS, Context, Stage, parse_stages, run_stages
+from convsnn.registry import import_siblings
+
+import_siblings(__name__, __path__)
+
+__all__ = ["CALIBRATORS", "Context", "Stage", "parse_stages", "run_stages"]

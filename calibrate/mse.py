@@ -1,0 +1,76 @@
+"""Threshold = the one whose staircase fits the activations best at a given number of steps
+(Li et al. 2021, section 4.1: a grid search; here over a histogram, so that memory stays flat).
+
+    q(a) = V/T * clip(floor(a T / V + p), 0, T)      V = argmin of mean (q(a) - a)^2
+
+over V = i/grid of the largest activation, with p the initial potential as a fraction of V.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from calibrate.base import CALIBRATORS, Context
+from calibrate.statistics import Histogram, histograms, maxima
+from calibrate.thresholds import guarded, site_plan
+from convsnn.plan import Plan
+
+BINS = 1 << 11
+
+
+def staircase(values: Tensor, threshold: Tensor, steps: int, potential: float) -> Tensor:
+    """Mean output of a soft-reset neuron under the constant current `values` over `steps`."""
+    levels = torch.floor(values * steps / threshold + potential).clamp(0, steps)
+    return levels * threshold / steps
+
+
+def best_thresholds(found: Histogram, steps: int, potential: float, grid: int) -> Tensor:
+    """The threshold of least squared error of each row of the histogram, (R,)."""
+    # the middle of each bin stands for its values
+    centres = found.values - found.top.double()[:, None] / found.counts.shape[1] / 2
+    counts = found.counts.double()
+    best = torch.full_like(found.top.double(), float("inf"))
+    chosen = found.top.double()
+    for index in range(grid, 0, -1):  # from the largest, so that ties clip less
+        threshold = (found.top.double() * index / grid).clamp(min=torch.finfo(torch.float32).tiny)
+        error = counts * (staircase(centres, threshold[:, None], steps, potential) - centres) ** 2
+        total = error.sum(1)
+        chosen = torch.where(total < best, threshold, chosen)
+        best = torch.minimum(total, best)
+    return chosen
+
+
+@CALIBRATORS.register("mse")
+@dataclass(frozen=True)
+class MeanSquaredError:
+    """The best staircase for `steps` time steps (default: those of the conversion, at most 8).
+
+    `per` channel or layer; `potential` is the initial potential as a fraction of the threshold;
+    `grid` thresholds are tried between zero and the maximum.
+    """
+
+    steps: int | None = None
+    per: Literal["channel", "layer"] = "channel"
+    potential: float = 0.5
+    grid: int = 100
+
+    def __post_init__(self) -> None:
+        if self.steps is not None and self.steps < 1:
+            raise ValueError(f"steps must be at least 1, not {self.steps}")
+        if self.grid < 2:
+            raise ValueError(f"grid must be at least 2, not {self.grid}")
+
+    def __call__(self, context: Context, plan: Plan) -> Plan:
+        """See `Stage`."""
+        steps = self.steps or min(context.steps, 8)
+        tops = maxima(context)
+        found = histograms(context, tops, per_channel=self.per == "channel", bins=BINS)
+        sites = {}
+        for name, site in context.graph.sites.items():
+            values = best_thresholds(found[name], steps, self.potential, self.grid)
+            if self.per == "channel":
+                values = guarded(values, tops[name])
+            sites[name] = site_plan(site, values, self.potential, tops[name])
+        return plan.with_sites(sites, {"stage": "mse", **asdict(self), "steps": steps})

@@ -1,0 +1,123 @@
+"""Streaming statistics of activations: memory does not grow with the number of images.
+
+Maxima take one pass; histograms take a second one, with bins between zero and the maximum found.
+Counts are whole numbers and maxima do not round, so the batch size changes nothing.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from calibrate.base import Context
+from convsnn.errors import CalibrationError
+from convsnn.graph import Node, Site, run
+from convsnn.ops import Role
+
+SILENT = 1e-6  # of the layer's largest activation: a channel below it never speaks
+
+
+def by_channel(site: Site, value: Tensor) -> Tensor:
+    """Activations (B, *shape) of a site as (C, everything else)."""
+    if not site.shape:
+        return value.reshape(1, -1)
+    return value.movedim(site.channel_axis + 1, 0).reshape(site.channels, -1)
+
+
+def maxima(context: Context) -> dict[str, Tensor]:
+    """The largest activation of every channel of every site, (C,).
+
+    Raises CalibrationError where a layer is silent on all images or not finite.
+    """
+    found: dict[str, Tensor] = {}
+
+    def watch(node: Node, value: Tensor) -> None:
+        if node.role is Role.ACTIVATION:
+            top = by_channel(context.graph.sites[node.name], value).amax(1)
+            found[node.name] = torch.maximum(found.get(node.name, top), top)
+
+    _run_all(context, watch)
+    for name, top in found.items():
+        if not bool(top.isfinite().all()):
+            raise CalibrationError(
+                f"layer '{name}': its activation is not finite on the calibration images",
+                hint="check the weights and the scale of the images (--scale, --mean, --std)",
+            )
+        if float(top.max()) <= 0:
+            raise CalibrationError(
+                f"layer '{name}' is silent on all calibration images, so its threshold would be "
+                "zero",
+                hint="use more calibration images, or check their scale (--scale, --mean, --std)",
+            )
+    return found
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Counts of activations in equal bins of (0, top], and of zeros; one row per channel.
+
+    `top` (R,), `zeros` (R,), `counts` (R, bins); R is the number of channels, or 1 for a layer.
+    """
+
+    top: Tensor
+    zeros: Tensor
+    counts: Tensor
+
+    @property
+    def values(self) -> Tensor:
+        """The upper edge of every bin, (R, bins)."""
+        bins = self.counts.shape[1]
+        edges = torch.arange(1, bins + 1, dtype=torch.float64, device=self.top.device) / bins
+        return self.top.double()[:, None] * edges
+
+    def quantile(self, q: float, *, nonzero: bool = False) -> Tensor:
+        """The value at index int(n q / 100) - 1 of the n sorted activations, (R,), rounded up
+        to a bin's edge; with `nonzero` of the positive ones only (snn_toolbox does so)."""
+        counts = self.counts if nonzero else torch.cat([self.zeros[:, None], self.counts], 1)
+        values = self.values
+        if not nonzero:
+            values = torch.cat([torch.zeros_like(values[:, :1]), values], 1)
+        total = counts.sum(1, keepdim=True)
+        rank = (total.double() * q / 100).floor().long().clamp(min=1)
+        index = torch.searchsorted(counts.cumsum(1), rank).clamp(max=counts.shape[1] - 1)
+        return values.gather(1, index)[:, 0]
+
+
+def histograms(
+    context: Context, tops: dict[str, Tensor], *, per_channel: bool, bins: int
+) -> dict[str, Histogram]:
+    """One histogram per channel, or one per layer, of every site; `tops` comes from `maxima`."""
+    edges = {name: top if per_channel else top.max()[None] for name, top in tops.items()}
+    rows = {name: len(edge) for name, edge in edges.items()}
+    counts = {
+        name: torch.zeros(n, bins + 1, dtype=torch.int64, device=edges[name].device)
+        for name, n in rows.items()
+    }
+
+    def watch(node: Node, value: Tensor) -> None:
+        if node.role is not Role.ACTIVATION:
+            return
+        name = node.name
+        flat = by_channel(context.graph.sites[name], value).reshape(rows[name], -1)
+        scale = bins / edges[name].clamp(min=torch.finfo(flat.dtype).tiny)
+        index = (flat * scale[:, None]).ceil_().clamp_(0, bins).long()
+        index += (torch.arange(rows[name], device=flat.device) * (bins + 1))[:, None]
+        counts[name] += torch.bincount(index.flatten(), minlength=counts[name].numel()).reshape(
+            counts[name].shape
+        )
+
+    _run_all(context, watch)
+    return {n: Histogram(edges[n], c[:, 0].clone(), c[:, 1:].clone()) for n, c in counts.items()}
+
+
+def _run_all(context: Context, watch: Callable[[Node, Tensor], None]) -> None:
+    empty = True
+    with torch.no_grad():
+        for batch in context.batches:
+            empty = False
+            run(context.graph, batch, watch=watch)
+    if empty:
+        raise CalibrationError(
+            "there are no calibration images", hint="give --calibration-samples at least 1"
+        )
