@@ -1,44 +1,13 @@
-"""What a calibration stage is: a function of what it may look at and the plan so far.
+"""The registry of calibration stages, and the text they are written as.
 
 Stages chain with `+`: `mse:steps=8+...`; each gets the plan of the one before.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
-
-from torch import Tensor
-
-from convsnn.encoders import Encoder
 from convsnn.errors import ConfigError
-from convsnn.graph import Graph
-from convsnn.plan import Plan
+from convsnn.plan import Context, Plan, Stage
 from convsnn.registry import Registry
 
-
-@dataclass(frozen=True)
-class Context:
-    """What a stage may look at; it never changes the graph.
-
-    `batches` can be iterated any number of times and gives calibration images (B, *input shape);
-    `steps` is the number of time steps the network is meant for.
-    """
-
-    graph: Graph
-    batches: Iterable[Tensor]
-    neuron: str
-    encoder: Encoder
-    steps: int
-    seed: int
-
-
-class Stage(Protocol):
-    """One calibration method; its options are the fields of its dataclass."""
-
-    def __call__(self, context: Context, plan: Plan) -> Plan:
-        """The plan with this stage's part filled in or improved."""
-        ...
-
+__all__ = ["CALIBRATORS", "Context", "Plan", "Stage", "parse_stages"]
 
 CALIBRATORS: Registry[Stage] = Registry("calibration stage")
 
@@ -51,12 +20,3 @@ def parse_stages(text: str) -> tuple[Stage, ...]:
             f"'{text}' has an empty stage", hint=f"known stages: {', '.join(CALIBRATORS.names())}"
         )
     return tuple(CALIBRATORS.create(part) for part in parts)
-
-
-def run_stages(context: Context, stages: Sequence[Stage]) -> Plan:
-    """Run the stages in order, from an empty plan, and check that the result is usable."""
-    plan = Plan()
-    for stage in stages:
-        plan = stage(context, plan)
-    plan.check(context.graph)
-    return plan

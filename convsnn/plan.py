@@ -1,11 +1,16 @@
-"""What calibration decides: plain data per site, in units of the source network's activations."""
+"""What calibration decides: plain data per site, in units of the source network's activations.
 
-from collections.abc import Mapping
+A calibration stage is a function of what it may look at (`Context`) and the plan so far. Stages
+live in the package `calibrate`; only their contract stands here.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor
 
+from convsnn.encoders import Encoder
 from convsnn.errors import CalibrationError
 from convsnn.graph import Graph
 
@@ -53,3 +58,36 @@ class Plan:
                     f"layer '{name}': the threshold exceeds the activation's "
                     f"ceiling {site.ceiling:g}"
                 )
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a stage may look at; it never changes the graph.
+
+    `batches` can be iterated any number of times and gives calibration images (B, *input shape);
+    `steps` is the number of time steps the network is meant for.
+    """
+
+    graph: Graph
+    batches: Iterable[Tensor]
+    neuron: str
+    encoder: Encoder
+    steps: int
+    seed: int
+
+
+class Stage(Protocol):
+    """One calibration method; its options are the fields of its dataclass."""
+
+    def __call__(self, context: Context, plan: Plan) -> Plan:
+        """The plan with this stage's part filled in or improved."""
+        ...
+
+
+def run_stages(context: Context, stages: Sequence[Stage]) -> Plan:
+    """Run the stages in order, from an empty plan, and check that the result is usable."""
+    plan = Plan()
+    for stage in stages:
+        plan = stage(context, plan)
+    plan.check(context.graph)
+    return plan

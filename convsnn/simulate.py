@@ -19,7 +19,7 @@ from convsnn.graph import Node
 from convsnn.ops import OPS, Role
 from convsnn.rewrite import Spiking
 
-CHUNK_ELEMENTS = 1 << 24  # of the largest layer, over the steps and samples run at once
+CHUNK_ELEMENTS = 1 << 22  # of the largest layer, over the steps and samples run at once
 
 Observer = Callable[[Node, range, Tensor], None]
 

@@ -6,6 +6,7 @@ so that the mean over steps tends to x (Rueckauer et al. 2017, section 2; signed
 Rathi et al. 2020, section 3.1).
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -37,7 +38,10 @@ class Poisson:
         """Fill in `scale` from calibration images unless it was given."""
         if self.scale is not None:
             return self
-        largest = max((float(x.abs().max()) for x in batches), default=0.0)
+        sizes = [float(x.abs().max()) for x in batches]
+        if not all(math.isfinite(size) for size in sizes):
+            raise ConfigError("a calibration image is not finite, so no rate can be set")
+        largest = max(sizes, default=0.0)
         if largest <= 0:
             raise ConfigError("the calibration images are all zero, so no rate can be set")
         return replace(self, scale=largest)

@@ -30,7 +30,7 @@ class Activity:
     operations: dict[str, Tensor] = field(default_factory=dict)
     sin: dict[str, Tensor] = field(default_factory=dict)
     silent: dict[str, int] = field(default_factory=dict)
-    ever_fired: dict[str, Tensor] = field(default_factory=dict)
+    first_spike: dict[str, Tensor] = field(default_factory=dict)  # step, over all images
 
     def batch(self, pre_activations: Mapping[str, Tensor]) -> "Watch":
         """An observer for `simulate` on the images whose ANN pre-activations these are."""
@@ -63,9 +63,11 @@ class Activity:
             return torch.zeros(self.steps, dtype=torch.float64)
         return self.operations[name].cumsum(0) / self.samples
 
-    def dead_fraction(self, name: str) -> float:
-        """Share of the neurons that fired for no image at all."""
-        return 1.0 - float(self.ever_fired[name].double().mean())
+    def dead_fraction(self, name: str) -> Tensor:
+        """Share of the neurons that fired for no image at all up to each step, (T,)."""
+        first = self.first_spike[name].flatten()
+        fired = torch.bincount(first, minlength=self.steps + 1)[: self.steps].cumsum(0)
+        return 1.0 - fired.double() / first.numel()
 
 
 @dataclass
@@ -87,9 +89,9 @@ class Watch:
             total.silent[name] = total.silent.get(name, 0) + int(negative.sum())
             total.sin.setdefault(name, torch.zeros(total.steps, dtype=torch.int64))
         fired = self.fired[name]
+        never = torch.full(negative.shape[1:], total.steps, device=negative.device)
+        first = total.first_spike.setdefault(name, never)
         for step, spikes in zip(steps, value, strict=True):
             fired |= spikes != 0
             total.sin[name][step] += (fired & negative).sum().cpu()
-        ever = fired.any(0)
-        known = total.ever_fired.get(name)
-        total.ever_fired[name] = ever if known is None else known | ever
+            first[fired.any(0) & (first > step)] = step

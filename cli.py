@@ -1,0 +1,6 @@
+"""`python cli.py`: the same commands as the console script `convsnn`."""
+
+from convsnn.commands import main
+
+if __name__ == "__main__":
+    raise SystemExit(main())

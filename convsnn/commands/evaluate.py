@@ -1,0 +1,85 @@
+"""`convsnn evaluate`: scores a saved spiking network again, to the same numbers."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from convsnn.commands import options, scoring
+from convsnn.errors import ConfigError, LoadError
+from convsnn.export import load_artifact
+from convsnn.report.files import ResultDirectory
+from zoo.data import Preprocessing, open_data
+
+
+def evaluate(
+    artifact: Annotated[
+        Path,
+        typer.Argument(
+            metavar="ARTIFACT", help="A network.safetensors of convsnn, or the folder it is in."
+        ),
+    ],
+    *,
+    data: options.Data = None,
+    timesteps: Annotated[
+        int | None, typer.Option(help="Number of time steps (default: those it was made for).")
+    ] = None,
+    samples: options.Samples = None,
+    batch_size: options.BatchSize = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Chooses samples (default: that of the conversion).", min=0)
+    ] = None,
+    device: options.Device = "auto",
+    scale: options.Scale = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    resize: options.Resize = None,
+    input_layout: options.InputLayout = None,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(help="Exit 1 if accuracy at the last step falls by more points than this."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Write the report to this directory.")
+    ] = None,
+    as_json: options.Json = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier result.")] = False,
+) -> int:
+    """Score a saved spiking network on test images, at every time step."""
+    if timesteps is not None and timesteps < 1:
+        raise ConfigError(f"--timesteps must be at least 1, not {timesteps}")
+    target = scoring.pick_device(device)
+    net = load_artifact(artifact / "network.safetensors" if artifact.is_dir() else artifact)
+    if output is not None:
+        ResultDirectory(output, force=force).check()
+    origin = net.provenance
+    missing = {"model", "calibration", "method", "timesteps", "seed", "batch_size"} - set(origin)
+    if missing:
+        raise LoadError(
+            f"{artifact} does not say how it was made: {', '.join(sorted(missing))} is missing",
+            hint="evaluate networks that convsnn convert wrote; others with convsnn.evaluate",
+        )
+    spec = scoring.require_data(data or origin.get("data"), str(artifact))
+    known = Preprocessing.from_json(origin.get("preprocessing", {}))
+    settings = options.override(
+        known, scale=scale, mean=mean, std=std, resize=resize, layout=input_layout
+    )
+    shape = tuple(net.graph.input.attrs["shape"])
+    opened = open_data(spec, input_shape=shape, preprocessing=settings)
+    scoring.require_labels(max_drop, opened)
+    report = scoring.score(
+        net,
+        opened,
+        steps=timesteps or origin["timesteps"],
+        samples=samples,
+        seed=origin["seed"] if seed is None else seed,
+        batch_size=batch_size or origin["batch_size"],
+        device=target,
+    )
+    code = scoring.gate(report, max_drop)
+    notes = [] if output is None else scoring.write_results(output, report, force=force)
+    scoring.show(report, as_json=as_json)
+    for line in notes:
+        Console(stderr=True).print(line, markup=False)
+    return code

@@ -1,0 +1,123 @@
+"""`convsnn inspect`: before any work, what each layer becomes and what blocks the conversion."""
+
+import json
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from convsnn.commands import options
+from convsnn.commands.source import find_source
+from convsnn.errors import ConfigError, LoadError
+from convsnn.graph import Graph, Node
+from convsnn.load.verify import gaps
+from convsnn.measure import energy
+from convsnn.ops import Role
+from convsnn.passes import TOLERANCE
+
+_BECOMES = {
+    Role.INPUT: "input",
+    Role.LINEAR: "computed on spikes",
+    Role.ACTIVATION: "neurons",
+    Role.MAX_POOL: "running-sum pooling",
+    Role.READOUT: "readout, applied to the mean answer",
+    Role.BLOCKED: "BLOCKED",
+}
+
+
+def inspect(
+    model: options.Model,
+    *,
+    weights: options.Weights = None,
+    input_shape: options.InputShape = None,
+    verify: options.Verify = False,
+    as_json: options.Json = False,
+) -> int:
+    """Show what each layer becomes and what blocks; exit 1 where something does."""
+    shape = None if input_shape is None else options.sizes(input_shape, "--input-shape")
+    source = find_source(model, weights=weights, input_shape=shape)
+    if source.input_shape is None:
+        raise ConfigError(
+            f"'{model}' does not say what input it takes", hint="give --input-shape, like 3,32,32"
+        )
+    generator = torch.Generator().manual_seed(0)
+    example = torch.randn(2, *source.input_shape, generator=generator)
+    graph = source.graph(example)
+    found = _describe(graph)
+    found = {"model": model, **found, "parameters": source.parameters(graph)}
+    blocked = bool(found["blockers"])
+    if verify and not blocked:
+        found["verify"] = gaps(graph, source.reference(), example)
+    if as_json:
+        print(json.dumps(found, indent=2))
+    else:
+        _print(found)
+    differs = any(not gap <= TOLERANCE for gap in found.get("verify", {}).values())
+    return 1 if blocked or differs else 0
+
+
+def _describe(graph: Graph) -> dict[str, Any]:
+    blockers = {b.layer: b for b in graph.blockers()}
+    try:
+        shapes = dict(graph.shapes)
+    except LoadError:  # behind what is refused, shapes may be unknown
+        shapes = {}
+    return {
+        "layers": [
+            {
+                "name": node.name,
+                "op": node.attrs["kind"] if node.role is Role.BLOCKED else node.op,
+                "shape": list(shapes[node.name]) if node.name in shapes else None,
+                "macs": energy.macs(graph, node) if shapes else None,
+                "becomes": _becomes(node, node.name in blockers),
+                "source": node.source,
+            }
+            for node in graph.nodes
+        ],
+        "sites": sum(n.role is Role.ACTIVATION for n in graph.nodes),
+        "blockers": [vars(b) for b in blockers.values()],
+    }
+
+
+def _becomes(node: Node, blocked: bool) -> str:
+    if blocked:
+        return "BLOCKED"
+    if node.role is Role.BLOCKED:
+        return "behind what is blocked"
+    if node.op == "clip":
+        return f"neurons, threshold at most {node.attrs['ceiling']:g}"
+    return _BECOMES[node.role]
+
+
+def _print(found: dict[str, Any]) -> None:
+    console = Console(highlight=False)
+    table = Table("layer", "op", "shape", "MACs", "becomes", box=None, pad_edge=False)
+    table.columns[3].justify = "right"
+    for layer in found["layers"]:
+        becomes = Text(layer["becomes"], style="red" if layer["becomes"] == "BLOCKED" else "")
+        table.add_row(
+            Text(layer["name"]),
+            layer["op"],
+            "x".join(map(str, layer["shape"])) if layer["shape"] is not None else "?",
+            f"{layer['macs']:,}" if layer["macs"] else "",
+            becomes,
+        )
+    console.print(table)
+    console.print(
+        f"\n{found['sites']} activations become neurons; {found['parameters']:,} parameters"
+    )
+    if found["blockers"]:
+        blocked = Table("layer", "op", "why", "what to do", "source")
+        for item in found["blockers"]:
+            blocked.add_row(*(Text(str(item[k]) or "-") for k in _BLOCKER_KEYS))
+        console.print(blocked)
+        console.print(f"{len(found['blockers'])} place(s) block the conversion", style="red")
+    for name, gap in found.get("verify", {}).items():
+        verdict = "equal" if gap <= TOLERANCE else "DIFFERENT"
+        line = f"output '{name}' against the original: {verdict} (gap {gap:.1e} of its scale)"
+        console.print(line, markup=False)
+
+
+_BLOCKER_KEYS = ("layer", "op", "reason", "remedy", "source")

@@ -1,0 +1,79 @@
+"""`convsnn list`: what is registered under each kind of name."""
+
+import json
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from calibrate import CALIBRATORS
+from convsnn.commands.options import Json
+from convsnn.encoders import ENCODERS
+from convsnn.neurons import NEURONS
+from convsnn.registry import Registry
+from zoo.data import DATASETS
+from zoo.models import describe
+
+_REGISTRIES: dict[str, Registry[Any]] = {
+    "neurons": NEURONS,
+    "calibrators": CALIBRATORS,
+    "encoders": ENCODERS,
+    "datasets": DATASETS,
+}
+_Kind = Literal["neurons", "calibrators", "encoders", "datasets", "models"]
+
+
+def _rows(kind: str) -> list[dict[str, Any]]:
+    if kind == "models":
+        return describe()
+    registry = _REGISTRIES[kind]
+    return [
+        {
+            "name": name,
+            "description": registry.describe(name),
+            "options": {} if kind == "datasets" else _options(registry, name),
+        }
+        for name in registry.names()
+    ]
+
+
+def _options(registry: Registry[Any], name: str) -> dict[str, Any]:
+    plain = registry.options(name).items()
+    return {
+        key: parameter.default
+        for key, parameter in plain
+        if parameter.default is not parameter.empty
+        and isinstance(parameter.default, (str, int, float, bool, type(None)))
+    }
+
+
+def list_(
+    kind: Annotated[_Kind, typer.Argument(help="What to list.")],
+    *,
+    as_json: Json = False,
+) -> None:
+    """List the known neurons, calibrators, encoders, datasets or models."""
+    rows = _rows(kind)
+    if as_json:
+        print(json.dumps({kind: rows}, indent=2))
+        return
+    table = Table(box=None, pad_edge=False)
+    if kind == "models":
+        for title in ("name", "parameters", "input", "weights", "description"):
+            table.add_column(title, justify="right" if title == "parameters" else "left")
+        for row in rows:
+            table.add_row(
+                row["name"],
+                f"{row['parameters']:,}",
+                "x".join(map(str, row["input_shape"])),
+                row["weights"] or "-",
+                row["description"],
+            )
+    else:
+        for title in ("name", "options", "description"):
+            table.add_column(title)
+        for row in rows:
+            options = ", ".join(f"{k}={v}" for k, v in row["options"].items()) or "-"
+            table.add_row(row["name"], options, row["description"])
+    Console().print(table, markup=False)

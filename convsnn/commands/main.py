@@ -1,0 +1,73 @@
+"""The program: collects the commands, turns errors into one clear message and an exit code.
+
+Exit codes: 0 done and every gate met, 1 ran but a gate failed, 2 could not run, 130 interrupted.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from convsnn.commands.convert import convert
+from convsnn.commands.evaluate import evaluate
+from convsnn.commands.inspect import inspect
+from convsnn.commands.list import list_
+from convsnn.errors import ConvsnnError, UnsupportedError
+
+app = typer.Typer(
+    name="convsnn",
+    help="Turn trained ReLU networks into calibrated spiking networks.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(convert)
+app.command()(evaluate)
+app.command()(inspect)
+app.command("list")(list_)
+
+
+def _show(error: ConvsnnError, as_json: bool) -> None:
+    items = error.items if isinstance(error, UnsupportedError) else ()
+    if as_json:
+        entry = {
+            "type": type(error).__name__,
+            "message": str(error),
+            "hint": error.hint,
+            "items": [vars(item) for item in items],
+        }
+        print(json.dumps({"error": entry}, indent=2))
+        return
+    console = Console(stderr=True, highlight=False, soft_wrap=not items)
+    if items:
+        table = Table("layer", "op", "why", "what to do", "source", title_justify="left")
+        for item in items:
+            table.add_row(item.layer, item.op, item.reason, item.remedy or "-", item.source or "-")
+        console.print(table, markup=False)
+        console.print(f"error: {len(items)} place(s) of the network would stay analog", style="red")
+    else:
+        console.print(f"error: {error}", style="red", markup=False)
+    if error.hint:
+        console.print(f"hint: {error.hint}", markup=False)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program on `arguments` (default: those of the process); returns the exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = app(args=given, standalone_mode=False, prog_name="convsnn")
+    except ConvsnnError as error:
+        _show(error, "--json" in given)
+        return 2
+    except typer.Exit as stop:
+        return stop.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        Console(stderr=True).print("interrupted; nothing was written")
+        return 130
+    except typer.TyperException as error:
+        error.show()
+        return 2
+    return code if isinstance(code, int) else 0

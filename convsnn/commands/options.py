@@ -1,0 +1,123 @@
+"""Options that several commands share, and how their texts are read."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from convsnn.errors import ConfigError
+from zoo.data import Preprocessing
+
+_DATA = "Data and preprocessing"
+_NETWORK = "Network"
+
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="An ONNX file, package.module:factory, torchvision:NAME, timm:NAME or zoo:NAME.",
+    ),
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option(
+        help="Weights of a module: .safetensors, or .pt/.pth/.th read without unpickling.",
+        rich_help_panel=_NETWORK,
+    ),
+]
+InputShape = Annotated[
+    str | None,
+    typer.Option(
+        help="Shape of one sample, like 3,32,32; where neither the model nor the data tells.",
+        rich_help_panel=_NETWORK,
+    ),
+]
+Data = Annotated[
+    str | None,
+    typer.Option(
+        help="mnist5k, digits, npz:TRAIN.npz,TEST.npz, mnist:ROOT, fashion-mnist:ROOT, "
+        "cifar10:ROOT, cifar100:ROOT, imagenet:ROOT or folder:DIR. Calibration draws from the "
+        "training part, scoring from the test part. Default: what the model's file names.",
+        rich_help_panel=_DATA,
+    ),
+]
+Scale = Annotated[
+    float | None,
+    typer.Option(
+        help="Raw values are divided by this (default 255 for 8-bit images, else 1).",
+        rich_help_panel=_DATA,
+    ),
+]
+Mean = Annotated[
+    str | None,
+    typer.Option(help="Per channel, after scaling: 0.485,0.456,0.406.", rich_help_panel=_DATA),
+]
+Std = Annotated[
+    str | None,
+    typer.Option(help="Per channel, after scaling: 0.229,0.224,0.225.", rich_help_panel=_DATA),
+]
+Resize = Annotated[
+    str | None,
+    typer.Option(
+        help="256 (shorter side, then a centre crop) or 224,224 (exactly).", rich_help_panel=_DATA
+    ),
+]
+InputLayout = Annotated[
+    str | None,
+    typer.Option(
+        help="The order the network takes: nchw, nhwc or flat (default: found from the shapes).",
+        rich_help_panel=_DATA,
+    ),
+]
+Samples = Annotated[
+    int | None,
+    typer.Option(help="Test images to score, chosen at random (default: all).", min=1),
+]
+BatchSize = Annotated[int | None, typer.Option(help="Images run at once.", min=1)]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
+Verify = Annotated[
+    bool, typer.Option(help="Compare the imported network's output with the original's.")
+]
+
+
+def numbers(text: str, option: str) -> tuple[float, ...]:
+    """`0.485,0.456,0.406` as numbers; ConfigError names the option otherwise."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(
+            f"{option} {text} is not a list of numbers", hint="like 0.5,0.5"
+        ) from None
+
+
+def sizes(text: str, option: str) -> tuple[int, ...]:
+    """`3,32,32` as positive whole numbers; ConfigError names the option otherwise."""
+    try:
+        found = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        found = ()
+    if not found or min(found) < 1:
+        raise ConfigError(
+            f"{option} {text} is not a list of positive whole numbers", hint="like 3,32,32"
+        )
+    return found
+
+
+def override(
+    known: Preprocessing,
+    *,
+    scale: float | None,
+    mean: str | None,
+    std: str | None,
+    resize: str | None,
+    layout: str | None,
+) -> Preprocessing:
+    """The model's own preprocessing with what the user gave in its place."""
+    return known.override(
+        scale=scale,
+        mean=None if mean is None else numbers(mean, "--mean"),
+        std=None if std is None else numbers(std, "--std"),
+        resize=None if resize is None else sizes(resize, "--resize"),
+        layout=layout,
+    )

@@ -1,0 +1,168 @@
+"""What `convert` and `evaluate` share: the network's data, the scoring run and the result files."""
+
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from convsnn.errors import ConfigError, MissingExtraError
+from convsnn.export import save_artifact
+from convsnn.measure import evaluate
+from convsnn.report.assemble import assemble
+from convsnn.report.document import to_json
+from convsnn.report.files import ResultDirectory, write_text
+from convsnn.report.html import render_html
+from convsnn.report.table import render_table
+from convsnn.rewrite import Spiking
+from zoo.data import DATASETS, DataSet, Part, choose
+
+DEFAULT_BATCH = 50
+
+
+def pick_device(text: str) -> torch.device:
+    """`auto` is CUDA where there is one; ConfigError for a device that is not here."""
+    if text == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(text)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"device '{text}' cannot be used: {reason}", hint="try cpu") from None
+    return device
+
+
+def require_data(spec: str | None, model: str) -> str:
+    """The data spec, or ConfigError with the choices where neither user nor model names one."""
+    if spec is None:
+        raise ConfigError(
+            f"'{model}' does not say which data it was trained on",
+            hint=f"name them with --data ({', '.join(DATASETS.names())}), for example "
+            "--data npz:train.npz,test.npz, or put a file MODEL.data.json beside the ONNX file",
+        )
+    return spec
+
+
+def natural_shape(spec: str) -> tuple[int, ...]:
+    """Shape of one sample as the data set stores it, channels first."""
+    name, _, place = spec.partition(":")
+    train, _ = DATASETS.get(name)(place)
+    return tuple(next(train.read([0])).shape[1:])
+
+
+@dataclass(frozen=True)
+class Images:
+    """Chosen images of one split, without labels, that can be iterated any number of times."""
+
+    part: Part
+    indices: list[int]
+    batch_size: int
+    device: torch.device
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for x, _ in self.part.batches(self.batch_size, indices=self.indices):
+            yield x.to(self.device)
+
+
+def describe_part(part: Part, samples: int) -> dict[str, Any]:
+    """A split as the report names it."""
+    return {"source": part.source, "split": part.split, "samples": samples}
+
+
+@contextmanager
+def progress_bar(title: str, total: int, *, shown: bool = True) -> Iterator[Any]:
+    """A progress bar on stderr; yields a function that takes the number done."""
+    columns = (
+        TextColumn("[progress.description]{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not shown, transient=True) as progress:
+        task = progress.add_task(title, total=total)
+        yield lambda done: progress.update(task, completed=done)
+
+
+def score(
+    net: Spiking,
+    data: DataSet,
+    *,
+    steps: int,
+    samples: int | None,
+    seed: int,
+    batch_size: int,
+    device: torch.device,
+) -> dict[str, Any]:
+    """Run the test images and return the report; the header comes from the net's provenance."""
+    indices = choose(data.test, samples, seed=seed)
+    batches = data.test.batches(batch_size, indices=indices)
+    with progress_bar("simulating", len(indices)) as advance:
+        evaluation = evaluate(net, batches, steps=steps, device=device, progress=advance)
+    origin = net.provenance
+    header = {
+        "command": command_line(),
+        "seed": seed,
+        "model": origin["model"],
+        "data": {
+            "calibration": origin["calibration"],
+            "evaluation": describe_part(data.test, len(indices)),
+        },
+        "method": origin["method"],
+    }
+    return assemble(net, evaluation, header=header)
+
+
+def command_line() -> str:
+    """The command as the user could type it again."""
+    return shlex.join(["convsnn", *sys.argv[1:]])
+
+
+def write_results(
+    folder: Path, report: dict[str, Any], *, force: bool, net: Spiking | None = None
+) -> list[str]:
+    """Write network.safetensors, report.json and report.html; returns notes for the user."""
+    notes = []
+    with ResultDirectory(folder, force=force) as inside:
+        if net is not None:
+            save_artifact(net, inside / "network.safetensors")
+        write_text(inside / "report.json", to_json(report))
+        try:
+            write_text(inside / "report.html", render_html(report))
+        except MissingExtraError as error:
+            notes.append(f"report.html was not written: {error}; {error.hint}")
+    return notes
+
+
+def show(report: dict[str, Any], *, as_json: bool) -> None:
+    """Print the result on stdout: the table, or the document."""
+    if as_json:
+        print(to_json(report))
+    else:
+        Console().print(render_table(report))
+
+
+def require_labels(max_drop: float | None, data: DataSet) -> None:
+    """Refuse a gate on accuracy for data without labels, before any work."""
+    if max_drop is not None and data.test.classes is None:
+        raise ConfigError("--max-drop needs labels, and the evaluation data has none")
+
+
+def gate(report: dict[str, Any], max_drop: float | None) -> int:
+    """Exit code: 1 where accuracy at the last step fell by more than `max_drop` points."""
+    if max_drop is None:
+        return 0
+    drop = 100 * (report["ann"]["accuracy"] - report["snn"]["accuracy"][-1])
+    if drop <= max_drop + 1e-9:
+        return 0
+    note = f"gate failed: accuracy fell by {drop:.2f} points, --max-drop allows {max_drop:g}"
+    Console(stderr=True).print(note, style="red")
+    return 1

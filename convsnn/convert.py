@@ -1,0 +1,52 @@
+"""The whole path from a trained network to a calibrated spiking one; the file to open first."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from convsnn.encoders import ENCODERS
+from convsnn.graph import Graph
+from convsnn.load import load_module, load_onnx
+from convsnn.passes import EXACT, apply_exact, pool_before_neuron
+from convsnn.plan import Context, Stage, run_stages
+from convsnn.rewrite import Spiking, to_spiking
+
+
+def convert(
+    model: nn.Module | str | Path | Graph,
+    example: Tensor,
+    batches: Iterable[Tensor],
+    stages: Sequence[Stage],
+    *,
+    steps: int = 32,
+    neuron: str = "if",
+    encoder: str = "direct",
+    max_pool: Literal["exact", "current"] = "exact",
+    seed: int = 0,
+    provenance: Mapping[str, Any] | None = None,
+) -> Spiking:
+    """Turn `model` (a torch module, an ONNX file's path or a graph) into a spiking network.
+
+    `example` (B, *input shape) is what every exact step is verified on; `batches`, training
+    images of the same form that can be iterated more than once, are what `stages` calibrate
+    on. `max_pool="current"` pools the current before the neuron (cheaper, biased). Raises
+    UnsupportedError where anything would stay analog, CalibrationError where no usable threshold
+    is found.
+    """
+    if isinstance(model, Graph):
+        graph = model
+    elif isinstance(model, nn.Module):
+        graph = load_module(model, example)
+    else:
+        graph = load_onnx(model)
+    graph.require_convertible()
+    graph = apply_exact(graph, example, EXACT)
+    if max_pool == "current":
+        graph = apply_exact(graph, example, [pool_before_neuron])
+    made = ENCODERS.create(encoder).fit(batches)
+    plan = run_stages(Context(graph, batches, neuron, made, steps, seed), stages)
+    return to_spiking(
+        graph, plan, neuron=neuron, encoder=made, max_pool=max_pool, provenance=provenance
+    )

@@ -1,0 +1,298 @@
+"""The artifact: one safetensors file that holds a whole spiking network; nothing is unpickled.
+
+Tensors are `graph/NAME`, `threshold/SITE` and `potential/SITE`. The header's metadata has the
+single key `convsnn` (its order would vary with more), which is one JSON object with sorted keys:
+
+    format, kind, topology, neuron, encoder, max_pool, record, provenance, versions, sha256
+
+`sha256` is taken over that object without it and over every tensor, so that a file that changed
+since it was written is refused. Equal networks give equal bytes.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from convsnn.errors import ConvsnnError, ExportError, LoadError
+from convsnn.graph import Graph
+from convsnn.ops import Role
+from convsnn.plan import Plan, SitePlan
+from convsnn.report.files import write_bytes_via
+from convsnn.rewrite import Spiking, to_spiking
+
+FORMAT = 1
+KIND = "spiking network"
+_KEY = "convsnn"
+_FIELDS = {
+    "topology": dict, "neuron": str, "encoder": str, "max_pool": str, "record": list,
+    "provenance": dict, "versions": dict, "sha256": str,
+}  # fmt: skip
+_AGAIN = "the file is damaged or was not written by convsnn: convert the network again"
+
+# What safetensors and torch raise between them for files that are no safetensors, are cut short,
+# or hold a number format that this torch does not have.
+_UNREADABLE = (
+    OSError, SafetensorError, RuntimeError, ValueError, TypeError, LookupError, AttributeError,
+)  # fmt: skip
+
+
+def save_artifact(net: Spiking, path: Path) -> None:
+    """Write `net` to `path`, all of it or nothing; equal networks give equal bytes.
+
+    Tensors are written as contiguous ones, from whatever device they are on. Raises ExportError
+    where the file cannot be written, where record or provenance are not plain JSON, and where
+    the network could not be read again (a threshold that is not positive, an unknown op).
+    """
+    tensors, header = _tensors(net), _header(net)
+    text = _canonical({**header, "sha256": _digest(header, tensors)})
+    try:
+        _restore(text, tensors)
+    except LoadError as error:
+        raise ExportError(f"cannot write '{path}': {error}", hint=error.hint) from None
+    data = safetensors.torch.save(tensors, {_KEY: text})
+
+    def writer(temporary: Path) -> None:
+        temporary.write_bytes(data)
+
+    write_bytes_via(Path(path), writer)
+
+
+def load_artifact(path: Path) -> Spiking:
+    """The spiking network in `path`, on the CPU; it simulates to the last bit as it was saved.
+
+    Raises LoadError where the file is missing, damaged, not an artifact, or of a newer format.
+    """
+    text, tensors = _read(Path(path))
+    try:
+        return _restore(text, tensors)
+    except LoadError as error:
+        raise LoadError(f"'{path}': {error}", hint=error.hint or _AGAIN) from None
+
+
+def is_artifact(path: Path) -> bool:
+    """Whether `path` claims to be an artifact; only its header is read, and nothing is raised."""
+    if not os.path.isfile(path):
+        return False
+    try:
+        with safe_open(path, framework="pt") as file:
+            return _KEY in (file.metadata() or {})
+    except _UNREADABLE:
+        return False
+
+
+def _tensors(net: Spiking) -> dict[str, Tensor]:
+    """All tensors by their names in the file; copied, since safetensors refuses shared memory."""
+    named = {f"graph/{name}": tensor for name, tensor in net.graph.tensors.items()}
+    for name, site in net.plan.sites.items():
+        named[f"threshold/{name}"] = site.threshold
+        named[f"potential/{name}"] = site.potential
+    return {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in named.items()
+    }
+
+
+def _header(net: Spiking) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "format": FORMAT,
+        "kind": KIND,
+        "topology": json.loads(net.graph.topology()),
+        "neuron": net.neuron,
+        "encoder": net.encoder.spec(),
+        "max_pool": net.max_pool,
+        "record": list(net.plan.record),
+        "provenance": net.provenance,
+        "versions": {"convsnn": _version(), "torch": str(torch.__version__)},
+    }
+    for key, value in fields.items():
+        try:
+            # read back at once, since the digest must be that of what a reader will see
+            fields[key] = json.loads(_canonical(value))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ExportError(
+                f"the {key} of the network cannot be written as JSON: {error}",
+                hint="put only text, finite numbers, booleans, lists and dictionaries into it",
+            ) from None
+    return fields
+
+
+def _version() -> str:
+    try:
+        return version("convsnn")
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        return "unknown"
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, allow_nan=False, separators=(",", ":"))
+
+
+def _digest(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    rest = {key: value for key, value in header.items() if key != "sha256"}
+    digest = hashlib.sha256(_canonical(rest).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"\n{name!r} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _read(path: Path) -> tuple[str, dict[str, Tensor]]:
+    """The header's text and the tensors of a file, neither of them checked yet."""
+    if not os.path.isfile(path):
+        what = "is not a plain file" if os.path.exists(path) else "does not exist"
+        raise LoadError(f"the artifact '{path}' {what}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata, names = file.metadata() or {}, sorted(file.keys())
+            if _KEY not in metadata:
+                raise _foreign(path, names)
+            # Copied out of the mapped file, so that a later change to it changes nothing here,
+            # and because sums may round differently where the memory is aligned differently.
+            tensors = {name: file.get_tensor(name).clone() for name in names}
+    except _UNREADABLE as error:
+        empty = os.path.isfile(path) and os.path.getsize(path) == 0
+        raise LoadError(
+            f"'{path}' is empty" if empty else f"'{path}' is no whole safetensors file: {error}",
+            hint="give a file that convsnn wrote, and copy again what was cut short",
+        ) from None
+    return metadata[_KEY], tensors
+
+
+def _foreign(path: Path, names: list[str]) -> LoadError:
+    some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    return LoadError(
+        f"'{path}' holds no spiking network but {len(names)} plain tensor(s): {some}",
+        hint="where these are weights of an ordinary network, convert that network first",
+    )
+
+
+def _restore(text: str, tensors: Mapping[str, Tensor]) -> Spiking:
+    """The network that header and tensors describe; LoadError wherever they do not."""
+    try:
+        header = json.loads(text)
+        _check_header(header)
+        groups = _grouped(tensors)
+        graph = Graph.from_topology(json.dumps(header["topology"]), groups["graph"])
+        _check_nodes(graph)
+        net = to_spiking(
+            graph,
+            _plan(graph, groups, header["record"]),
+            neuron=header["neuron"],
+            encoder=header["encoder"],
+            max_pool=header["max_pool"],
+            provenance=header["provenance"],
+        )
+        intact = _digest(header, tensors) == header["sha256"]
+    except LoadError:
+        raise
+    except ConvsnnError as error:
+        raise LoadError(str(error), hint=error.hint) from None
+    except Exception as error:  # a damaged header can make json or any op raise anything
+        raise LoadError(f"the network is damaged: {type(error).__name__}: {error}") from None
+    if False:
+        raise LoadError("the file was changed after it was written: its checksum does not match")
+    return net
+
+
+def _check_header(header: Any) -> None:
+    if not isinstance(header, dict):
+        raise LoadError("the header is no JSON object")
+    number, kind = header.get("format"), header.get("kind")
+    if type(number) is not int or number < 1:
+        raise LoadError("the header names no format version")
+    if number > FORMAT:
+        versions = header.get("versions")
+        writer = versions.get("convsnn", "?") if isinstance(versions, dict) else "?"
+        raise LoadError(
+            f"format version {number} is newer than {FORMAT}, the newest this convsnn reads",
+            hint=f"the file was written by convsnn {writer}: install that version or a newer one",
+        )
+    if kind != KIND:
+        raise LoadError(f"the file holds {kind!r}, not a {KIND}")
+    for key, wanted in _FIELDS.items():
+        if not isinstance(header.get(key), wanted):
+            raise LoadError(f"the header's '{key}' is missing or of the wrong type")
+    if not all(isinstance(entry, dict) for entry in header["record"]):
+        raise LoadError("the header's 'record' is not a list of objects")
+    _check_topology(header["topology"])
+
+
+def _check_topology(form: Mapping[str, Any]) -> None:
+    def texts(value: Any) -> bool:
+        return isinstance(value, list) and all(isinstance(part, str) for part in value)
+
+    def is_node(entry: Any) -> bool:
+        if not isinstance(entry, list) or len(entry) != 5:
+            return False
+        name, op, inputs, attrs, source = entry
+        return texts([name, op, source]) and texts(inputs) and isinstance(attrs, dict)
+
+    nodes = form.get("nodes")
+    if not isinstance(nodes, list) or not texts(form.get("outputs")):
+        raise LoadError("the topology needs a list of nodes and a list of outputs")
+    for place, entry in enumerate(nodes):
+        if not is_node(entry):
+            raise LoadError(
+                f"node {place} of the topology is not [name, op, inputs, attrs, source]"
+            )
+
+
+def _grouped(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    groups: dict[str, dict[str, Tensor]] = {"graph": {}, "threshold": {}, "potential": {}}
+    for key, tensor in tensors.items():
+        group, _, name = key.partition("/")
+        if group not in groups:
+            raise LoadError(f"tensor '{key}' has no place in a {KIND}")
+        if not tensor.is_floating_point():
+            raise LoadError(f"tensor '{key}' is {tensor.dtype}, not a float type")
+        if group == "graph" and not bool(tensor.isfinite().all()):
+            raise LoadError(f"tensor '{key}' holds values that are not finite")
+        groups[group][name] = tensor
+    if len({tensor.dtype for tensor in groups["graph"].values()}) > 1:
+        raise LoadError("the network's tensors are of more than one float type")
+    return groups
+
+
+def _check_nodes(graph: Graph) -> None:
+    """What running on meta tensors does not show."""
+    for node in graph.nodes:
+        if node.role is Role.INPUT:
+            shape = node.attrs.get("shape")
+            sizes = isinstance(shape, list) and all(type(s) is int and s > 0 for s in shape)
+            if not sizes or len(node.attrs) != 1 or node.inputs:
+                raise LoadError(f"input '{node.name}' is not described by a shape alone")
+        elif not graph.data_inputs(node):
+            raise LoadError(f"node '{node.name}' depends on no input")
+    _ = graph.input, graph.shapes  # each raises where the graph does not fit together
+
+
+def _plan(
+    graph: Graph, groups: Mapping[str, Mapping[str, Tensor]], record: Iterable[Mapping[str, Any]]
+) -> Plan:
+    for group in ("threshold", "potential"):
+        for name, tensor in groups[group].items():
+            if name not in graph.sites:
+                raise LoadError(f"tensor '{group}/{name}' belongs to no layer of neurons")
+            _check_broadcast(f"{group}/{name}", tensor.shape, graph.sites[name].shape)
+        for name in graph.sites:
+            if name not in groups[group]:
+                raise LoadError(f"tensor '{group}/{name}' is missing")
+    thresholds, potentials = groups["threshold"], groups["potential"]
+    sites = {name: SitePlan(thresholds[name], potentials[name]) for name in graph.sites}
+    return Plan(sites, tuple(record))
+
+
+def _check_broadcast(key: str, shape: tuple[int, ...], site: tuple[int, ...]) -> None:
+    padded = (1,) * (len(site) - len(shape)) + tuple(shape)
+    if len(padded) != len(site) or any(a not in (1, b) for a, b in zip(padded, site, strict=True)):
+        raise LoadError(f"tensor '{key}' of shape {tuple(shape)} does not fit its layer, {site}")

@@ -1,0 +1,99 @@
+"""Add, Sub, Mul, Div, Neg, Sum, Mean: data with data, and data with constants."""
+
+import numpy as np
+
+from convsnn.load.onnx.base import (
+    ONNX_OPS,
+    Blocked,
+    Constant,
+    Data,
+    Net,
+    Value,
+    as_constant,
+    as_data,
+    refuse,
+)
+
+
+def _joined(net: Net, op: str, a: Data, b: Data, *, part: str = "") -> Data:
+    rank = max(len(a.shape), len(b.shape)) + 1
+    return net.emit(op, net.raised(a, rank), net.raised(b, rank), part=part)
+
+
+def _times(net: Net, x: Data, factor: float, *, part: str = "") -> Data:
+    array = np.full((1,) * (len(x.shape) + 1), factor)
+    return net.emit("scale", x, net.made(array, "factor"), part=part)
+
+
+def _add(net: Net, a: Value, b: Value, *, part: str = "") -> Data:
+    if isinstance(a, Data) and isinstance(b, Data):
+        return _joined(net, "add", a, b, part=part)
+    x, constant = (a, b) if isinstance(a, Data) else (b, a)
+    pair = net.broadcast(as_data(x), as_constant(constant, "summand"))
+    return net.emit("add_constant", *pair, part=part)
+
+
+@ONNX_OPS.register("Add")
+def add(net: Net, a: Value, b: Value) -> Data:
+    """a + b."""
+    return _add(net, a, b)
+
+
+@ONNX_OPS.register("Sub")
+def sub(net: Net, a: Value, b: Value) -> Data:
+    """a - b."""
+    if isinstance(a, Data) and isinstance(b, Data):
+        return _joined(net, "sub", a, b)
+    if isinstance(b, Constant):
+        return _add(net, a, Constant(b.name, -b.array))
+    return _add(net, _times(net, as_data(b), -1.0, part="negated"), a)
+
+
+@ONNX_OPS.register("Mul")
+def mul(net: Net, a: Value, b: Value) -> Data:
+    """a * b, one of them constant."""
+    if isinstance(a, Data) and isinstance(b, Data):
+        raise Blocked("it multiplies two values that both depend on the input")
+    x, constant = (a, b) if isinstance(a, Data) else (b, a)
+    return net.emit("scale", *net.broadcast(as_data(x), as_constant(constant, "factor")))
+
+
+@ONNX_OPS.register("Div")
+def div(net: Net, a: Value, b: Value) -> Data:
+    """a / b with a constant b."""
+    divisor = as_constant(b, "divisor")
+    if not divisor.array.all():
+        raise net.error("divides by zero")
+    inverse = 1.0 / divisor.array.astype(np.float64)
+    return net.emit("scale", *net.broadcast(as_data(a), Constant(divisor.name, inverse)))
+
+
+@ONNX_OPS.register("Neg")
+def neg(net: Net, x: Value) -> Data:
+    """-x."""
+    return _times(net, as_data(x), -1.0)
+
+
+def _sum(net: Net, inputs: tuple[Value, ...], *, part: str = "") -> Data:
+    data = [v for v in inputs if isinstance(v, Data)]
+    ordered: list[Value] = [*data, *(v for v in inputs if not isinstance(v, Data))]
+    total, *rest = ordered
+    for count, value in enumerate(rest, start=1):
+        total = _add(net, total, value, part=part if count == len(rest) else "part")
+    return as_data(total)
+
+
+@ONNX_OPS.register("Sum")
+def sum_(net: Net, *inputs: Value) -> Data:
+    """Sum of any number of values."""
+    return _sum(net, inputs)
+
+
+@ONNX_OPS.register("Mean")
+def mean(net: Net, *inputs: Value) -> Data:
+    """Mean of any number of values."""
+    return _times(net, _sum(net, inputs, part="sum"), 1.0 / len(inputs))
+
+
+for _name in ("Abs", "Exp", "Log", "Pow", "Reciprocal", "Sqrt"):
+    refuse(_name, reason=f"{_name} is no sum of weighted inputs; it would stay analog", remedy="")

@@ -1,0 +1,124 @@
+"""Reshape, Flatten, Squeeze, Unsqueeze, Transpose, Expand, DepthToSpace and SpaceToDepth."""
+
+from collections.abc import Sequence
+from math import prod
+
+import numpy as np
+
+from convsnn.load.onnx.base import ONNX_OPS, Data, Ints, Net, Value, as_data, as_ints
+
+
+@ONNX_OPS.register("Reshape")
+def reshape(net: Net, x: Value, shape: Ints, *, allowzero: int = 0) -> Data:
+    """Another shape for each sample; 0 keeps an axis, -1 is found."""
+    data = as_data(x)
+    before = net.file_shape(data)
+    target = as_ints(shape, "target shape") or []
+    if not allowzero:
+        target = [before[i] if n == 0 else n for i, n in enumerate(target)]
+    if -1 in target:
+        others = -prod(target)
+        if target.count(-1) > 1 or others < 1 or prod(before) % others:
+            raise net.error(f"cannot bring shape {net.named(before)} to {net.named(target)}")
+        target[target.index(-1)] = prod(before) // others
+    return net.reshape(data, target)
+
+
+@ONNX_OPS.register("Flatten")
+def flatten(net: Net, x: Value, *, axis: int = 1) -> Data:
+    """Two axes: all before `axis`, and all from it on."""
+    data = as_data(x)
+    dims = net.file_shape(data)
+    cut = len(dims) if axis == len(dims) else net.axis(axis, len(dims))
+    return net.reshape(data, (prod(dims[:cut]), prod(dims[cut:])))
+
+
+@ONNX_OPS.register("Squeeze")
+def squeeze(net: Net, x: Value, axes: Ints = None) -> Data:
+    """Without axes of size 1."""
+    data = as_data(x)
+    dims = net.file_shape(data)
+    given = as_ints(axes, "list of axes")
+    gone = {i for i, n in enumerate(dims) if n == 1}
+    if given is not None:
+        gone = {net.axis(a, len(dims)) for a in given}
+    return net.reshape(data, [n for i, n in enumerate(dims) if i not in gone])
+
+
+@ONNX_OPS.register("Unsqueeze")
+def unsqueeze(net: Net, x: Value, axes: Ints) -> Data:
+    """With new axes of size 1 at the places `axes` of the result."""
+    data = as_data(x)
+    given = as_ints(axes, "list of axes") or []
+    rank = len(data.shape) + 1 + len(given)
+    new = {net.axis(a, rank) for a in given}
+    rest = iter(net.file_shape(data))
+    return net.reshape(data, [1 if i in new else next(rest) for i in range(rank)])
+
+
+@ONNX_OPS.register("Transpose")
+def transpose(net: Net, x: Value, *, perm: Sequence[int] = ()) -> Data:
+    """Axes in another order; reversed where none is given."""
+    data = as_data(x)
+    dims = net.file_shape(data)
+    order = list(perm) or list(reversed(range(len(dims))))
+    if sorted(order) != list(range(len(dims))):
+        raise net.error(f"has the axes {order}, but its input has {len(dims)}")
+    if order[0] == 0:
+        return net.permute(data, order)
+    after = [dims[i] for i in order]
+    if net.batch != 1 or after[0] != 1:
+        raise net.mixed(f"axis {order[0]} becomes axis 0")
+    # a batch of one and another axis of size 1 trade places: no value moves
+    moved = net.permute(data, [0, *[i for i in order if i != 0]], part="moved")
+    return net.reshape(moved, after)
+
+
+@ONNX_OPS.register("Expand")
+def expand(net: Net, x: Value, shape: Ints) -> Data:
+    """Repeated along axes of size 1, written as a sum with zeros of the wanted shape."""
+    data = as_data(x)
+    target = as_ints(shape, "target shape") or []
+    rank = max(len(target), len(data.shape) + 1)
+    data = net.raised(data, rank)
+    before, wanted = net.file_shape(data), [1] * (rank - len(target)) + target
+    if wanted[0] not in (1, net.batch):
+        raise net.mixed(f"it repeats axis 0 {wanted[0]} times")
+    if all(n in (1, b) for n, b in zip(wanted, before, strict=True)):
+        return data
+    return net.emit("add_constant", data, net.made(np.zeros([1, *wanted[1:]]), "zeros"))
+
+
+@ONNX_OPS.register("DepthToSpace")
+def depth_to_space(net: Net, x: Value, *, blocksize: int, mode: str = "DCR") -> Data:
+    """Blocks of channels become blocks of pixels."""
+    data = as_data(x)
+    channels, height, width = _image(net, data)
+    if blocksize < 1 or channels % blocksize**2:
+        raise net.error(f"cannot divide {channels} channels by {blocksize} x {blocksize}")
+    out, b = channels // blocksize**2, blocksize
+    crd = mode == "CRD"
+    split = [out, b, b, height, width] if crd else [b, b, out, height, width]
+    x = net.emit("reshape", data, part="split", shape=split)
+    x = net.permute(x, [0, 1, 4, 2, 5, 3] if crd else [0, 3, 4, 1, 5, 2], part="moved")
+    return net.emit("reshape", x, shape=[out, height * b, width * b])
+
+
+@ONNX_OPS.register("SpaceToDepth")
+def space_to_depth(net: Net, x: Value, *, blocksize: int) -> Data:
+    """Blocks of pixels become blocks of channels."""
+    data = as_data(x)
+    channels, height, width = _image(net, data)
+    if blocksize < 1 or height % blocksize or width % blocksize:
+        raise net.error(f"cannot divide {height} x {width} by {blocksize} x {blocksize}")
+    b, h, w = blocksize, height // blocksize, width // blocksize
+    x = net.emit("reshape", data, part="split", shape=[channels, h, b, w, b])
+    x = net.permute(x, [0, 3, 5, 1, 2, 4], part="moved")
+    return net.emit("reshape", x, shape=[channels * b * b, h, w])
+
+
+def _image(net: Net, x: Data) -> tuple[int, int, int]:
+    if len(x.shape) != 3:
+        raise net.error(f"needs an image of 3 axes, not {net.named(net.file_shape(x))}")
+    channels, height, width = x.shape
+    return channels, height, width

@@ -1,0 +1,279 @@
+"""What the ONNX op families share: values, the registry of ops, and the network being read.
+
+An op is a function `(net, *inputs, **attributes)` whose keywords are the ONNX attributes with
+ONNX's defaults. Where a newer opset made an attribute an input, one name serves both. It returns
+the op's outputs; Data for what depends on the network's input, Constant for what does not.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from convsnn.errors import LoadError
+from convsnn.load.builder import Builder
+from convsnn.ops import OPS
+from convsnn.registry import Registry
+
+RETRAIN = "retrain the network with ReLU in its place"
+
+
+@dataclass(frozen=True)
+class Data:
+    """A value that depends on the input: its node, and the shape of one sample."""
+
+    name: str
+    shape: tuple[int, ...]
+    integer: bool = False
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A value that does not depend on the input, and the name it has in the file."""
+
+    name: str
+    array: NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A value that can no longer be followed: what reads it is looked at for blockers only."""
+
+
+Value = Data | Constant | Lost | None
+Result = Data | Constant | Sequence[Data | Constant]
+Ints = Constant | Data | Sequence[int] | int | None
+
+ONNX_OPS: Registry[Result] = Registry("ONNX op")
+REFUSED: dict[str, tuple[str, str]] = {}  # reason and remedy of what is always refused
+
+
+class Blocked(Exception):
+    """Raised by an op that meets a use it cannot convert; becomes an opaque node."""
+
+    def __init__(self, reason: str, remedy: str = "") -> None:
+        super().__init__(reason)
+        self.reason, self.remedy = reason, remedy
+
+
+class BatchMixed(LoadError):
+    """A node moves, drops or mixes the batch axis."""
+
+
+def refuse(*names: str, reason: str, remedy: str = RETRAIN) -> None:
+    """Register ONNX ops that are always refused, with a reason of their own."""
+
+    def refusal(net: "Net", *inputs: Value, **attributes: Any) -> Result:
+        del net, inputs, attributes
+        raise Blocked(reason, remedy)
+
+    for name in names:
+        REFUSED[name] = (reason, remedy)
+        ONNX_OPS.register(name)(refusal)
+
+
+def as_data(value: Value) -> Data:
+    """The input an op works on; Blocked where it is constant and another input is not."""
+    if not isinstance(value, Data):
+        raise Blocked("its first input is constant while another one depends on the input")
+    return value
+
+
+def as_constant(value: Value, what: str) -> Constant:
+    """An input that must not depend on the network's input, such as a weight."""
+    if not isinstance(value, Constant):
+        raise Blocked(f"its {what} depends on the network's input")
+    return value
+
+
+def as_ints(value: Ints, what: str) -> list[int] | None:
+    """Whole numbers from an attribute or a constant input; None where there are none."""
+    if value is None:
+        return None
+    if isinstance(value, (Data, Constant)):
+        return [int(v) for v in as_constant(value, what).array.reshape(-1)]
+    return [value] if isinstance(value, int) else [int(v) for v in value]
+
+
+@dataclass
+class Net:
+    """The network as read so far. `label`, `op` and `outputs` are those of the node being read.
+
+    `batch` is the size of the batch axis in the file: the size the file fixes, or a prime that
+    stands for a free one and is recognised wherever it turns up again.
+    """
+
+    builder: Builder
+    opset: int
+    batch: int
+    values: dict[str, Value] = field(default_factory=dict)
+    label: str = ""
+    op: str = ""
+    outputs: tuple[str, ...] = ()
+    _stored: dict[tuple[str, int], tuple[str, NDArray[Any]]] = field(default_factory=dict)
+
+    def emit(
+        self, op: str, *inputs: Data | Constant, part: str = "", name: str = "", **attrs: Any
+    ) -> Data:
+        """Append a node named after the ONNX node (`label.part` for a helper step).
+
+        Raises LoadError where the shapes do not fit, BatchMixed where the batch axis is lost.
+        """
+        meta = [torch.empty(self._meta_shape(v), device="meta") for v in inputs]
+        try:
+            out: Tensor = OPS[op].run(*meta, **attrs)
+        except (RuntimeError, TypeError, IndexError, ValueError) as error:
+            raise LoadError(f"node '{self.label}' ({self.op}) does not fit: {error}") from None
+        if out.shape[:1] != (2,):
+            raise self.mixed("its result has another batch size")
+        names = [v.name if isinstance(v, Data) else self._store(v) for v in inputs]
+        self.builder.layer = name or (f"{self.label}.{part}" if part else self.label)
+        return Data(self.builder.emit(op, *names, **attrs), tuple(out.shape[1:]))
+
+    def _meta_shape(self, value: Data | Constant) -> tuple[int, ...]:
+        return (2, *value.shape) if isinstance(value, Data) else value.array.shape
+
+    def _store(self, constant: Constant) -> str:
+        key = (constant.name, id(constant.array))
+        if key not in self._stored:
+            array = np.array(constant.array, dtype=np.float32, order="C")
+            name = self.builder.constant(torch.from_numpy(array), constant.name)
+            self._stored[key] = (name, constant.array)  # keeps the array, and so its id, alive
+        return self._stored[key][0]
+
+    def made(self, array: NDArray[Any], role: str) -> Constant:
+        """A constant that the file does not name, such as the factor of a negation."""
+        return Constant(f"{self.label}.{role}", array)
+
+    def error(self, text: str) -> LoadError:
+        """An error that names the node being read."""
+        return LoadError(f"node '{self.label}' ({self.op}) {text}")
+
+    def mixed(self, detail: str) -> BatchMixed:
+        """The error of a node after which axis 0 is no longer the batch."""
+        return BatchMixed(
+            f"node '{self.label}' ({self.op}) moves, drops or mixes the batch axis: {detail}",
+            hint="keep the batch on the first axis of every value; export with a free batch axis",
+        )
+
+    def file_shape(self, x: Data) -> tuple[int, ...]:
+        """Shape that the file gives to `x`, batch included."""
+        return (self.batch, *x.shape)
+
+    def axis(self, axis: int, rank: int) -> int:
+        """`axis` counted from the front; LoadError where there is no such axis."""
+        if not -rank <= axis < rank:
+            raise self.error(f"has axis {axis}, but its input has {rank} axes")
+        return axis % rank
+
+    def sample_axis(self, axis: int, x: Data) -> int:
+        """`axis` of `x` counted from the front; BatchMixed where it is the batch."""
+        axis = self.axis(axis, len(x.shape) + 1)
+        if axis == 0:
+            raise self.mixed("it works along axis 0")
+        return axis
+
+    def reshape(self, x: Data, target: Sequence[int], *, part: str = "") -> Data:
+        """`x` brought to the file's shape `target`, whose first axis must stay the batch."""
+        before, after = self.file_shape(x), tuple(target)
+        if prod(before) != prod(after):
+            raise self.error(f"cannot bring shape {self.named(before)} to {self.named(after)}")
+        if after[:1] != before[:1]:
+            raise self.mixed(f"{self.named(before)} becomes {self.named(after)}")
+        if before == after:
+            return x
+        shaped = self.emit("reshape", x, part=part, shape=list(after[1:]))
+        return Data(shaped.name, shaped.shape, x.integer)
+
+    def named(self, shape: Sequence[int]) -> str:
+        """A shape of the file as the user knows it."""
+        first = "batch" if shape and shape[0] == self.batch else None
+        return f"({', '.join([first or str(shape[0]), *map(str, shape[1:])]) if shape else ''})"
+
+    def permute(self, x: Data, dims: Sequence[int], *, part: str = "") -> Data:
+        """`x` with its axes in the order `dims`; nothing where they stay."""
+        if list(dims) == list(range(len(x.shape) + 1)):
+            return x
+        return self.emit("permute", x, part=part, dims=list(dims))
+
+    def broadcast(self, x: Data, constant: Constant) -> tuple[Data, Constant]:
+        """Bring data and a constant to one rank; the constant then has 1 on the batch axis."""
+        array = constant.array
+        rank = max(len(x.shape) + 1, array.ndim)
+        x = self.raised(x, rank)
+        array = array.reshape((1,) * (rank - array.ndim) + array.shape)
+        if array.shape[0] not in (1, self.batch) or np.any(array[1:] != array[:1]):
+            raise self.mixed("its constant differs along axis 0")
+        array = array[:1]
+        return x, constant if array.shape == constant.array.shape else Constant(
+            constant.name, array
+        )
+
+    def raised(self, x: Data, rank: int) -> Data:
+        """`x` with axes of size 1 put before it, as broadcasting does."""
+        extra = rank - len(x.shape) - 1
+        return self.reshape(x, (1,) * extra + self.file_shape(x), part="raised") if extra else x
+
+    def take(self, x: Data, axis: int, indices: Sequence[int], *, name: str = "") -> Data:
+        """Elements `indices` of `axis`, in that order: one slice for each run of equal steps."""
+        runs = _runs(indices)
+        if len(runs) > 64:
+            raise Blocked(f"it picks {len(indices)} elements in no regular order")
+        parts = [
+            self.emit(
+                "slice",
+                x,
+                part="" if len(runs) == 1 else "part",
+                name=name if len(runs) == 1 else "",
+                dim=axis,
+                start=run.start,
+                stop=run.stop,
+                step=run.step,
+            )
+            for run in runs
+        ]
+        return parts[0] if len(parts) == 1 else self.emit("concat", *parts, name=name, dim=axis)
+
+
+def _runs(indices: Sequence[int]) -> list[range]:
+    """Split into ascending ranges of constant step; a lone element is a range of one."""
+    runs: list[range] = []
+    for index in indices:
+        last = runs[-1] if runs else None
+        step = index - last[-1] if last else 0
+        if last and step > 0 and (len(last) == 1 or step == last.step):
+            runs[-1] = range(last[0], index + 1, step)
+        else:
+            runs.append(range(index, index + 1))
+    return runs or [range(0)]
+
+
+def explicit_pads(
+    auto_pad: str,
+    pads: Sequence[int] | None,
+    spatial: Sequence[int],
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    dilation: Sequence[int],
+) -> list[int]:
+    """[begins..., ends...] from ONNX's `auto_pad` or `pads`, per spatial axis."""
+    if auto_pad in ("NOTSET", ""):
+        return list(pads) if pads else [0] * (2 * len(spatial))
+    if auto_pad == "VALID":
+        return [0] * (2 * len(spatial))
+    totals = [
+        max((-(-n // s) - 1) * s + (k - 1) * d + 1 - n, 0)
+        for n, k, s, d in zip(spatial, kernel, stride, dilation, strict=True)
+    ]
+    return halved(totals, more_at_end=auto_pad == "SAME_UPPER")
+
+
+def halved(totals: Sequence[int], *, more_at_end: bool) -> list[int]:
+    """Total padding of each axis as [begins..., ends...], an odd one at the side asked for."""
+    small, large = [t // 2 for t in totals], [t - t // 2 for t in totals]
+    return small + large if more_at_end else large + small

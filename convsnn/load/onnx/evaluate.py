@@ -1,0 +1,118 @@
+"""What onnx itself knows of a node: its value where all inputs are constant, else its shape."""
+
+from collections.abc import Mapping, Sequence
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx.reference import ReferenceEvaluator
+
+from convsnn.errors import LoadError
+from convsnn.load.onnx.base import Constant, Data, Value
+
+LARGEST = 1 << 28  # elements of a folded constant; a damaged file may ask for any number
+_SMALL = 1 << 12  # constants up to this size may decide the shape of an output
+_RANDOM = {"Bernoulli", "Multinomial", "RandomNormal", "RandomUniform"}
+RANDOM = _RANDOM | {"RandomNormalLike", "RandomUniformLike"}
+
+
+class Inferred(NamedTuple):
+    """Shape, batch included, and ONNX element type of an output; None where not known."""
+
+    dims: tuple[int, ...] | None
+    kind: int
+
+
+def schema_of(node: onnx.NodeProto, opset: int) -> onnx.defs.OpSchema | None:
+    """The standard's description of the node's op; None for an op it does not know."""
+    if node.domain not in ("", "ai.onnx"):
+        return None
+    try:
+        return onnx.defs.get_schema(node.op_type, opset)
+    except onnx.defs.SchemaError:
+        return None
+
+
+def check(node: onnx.NodeProto, label: str, opset: int) -> None:
+    """Raise LoadError unless the node has the inputs and attributes that the standard gives it."""
+    if any(attribute.HasField("g") for attribute in node.attribute):
+        return  # the checker would need to know what surrounds the inner graph
+    context = onnx.checker.C.CheckerContext()
+    context.ir_version = onnx.IR_VERSION
+    context.opset_imports = {"": opset}
+    try:
+        onnx.checker.check_node(node, context)
+    except onnx.checker.ValidationError as error:
+        text = str(error).strip().splitlines()[0]
+        raise LoadError(f"node '{label}' ({node.op_type}) is malformed: {text}") from None
+
+
+def fold(node: onnx.NodeProto, inputs: Sequence[Value], opset: int) -> dict[str, Constant]:
+    """Values of a node whose inputs are constant; ValueError with the reason where it has none."""
+    known = _arrays(node, inputs)
+    for name, found in infer(node, inputs, opset=opset, batch=1).items():
+        if found.dims is not None and prod(found.dims) > LARGEST:
+            raise ValueError(f"its constant '{name}' would have the shape {found.dims}")
+    names = [name for name in node.output if name]
+    graph = onnx.helper.make_graph(
+        [node],
+        "constant",
+        [onnx.ValueInfoProto(name=name) for name in known],
+        [onnx.ValueInfoProto(name=name) for name in names],
+    )
+    try:
+        results = ReferenceEvaluator(graph, opsets={"": opset}).run(None, known)
+    except Exception as error:  # the evaluator is numpy code and raises whatever numpy raises
+        raise ValueError(f"its constant inputs cannot be evaluated: {error}") from None
+    if not all(isinstance(result, (np.ndarray, np.generic)) for result in results):
+        raise ValueError("its constant result is no tensor")
+    return {n: Constant(n, np.asarray(r)) for n, r in zip(names, results, strict=True)}
+
+
+def infer(
+    node: onnx.NodeProto, inputs: Sequence[Value], *, opset: int, batch: int
+) -> dict[str, Inferred]:
+    """Shape and type of every output as onnx's own shape inference gives them."""
+    unknown = {name: Inferred(None, 0) for name in node.output if name}
+    schema = schema_of(node, opset)
+    types = {n: t for n, v in zip(node.input, inputs, strict=False) if (t := _type(v, batch))}
+    if schema is None or any(name and name not in types for name in node.input):
+        return unknown
+    data = {
+        name: onnx.numpy_helper.from_array(array, name)
+        for name, array in _arrays(node, inputs).items()
+        if array.size <= _SMALL
+    }
+    opsets = [onnx.helper.make_opsetid("", opset)]
+    try:
+        found = onnx.shape_inference.infer_node_outputs(
+            schema, node, types, data, opset_imports=opsets
+        )
+    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError, TypeError):
+        return unknown  # the caller reports the op as one whose shape is not known
+    return {**unknown, **{name: _inferred(kind) for name, kind in found.items()}}
+
+
+def _arrays(node: onnx.NodeProto, inputs: Sequence[Value]) -> Mapping[str, NDArray[Any]]:
+    """The constant inputs under the names that the node knows them by."""
+    pairs = zip(node.input, inputs, strict=False)
+    return {name: value.array for name, value in pairs if isinstance(value, Constant)}
+
+
+def _type(value: Value, batch: int) -> onnx.TypeProto | None:
+    if isinstance(value, Constant):
+        kind = onnx.helper.np_dtype_to_tensor_dtype(value.array.dtype)
+        return onnx.helper.make_tensor_type_proto(kind, value.array.shape)
+    if isinstance(value, Data):
+        kind = onnx.TensorProto.INT64 if value.integer else onnx.TensorProto.FLOAT
+        return onnx.helper.make_tensor_type_proto(kind, (batch, *value.shape))
+    return None
+
+
+def _inferred(kind: onnx.TypeProto) -> Inferred:
+    tensor = kind.tensor_type
+    if not tensor.HasField("shape") or not all(d.HasField("dim_value") for d in tensor.shape.dim):
+        return Inferred(None, tensor.elem_type)
+    return Inferred(tuple(d.dim_value for d in tensor.shape.dim), tensor.elem_type)

@@ -1,0 +1,115 @@
+"""From an ONNX file to a graph: its inputs with a free batch, its nodes, its outputs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import onnx
+
+from convsnn.errors import LoadError, UnsupportedError
+from convsnn.graph import Graph
+from convsnn.load.builder import Builder
+from convsnn.load.onnx.base import Data, Net
+from convsnn.load.onnx.file import Input, data_inputs, opset_of, read_model
+from convsnn.load.onnx.reader import INTEGERS, Reader
+
+_PRIMES = (211, 223, 227, 229, 233, 239, 241, 251, 257, 263, 269, 271, 277, 281, 283, 293)
+
+
+def load_onnx(path: str | Path, *, input_shape: Sequence[int] | None = None) -> Graph:
+    """Read an ONNX file of opset 7 or newer into a graph with a free batch on axis 0.
+
+    `input_shape` (one sample) is needed only where the file leaves more than the batch free.
+    What has no spiking form becomes an opaque node, so that `Graph.blockers` names all of it.
+    Raises LoadError where the file is damaged or mixes the samples of a batch, UnsupportedError
+    (`.items`: all offenders) where the shape behind such an op is not known.
+    """
+    model = read_model(path)
+    inputs = data_inputs(model)
+    net = Net(Builder(), opset_of(model), _batch(path, inputs, model))
+    for entry in inputs:
+        _enter_input(net, entry, input_shape)
+    reader = Reader(net)
+    wanted = [value.name for value in model.graph.output]
+    reader.enter_constants(model.graph)
+    reader.read(model.graph.node, wanted)
+    _raise_problems(path, reader)
+    return net.builder.finish(_outputs(path, net, wanted))
+
+
+def _batch(path: str | Path, inputs: Sequence[Input], model: onnx.ModelProto) -> int:
+    """The batch size that the file fixes, or a prime that it uses nowhere."""
+    if not inputs:
+        raise LoadError(f"'{path}' has no data input")
+    fixed = {i.dims[0] for i in inputs if i.dims and i.dims[0] is not None}
+    if len(fixed) > 1:
+        sizes = ", ".join(map(str, sorted(fixed)))
+        raise LoadError(f"'{path}': its inputs have different batch sizes: {sizes}")
+    if fixed:
+        return fixed.pop()
+    used = {n for tensor in model.graph.initializer for n in tensor.dims}
+    used |= {n for i in inputs for n in i.dims or () if n is not None}
+    return next((p for p in _PRIMES if p not in used), 9973)
+
+
+def _enter_input(net: Net, entry: Input, given: Sequence[int] | None) -> None:
+    """Add one data input; LoadError where the shape of a sample is not fixed."""
+    shape = _sample_shape(entry, given)
+    net.builder.layer = entry.name
+    name = net.builder.emit("input", shape=list(shape))
+    net.values[entry.name] = Data(name, shape, entry.kind in INTEGERS)
+
+
+def _sample_shape(entry: Input, given: Sequence[int] | None) -> tuple[int, ...]:
+    declared = None if entry.dims is None else entry.dims[1:]
+    if entry.dims == ():
+        raise LoadError(f"input '{entry.name}' is a single number; it has no batch axis")
+    shape = declared if given is None else tuple(given)
+    if given is not None and declared is not None:
+        fits = len(given) == len(declared) and all(
+            d is None or d == g for d, g in zip(declared, given, strict=False)
+        )
+        if not fits:
+            raise LoadError(
+                f"input '{entry.name}' takes samples of {_written(declared)}, not of {tuple(given)}"
+            )
+    if shape is None or None in shape:
+        raise LoadError(
+            f"input '{entry.name}' does not fix the shape of a sample"
+            + (f": {_written(shape)}" if shape else ""),
+            hint="give the input shape, or export with only the batch axis free",
+        )
+    return tuple(n for n in shape if n is not None)
+
+
+def _written(dims: Sequence[int | None]) -> str:
+    return f"({', '.join('?' if d is None else str(d) for d in dims)})"
+
+
+def _raise_problems(path: str | Path, reader: Reader) -> None:
+    """What was met cannot be written as a graph: say all of it."""
+    if not reader.lost:
+        return
+    if not reader.blocked and reader.mixed is not None:
+        raise reader.mixed
+    places = ", ".join(f"{item.layer} ({item.op})" for item in reader.blocked)
+    raise UnsupportedError(
+        f"{len(reader.blocked)} place(s) of '{path}' would stay analog: {places}"
+        + (f"; besides, {reader.mixed}" if reader.mixed else ""),
+        reader.blocked,
+    )
+
+
+def _outputs(path: str | Path, net: Net, wanted: Sequence[str]) -> list[str]:
+    """Names of the output nodes, one each, in the file's order."""
+    inputs = {node.name for node in net.builder.nodes if node.op == "input"}
+    names: list[str] = []
+    for output in wanted:
+        value = net.values.get(output)
+        if value is None:
+            raise LoadError(f"'{path}': no node makes the output '{output}'")
+        if not isinstance(value, Data):
+            raise LoadError(f"'{path}': output '{output}' does not depend on the input")
+        if value.name in inputs or value.name in names:
+            value = net.emit("identity", value, name=output)
+        names.append(value.name)
+    return names

@@ -1,0 +1,187 @@
+"""MaxPool, AveragePool, global pooling, and the reductions that are means or maxima."""
+
+from collections.abc import Sequence
+from math import prod
+
+import numpy as np
+
+from convsnn.load.onnx.base import (
+    ONNX_OPS,
+    Blocked,
+    Data,
+    Ints,
+    Net,
+    Value,
+    as_data,
+    as_ints,
+    explicit_pads,
+)
+
+
+def _pooled(x: Value) -> Data:
+    data = as_data(x)
+    if len(data.shape) not in (2, 3, 4):
+        raise Blocked(f"it works on {len(data.shape) - 1} spatial axes; 1, 2 or 3 are known")
+    return data
+
+
+def _starts_in_end_padding(
+    spatial: Sequence[int], pads: Sequence[int], span: Sequence[int], stride: Sequence[int]
+) -> bool:
+    """Whether rounding up would add a window that lies in the padding only."""
+    half = len(spatial)
+    for n, begin, end, k, s in zip(spatial, pads[:half], pads[half:], span, stride, strict=True):
+        windows = -(-(n + begin + end - k) // s) + 1
+        if (windows - 1) * s >= n + begin:
+            return True
+    return False
+
+
+@ONNX_OPS.register("MaxPool")
+def max_pool(
+    net: Net,
+    x: Value,
+    *,
+    auto_pad: str = "NOTSET",
+    ceil_mode: int = 0,
+    dilations: Sequence[int] = (),
+    kernel_shape: Sequence[int] = (),
+    pads: Sequence[int] = (),
+    storage_order: int = 0,
+    strides: Sequence[int] = (),
+) -> Data:
+    """Maximum over windows."""
+    del storage_order  # concerns the indices only
+    data = _pooled(x)
+    ones = [1] * len(kernel_shape)
+    stride, dilation = list(strides) or ones, list(dilations) or ones
+    spatial, half = data.shape[1:], len(kernel_shape)
+    padding = explicit_pads(auto_pad, pads, spatial, kernel_shape, stride, dilation)
+    span = [(k - 1) * d + 1 for k, d in zip(kernel_shape, dilation, strict=True)]
+    even = padding[:half] == padding[half:]
+    if even and any(2 * p > k for p, k in zip(padding, kernel_shape, strict=False)):
+        raise Blocked("its padding is wider than half of its window")
+    rounded_up = bool(ceil_mode) and auto_pad == "NOTSET"
+    if rounded_up and not even and _starts_in_end_padding(spatial, padding, span, stride):
+        raise Blocked("rounding up adds a window that lies in its padding")
+    return net.emit(
+        "max_pool",
+        data,
+        kernel=list(kernel_shape),
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        ceil_mode=rounded_up,
+    )
+
+
+@ONNX_OPS.register("AveragePool")
+def average_pool(
+    net: Net,
+    x: Value,
+    *,
+    auto_pad: str = "NOTSET",
+    ceil_mode: int = 0,
+    count_include_pad: int = 0,
+    dilations: Sequence[int] = (),
+    kernel_shape: Sequence[int] = (),
+    pads: Sequence[int] = (),
+    strides: Sequence[int] = (),
+) -> Data:
+    """Mean over windows."""
+    data = _pooled(x)
+    if any(d != 1 for d in dilations):
+        raise Blocked("its windows have gaps (dilations)")
+    ones = [1] * len(kernel_shape)
+    stride, spatial, half = list(strides) or ones, data.shape[1:], len(kernel_shape)
+    padding = explicit_pads(auto_pad, pads, spatial, kernel_shape, stride, ones)
+    even = padding[:half] == padding[half:]
+    if even and any(2 * p > k for p, k in zip(padding, kernel_shape, strict=False)):
+        raise Blocked("its padding is wider than half of its window")
+    rounded_up = bool(ceil_mode) and auto_pad == "NOTSET"
+    if rounded_up and not even and _starts_in_end_padding(spatial, padding, kernel_shape, stride):
+        raise Blocked("rounding up adds a window that lies in its padding")
+    return net.emit(
+        "avg_pool",
+        data,
+        kernel=list(kernel_shape),
+        stride=stride,
+        padding=padding,
+        ceil_mode=rounded_up,
+        count_include_pad=bool(count_include_pad),
+    )
+
+
+@ONNX_OPS.register("GlobalAveragePool")
+def global_average_pool(net: Net, x: Value) -> Data:
+    """Mean over all spatial axes, which stay with size 1."""
+    data = as_data(x)
+    axes = list(range(2, len(data.shape) + 1))
+    return net.emit("mean", data, dims=axes, keepdim=True) if axes else data
+
+
+@ONNX_OPS.register("GlobalMaxPool")
+def global_max_pool(net: Net, x: Value) -> Data:
+    """Maximum over all spatial axes, which stay with size 1."""
+    return _maximum(net, _pooled(x))
+
+
+def _maximum(net: Net, x: Data, *, part: str = "") -> Data:
+    kernel = list(x.shape[1:])
+    zeros, ones = [0] * (2 * len(kernel)), [1] * len(kernel)
+    return net.emit(
+        "max_pool", x, part=part, kernel=kernel, stride=ones, padding=zeros, dilation=ones
+    )
+
+
+def _reduced(net: Net, x: Data, axes: Ints, keepdims: int, noop: int) -> tuple[list[int], bool]:
+    """The axes of a reduction, the batch left out where the file's batch of one is kept."""
+    rank = len(x.shape) + 1
+    given = as_ints(axes, "list of axes") or ([] if noop else list(range(rank)))
+    chosen = sorted({net.axis(a, rank) for a in given})
+    if 0 in chosen:
+        if net.batch != 1 or not keepdims:
+            raise net.mixed("it reduces axis 0")
+        chosen.remove(0)
+    return chosen, bool(keepdims)
+
+
+@ONNX_OPS.register("ReduceMean")
+def reduce_mean(
+    net: Net, x: Value, axes: Ints = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0
+) -> Data:
+    """Mean over axes."""
+    data = as_data(x)
+    dims, keep = _reduced(net, data, axes, keepdims, noop_with_empty_axes)
+    return net.emit("mean", data, dims=dims, keepdim=keep) if dims else data
+
+
+@ONNX_OPS.register("ReduceSum")
+def reduce_sum(
+    net: Net, x: Value, axes: Ints = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0
+) -> Data:
+    """Sum over axes, as the mean times their size."""
+    data = as_data(x)
+    dims, keep = _reduced(net, data, axes, keepdims, noop_with_empty_axes)
+    if not dims:
+        return data
+    mean = net.emit("mean", data, part="mean", dims=dims, keepdim=keep)
+    count = prod(data.shape[d - 1] for d in dims)
+    return net.emit("scale", mean, net.made(np.full((1,) * (len(mean.shape) + 1), count), "count"))
+
+
+@ONNX_OPS.register("ReduceMax")
+def reduce_max(
+    net: Net, x: Value, axes: Ints = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0
+) -> Data:
+    """Maximum over all spatial axes, as max pooling; over other axes it is refused."""
+    data = as_data(x)
+    dims, keep = _reduced(net, data, axes, keepdims, noop_with_empty_axes)
+    if not dims:
+        return data
+    if dims != list(range(2, len(data.shape) + 1)) or len(data.shape) > 4:
+        raise Blocked("a maximum over other than all spatial axes has no spiking form here")
+    if keep:
+        return _maximum(net, data)
+    largest = _maximum(net, data, part="max")
+    return net.reshape(largest, net.file_shape(largest)[:2])

@@ -1,0 +1,212 @@
+"""Reads ONNX nodes one by one: folds constants, applies the registered ops, notes what blocks."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import Any
+
+import onnx
+
+from convsnn.errors import Blocker, LoadError
+from convsnn.load.onnx import evaluate
+from convsnn.load.onnx.base import (
+    ONNX_OPS,
+    REFUSED,
+    BatchMixed,
+    Blocked,
+    Constant,
+    Data,
+    Lost,
+    Net,
+    Value,
+)
+
+_FRAME = re.compile(r'File "([^"]+)", line (\d+)')
+_TRACE = "pkg.torch.onnx.stack_trace"
+INTEGERS = {
+    onnx.TensorProto.DataType.Value(name)
+    for name in ("INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64", "BOOL")
+}
+# Ops that read the shape of their input, or pass it on, and so may meet whole numbers.
+_ANY_TYPE = {"Cast", "CastLike", "Shape", "Size", "Identity"}
+
+
+@dataclass
+class Reader:
+    """Applies the registered ops to the nodes of one file."""
+
+    net: Net
+    blocked: list[Blocker] = field(default_factory=list)
+    mixed: BatchMixed | None = None
+    lost: bool = False
+
+    def enter_constants(self, graph: onnx.GraphProto) -> None:
+        """Add the tensors stored in the file."""
+        for tensor in graph.initializer:
+            try:
+                array = onnx.numpy_helper.to_array(tensor)
+            except (ValueError, TypeError, RuntimeError, KeyError) as error:
+                raise LoadError(f"tensor '{tensor.name}' is damaged: {error}") from None
+            self.net.values[tensor.name] = Constant(tensor.name, array)
+        for sparse in graph.sparse_initializer:
+            node = onnx.helper.make_node("Constant", [], [sparse.values.name])
+            node.attribute.append(onnx.helper.make_attribute("sparse_value", sparse))
+            self._enter(node, [])
+
+    def read(self, nodes: Sequence[onnx.NodeProto], wanted: Iterable[str]) -> None:
+        """Read the nodes that `wanted` values need, in the file's order."""
+        needed = set(wanted)
+        chosen = []
+        for node in reversed(nodes):
+            if needed.intersection(node.output):
+                needed.update(_reads(node))
+                chosen.append(node)
+        for node in reversed(chosen):
+            self._read_node(node, tuple(n if n in needed else "" for n in node.output))
+
+    def _read_node(self, node: onnx.NodeProto, outputs: tuple[str, ...]) -> None:
+        net = self.net
+        net.label = node.name or next(filter(None, node.output), node.op_type)
+        net.op, net.outputs = node.op_type, outputs
+        net.builder.source = _source(node)
+        for name in node.input:
+            if name and name not in net.values:
+                raise net.error(f"reads '{name}', which no node before it makes")
+        if evaluate.schema_of(node, net.opset) is not None:
+            evaluate.check(node, net.label, net.opset)
+        try:
+            self._enter(node, [net.values[name] if name else None for name in node.input])
+        except BatchMixed as error:
+            self.mixed = self.mixed or error
+            self._lose(outputs)
+
+    def _enter(self, node: onnx.NodeProto, inputs: list[Value]) -> None:
+        net = self.net
+        if any(isinstance(value, Lost) for value in inputs):
+            if node.op_type in REFUSED:
+                self._block(node, _refusal(node.op_type))
+            self._lose(node.output)
+            return
+        try:
+            if node.op_type == "If":
+                self._branch(node, inputs[0])
+                return
+            if not any(isinstance(v, Data) for v in inputs):
+                net.values.update(self._fold(node, inputs))
+                return
+            results = self._apply(node, inputs)
+        except Blocked as refusal:
+            self._opaque(node, inputs, refusal)
+            return
+        net.values.update(zip((n for n in node.output), results, strict=False))
+        if any(net.outputs[len(results) :]):
+            self._opaque(node, inputs, Blocked("a further output of it is used"), len(results))
+
+    def _fold(self, node: onnx.NodeProto, inputs: list[Value]) -> dict[str, Constant]:
+        if node.op_type in evaluate.RANDOM:
+            raise Blocked("it draws random numbers", "export the network in evaluation mode")
+        if evaluate.schema_of(node, self.net.opset) is None:
+            raise Blocked(_unknown(node))
+        try:
+            return evaluate.fold(node, inputs, self.net.opset)
+        except ValueError as error:
+            raise self.net.error(f"cannot be read: {error}") from None
+
+    def _apply(self, node: onnx.NodeProto, inputs: list[Value]) -> Sequence[Data | Constant]:
+        net = self.net
+        attributes = {a.name: _plain(onnx.helper.get_attribute_value(a)) for a in node.attribute}
+        if node.domain not in ("", "ai.onnx") or node.op_type not in ONNX_OPS.names():
+            raise Blocked(_unknown(node))
+        if node.op_type not in _ANY_TYPE and any(isinstance(v, Data) and v.integer for v in inputs):
+            raise Blocked("it computes with whole numbers that depend on the input")
+        while inputs and inputs[-1] is None:
+            inputs.pop()
+        try:
+            result = ONNX_OPS.get(node.op_type)(net, *inputs, **attributes)
+        except (TypeError, ValueError, IndexError, ZeroDivisionError, OverflowError) as error:
+            raise net.error(f"is malformed: {error}") from None
+        return result if isinstance(result, Sequence) else (result,)
+
+    def _branch(self, node: onnx.NodeProto, condition: Value) -> None:
+        """Read the branch that a constant condition chooses as if it stood in place of the If."""
+        if not isinstance(condition, Constant):
+            raise Blocked("it chooses a branch by the data")
+        wanted = "then_branch" if bool(condition.array.all()) else "else_branch"
+        graph = next((a.g for a in node.attribute if a.name == wanted), onnx.GraphProto())
+        names = [value.name for value in graph.output]
+        self.enter_constants(graph)
+        self.read(graph.node, names)
+        for outer, inner in zip(node.output, names, strict=False):
+            if inner not in self.net.values:
+                raise self.net.error(f"has no value '{inner}' in its {wanted}")
+            self.net.values[outer] = self.net.values[inner]
+
+    def _opaque(
+        self, node: onnx.NodeProto, inputs: list[Value], refusal: Blocked, first: int = 0
+    ) -> None:
+        """Stand an opaque node in for the outputs from `first` on; lose those of unknown shape."""
+        net = self.net
+        self._block(node, refusal)
+        data = list(dict.fromkeys(v for v in inputs if isinstance(v, Data)))
+        shapes = evaluate.infer(node, inputs, opset=net.opset, batch=net.batch)
+        for name in [n for n in net.outputs[first:] if n]:
+            dims, kind = shapes[name]
+            if not data or not dims or dims[0] != net.batch:
+                self._lose([name])
+                continue
+            made = net.emit(
+                "opaque",
+                *data,
+                kind=node.op_type,
+                reason=refusal.reason,
+                remedy=refusal.remedy,
+                shape=list(dims[1:]),
+            )
+            net.values[name] = Data(made.name, made.shape, kind in INTEGERS)
+
+    def _block(self, node: onnx.NodeProto, refusal: Blocked) -> None:
+        label, source = self.net.label, self.net.builder.source
+        self.blocked.append(Blocker(label, node.op_type, refusal.reason, refusal.remedy, source))
+
+    def _lose(self, outputs: Iterable[str]) -> None:
+        self.lost = True
+        self.net.values.update({name: Lost() for name in outputs if name})
+
+
+def _unknown(node: onnx.NodeProto) -> str:
+    domain = f" of '{node.domain}'" if node.domain else ""
+    return f"the op {node.op_type}{domain} has no spiking form here"
+
+
+def _refusal(kind: str) -> Blocked:
+    """What a refused op says, found without knowing its inputs."""
+    reason, remedy = REFUSED[kind]
+    return Blocked(reason, remedy)
+
+
+def _reads(node: onnx.NodeProto) -> set[str]:
+    """Names that a node reads, those of its inner graphs included."""
+    names = {name for name in node.input if name}
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            names.update(value.name for value in graph.output)
+            for inner in graph.node:
+                names |= _reads(inner)
+    return names
+
+
+def _plain(value: Any) -> Any:
+    """An attribute's value with text instead of bytes."""
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _source(node: onnx.NodeProto) -> str:
+    """`file.py:12` of the innermost frame outside torch that torch's exporter wrote down."""
+    trace = next((entry.value for entry in node.metadata_props if entry.key == _TRACE), "")
+    frames = [f for f in _FRAME.findall(trace) if "/torch/" not in f[0].replace("\\", "/")]
+    return f"{PurePath(frames[-1][0]).name}:{frames[-1][1]}" if frames else ""

@@ -1,0 +1,173 @@
+"""Resize and Upsample, in the forms that torch's interpolation gives exactly; others block."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convsnn.load.onnx.base import (
+    ONNX_OPS,
+    Blocked,
+    Data,
+    Net,
+    Value,
+    as_constant,
+    as_data,
+    as_ints,
+)
+
+_LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
+Points = NDArray[np.float64]
+
+
+@ONNX_OPS.register("Upsample")
+def upsample(
+    net: Net, x: Value, scales: Value | Sequence[float] = None, *, mode: str = "nearest"
+) -> Data:
+    """Resize of opset 9 and before: coordinates are divided by the scale."""
+    return _resize(net, as_data(x), _factors(scales), None, mode, "asymmetric", "floor")
+
+
+@ONNX_OPS.register("Resize")
+def resize(
+    net: Net,
+    x: Value,
+    roi: Value = None,
+    scales: Value = None,
+    sizes: Value = None,
+    *,
+    antialias: int = 0,
+    axes: Sequence[int] | None = None,
+    coordinate_transformation_mode: str | None = None,
+    cubic_coeff_a: float = -0.75,
+    exclude_outside: int = 0,
+    extrapolation_value: float = 0.0,
+    keep_aspect_ratio_policy: str = "stretch",
+    mode: str = "nearest",
+    nearest_mode: str | None = None,
+) -> Data:
+    """Interpolation of the spatial axes; opset 10 knows scales only, as Upsample."""
+    del cubic_coeff_a, extrapolation_value  # belong to forms that are refused below
+    data = as_data(x)
+    if net.opset < 11:
+        return _resize(net, data, _factors(roi), None, mode, "asymmetric", "floor")
+    if antialias or exclude_outside or keep_aspect_ratio_policy != "stretch":
+        raise Blocked("its kind of interpolation (antialias and the like) is not known here")
+    rank = len(data.shape) + 1
+    places = list(range(rank)) if axes is None else [net.axis(a, rank) for a in axes]
+    factors, wanted = _factors(scales), as_ints(_given(sizes), "size")
+    before = [float(n) for n in net.file_shape(data)]
+    full_factors, full_sizes = [1.0] * rank, [int(n) for n in before]
+    for place, factor in zip(places, factors or [], strict=False):
+        full_factors[place] = factor
+    for place, size in zip(places, wanted or [], strict=False):
+        full_sizes[place] = size
+    return _resize(
+        net,
+        data,
+        full_factors,
+        full_sizes if wanted else None,
+        mode,
+        coordinate_transformation_mode or "half_pixel",
+        nearest_mode or "round_prefer_floor",
+    )
+
+
+def _given(value: Value) -> Any:
+    """None for an optional input that is absent or, as older exporters write it, empty."""
+    if value is None:
+        return None
+    constant = as_constant(value, "size")
+    return constant if constant.array.size else None
+
+
+def _factors(value: Value | Sequence[float]) -> list[float] | None:
+    if value is None or isinstance(value, Sequence):
+        return None if value is None else [float(v) for v in value]
+    array = as_constant(value, "scale").array
+    return [float(v) for v in array.reshape(-1)] if array.size else None
+
+
+def _resize(
+    net: Net,
+    x: Data,
+    factors: list[float] | None,
+    sizes: list[int] | None,
+    mode: str,
+    transform: str,
+    rounding: str,
+) -> Data:
+    before = net.file_shape(x)
+    if sizes is None and factors is None:
+        raise net.error("gives neither scales nor sizes")
+    if sizes is None:
+        sizes = [int(np.floor(n * f)) for n, f in zip(before, factors or [], strict=True)]
+    else:
+        factors = [s / n for s, n in zip(sizes, before, strict=True)]
+    if sizes[0] != before[0]:
+        raise net.mixed("it resizes axis 0")
+    spatial = len(before) - 2
+    if sizes[1] != before[1] or spatial not in (1, 2, 3) or min(sizes) < 1:
+        raise Blocked("it resizes other than 1 to 3 spatial axes behind the channels")
+    if mode not in ("nearest", "linear"):
+        raise Blocked(f"{mode} interpolation is not known here")
+    points = [
+        _points(n, s, f, transform)
+        for n, s, f in zip(before[2:], sizes[2:], (factors or [])[2:], strict=True)
+    ]
+    return _interpolated(net, x, points, sizes[2:], mode, rounding)
+
+
+def _points(length: int, size: int, factor: float, transform: str) -> Points:
+    """Where ONNX looks in the input for each element of the output."""
+    out = np.arange(size, dtype=np.float64)
+    if transform == "asymmetric":
+        return out / factor
+    if transform == "align_corners":
+        return out * (length - 1) / (size - 1) if size > 1 else out * 0.0
+    if transform == "half_pixel":
+        return (out + 0.5) / factor - 0.5
+    if transform == "pytorch_half_pixel":
+        return (out + 0.5) / factor - 0.5 if size > 1 else out * 0.0
+    raise Blocked(f"its coordinates ({transform}) are not known here")
+
+
+def _interpolated(
+    net: Net, x: Data, points: list[Points], size: list[int], mode: str, rounding: str
+) -> Data:
+    """The form of torch's interpolation that looks at the same places."""
+    lengths = x.shape[1:]
+    if mode == "nearest":
+        picked = [
+            _rounded(p, rounding).clip(0, n - 1) for p, n in zip(points, lengths, strict=True)
+        ]
+        for form, shift in (("nearest", 0.0), ("nearest-exact", 0.5)):
+            places = [
+                np.floor((np.arange(s) + shift) * (n / s)).clip(0, n - 1)
+                for s, n in zip(size, lengths, strict=True)
+            ]
+            if all(np.array_equal(a, b) for a, b in zip(picked, places, strict=True)):
+                return net.emit("upsample", x, size=size, mode=form)
+        raise Blocked("its nearest neighbours are not those that torch takes")
+    for corners, transform in ((True, "align_corners"), (False, "half_pixel")):
+        places = [_points(n, s, s / n, transform) for s, n in zip(size, lengths, strict=True)]
+        if all(
+            np.allclose(a.clip(0, n - 1), b.clip(0, n - 1), rtol=0, atol=1e-6)
+            for a, b, n in zip(points, places, lengths, strict=True)
+        ):
+            form = _LINEAR[len(size)]
+            return net.emit("upsample", x, size=size, mode=form, align_corners=corners)
+    raise Blocked("its coordinates are not those that torch's interpolation uses")
+
+
+def _rounded(points: Points, rounding: str) -> Points:
+    if rounding == "floor":
+        return np.floor(points)
+    if rounding == "ceil":
+        return np.ceil(points)
+    if rounding == "round_prefer_floor":
+        return np.ceil(points - 0.5)
+    if rounding == "round_prefer_ceil":
+        return np.floor(points + 0.5)
+    raise Blocked(f"its rounding ({rounding}) is not known here")

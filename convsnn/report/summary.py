@@ -1,0 +1,73 @@
+"""What a report comes down to: the time steps worth a row, and when the network was good enough."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from convsnn.report.document import Report
+
+SETTLED = 0.005  # within half a point of the best step counts as being there
+
+
+@dataclass(frozen=True)
+class Row:
+    """The network read out after `step` time steps; fractions 0..1, energies as ratio to the ANN.
+
+    `drop` is the ANN's accuracy minus this one; both are None where there are no labels.
+    """
+
+    step: int
+    accuracy: float | None
+    drop: float | None
+    agreement: float
+    paper: float
+    counted: float
+    cached: float
+
+
+def shown_steps(total: int) -> list[int]:
+    """1, 2, 4, ... below `total`, and `total`."""
+    return [1 << power for power in range((total - 1).bit_length())] + [total]
+
+
+def row(report: Report, step: int) -> Row:
+    """The numbers at one time step, counted from 1."""
+    accuracy = report["snn"]["accuracy"]
+    here = None if accuracy is None else accuracy[step - 1]
+    energy = report["energy"]
+    return Row(
+        step,
+        here,
+        None if here is None else report["ann"]["accuracy"] - here,
+        report["snn"]["agreement"][step - 1],
+        energy["paper"][step - 1],
+        energy["counted"][step - 1],
+        energy["cached"][step - 1],
+    )
+
+
+def rows(report: Report) -> list[Row]:
+    """One row for each of `shown_steps`."""
+    return [row(report, step) for step in shown_steps(report["timesteps"])]
+
+
+def settled_step(report: Report) -> int:
+    """The first step within SETTLED of the best accuracy, or agreement where labels are absent.
+
+    It is found on the very samples that were scored, so it is a hint for the next run, no result.
+    """
+    snn = report["snn"]
+    quality = snn["agreement"] if snn["accuracy"] is None else snn["accuracy"]
+    floor = max(quality) - SETTLED
+    return next(step for step, value in enumerate(quality, start=1) if value >= floor)
+
+
+def steps_below_ann(report: Report, form: str) -> int:
+    """For how many steps from the start the energy ratio of `form` stays at or under 1."""
+    ratios = report["energy"][form]
+    return next((i for i, ratio in enumerate(ratios) if ratio > 1), len(ratios))
+
+
+def dead_fraction(layer: Report) -> float:
+    """Share of neurons that never fired up to the last step."""
+    dead: Any = layer["dead_fraction"]
+    return dead[-1] if isinstance(dead, list | tuple) else dead

@@ -1,0 +1,95 @@
+"""The terminal summary: accuracy and energy over time steps, then one line per layer."""
+
+from typing import Literal
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from convsnn.report.document import Report, validate
+from convsnn.report.summary import dead_fraction, row, rows
+from convsnn.report.wording import counted, percent, points, significant
+
+
+def render_table(report: Report) -> RenderableType:
+    """A rich renderable of `report`; ExportError where the report does not fit its schema.
+
+    It needs 80 columns and no colour: names fold, nothing depends on style.
+    """
+    validate(report)
+    return Group(
+        _heading(report),
+        _title("Over time steps; energy as a ratio to the ANN"),
+        _steps(report),
+        _title(f"Layers after {counted(report['timesteps'], 'step')}"),
+        _layers(report),
+        *_notes(report),
+    )
+
+
+def _title(text: str) -> Text:
+    return Text(f"\n{text}", style="bold")
+
+
+def _heading(report: Report) -> Text:
+    evaluation, last = report["data"]["evaluation"], row(report, report["timesteps"])
+    where = f"{counted(evaluation['samples'], 'sample')} of {evaluation['source']}"
+    steps = counted(last.step, "time step")
+    lines = [f"{report['model']['name']}, {steps}, {where} ({evaluation['split']})"]
+    if last.accuracy is None:
+        lines.append(f"agreement with the ANN {percent(last.agreement)} (no labels)")
+    else:
+        ann = percent(report["ann"]["accuracy"])
+        lines.append(
+            f"accuracy {percent(last.accuracy)}, ANN {ann}, drop {points(last.drop)} points"
+        )
+    lines.append(f"energy {significant(last.counted)} times the ANN's (counted)")
+    return Text("\n".join(lines))
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for number, column in enumerate(columns):
+        left = number == 0
+        justify: Literal["left", "right"] = "left" if left else "right"
+        table.add_column(column, justify=justify, overflow="fold", no_wrap=not left)
+    return table
+
+
+def _steps(report: Report) -> Table:
+    labelled = report["ann"]["accuracy"] is not None
+    accuracy = ("accuracy", "drop (points)") if labelled else ()
+    table = _table(
+        "steps", *accuracy, "agreement", "paper", "counted", "cached",
+    )  # fmt: skip
+    for at in rows(report):
+        scores = (percent(at.accuracy), points(at.drop)) if labelled else ()
+        energies = (significant(e) for e in (at.paper, at.counted, at.cached))
+        table.add_row(str(at.step), *scores, percent(at.agreement), *energies)
+    scores = (percent(report["ann"]["accuracy"]), points(0.0)) if labelled else ()
+    table.add_row("ANN", *scores, percent(1.0), "1", "1", "1")
+    return table
+
+
+def _layers(report: Report) -> Table:
+    table = _table("layer", "rate", "SIN", "threshold", "dead")
+    for layer in report["layers"]:
+        low, high = (significant(layer["threshold"][end]) for end in ("min", "max"))
+        table.add_row(
+            Text(layer["name"]),
+            significant(layer["firing_rate"][-1]),
+            percent(layer["sin_ratio"][-1]),
+            low if low == high else f"{low} .. {high}",
+            percent(dead_fraction(layer)),
+        )
+    return table
+
+
+def _notes(report: Report) -> list[Text]:
+    notes = []
+    if report["sources"]:
+        names = ", ".join(f"{s['name']} ({s['kind']})" for s in report["sources"])
+        notes.append(Text(f"\nSends graded values, charged as multiply-accumulates: {names}"))
+    if report["not_counted"]:
+        notes.append(Text(f"\nNot counted: {'; '.join(report['not_counted'])}"))
+    return notes
