@@ -5,9 +5,10 @@ live in the package `calibrate`; only their contract stands here.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from convsnn.encoders import Encoder
@@ -17,17 +18,38 @@ from convsnn.graph import Graph
 
 @dataclass(frozen=True)
 class SitePlan:
-    """Threshold and initial potential of one site; both broadcast to one sample's shape."""
+    """What the neurons of one site start from; every tensor broadcasts to one sample's shape.
+
+    `shift` is added to the input current of every step; `confidence` is the probability that a
+    spike is kept, for neurons that know it.
+    """
 
     threshold: Tensor
     potential: Tensor
+    shift: Tensor | None = None
+    confidence: Tensor | None = None
+
+    def to(
+        self, dtype: torch.dtype | None = None, device: torch.device | str | None = None
+    ) -> "SitePlan":
+        """The same on another device or in another float type."""
+        moved = {k: v.to(device=device, dtype=dtype) for k, v in self.tensors().items()}
+        return replace(self, **moved)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors that are set, by field name."""
+        return {f.name: v for f in fields(self) if (v := getattr(self, f.name)) is not None}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Per site what its neurons start from, and the record of the stages that made it."""
+    """Per site what its neurons start from, and the record of the stages that made it.
+
+    `weights` replace tensors of the graph, by name, in the spiking network only.
+    """
 
     sites: Mapping[str, SitePlan] = field(default_factory=dict)
+    weights: Mapping[str, Tensor] = field(default_factory=dict)
     record: tuple[Mapping[str, Any], ...] = ()
 
     def with_sites(self, sites: Mapping[str, SitePlan], record: Mapping[str, Any]) -> "Plan":
@@ -49,8 +71,9 @@ class Plan:
                     "usable; it must be positive and finite",
                     hint="calibrate on images like those the network was trained on, or on more",
                 )
-            if not bool(planned.potential.isfinite().all()):
-                raise CalibrationError(f"layer '{name}': the initial potential is not finite")
+            for field_name, tensor in planned.tensors().items():
+                if not bool(tensor.isfinite().all()):
+                    raise CalibrationError(f"layer '{name}': its {field_name} is not finite")
             if site.ceiling is not None and float(planned.threshold.max()) > site.ceiling * (
                 1 + 1e-6
             ):
@@ -58,6 +81,12 @@ class Plan:
                     f"layer '{name}': the threshold exceeds the activation's "
                     f"ceiling {site.ceiling:g}"
                 )
+        for name, tensor in self.weights.items():
+            known = graph.tensors.get(name)
+            if known is None or known.shape != tensor.shape:
+                raise CalibrationError(f"replaced weight '{name}' does not fit the network")
+            if not bool(tensor.isfinite().all()):
+                raise CalibrationError(f"replaced weight '{name}' is not finite")
 
 
 @dataclass(frozen=True)

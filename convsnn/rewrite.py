@@ -12,7 +12,7 @@ from convsnn.encoders import ENCODERS, Encoder
 from convsnn.fan_out import fan_out
 from convsnn.graph import Graph
 from convsnn.neurons import NEURONS, Neuron
-from convsnn.plan import Plan
+from convsnn.plan import Plan, SitePlan
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,12 @@ class Spiking:
     @cached_property
     def neurons(self) -> Mapping[str, Neuron]:
         """The neuron population of every site."""
-        return {
-            name: NEURONS.create(self.neuron, threshold=p.threshold, potential=p.potential)
-            for name, p in self.plan.sites.items()
-        }
+        return {name: _neuron(self.neuron, p) for name, p in self.plan.sites.items()}
+
+    @cached_property
+    def body(self) -> Graph:
+        """The graph as it is simulated: with the weights that the plan replaces."""
+        return replace(self.graph, tensors={**self.graph.tensors, **self.plan.weights})
 
     @cached_property
     def fan_out(self) -> Mapping[str, Tensor]:
@@ -47,17 +49,20 @@ class Spiking:
         self, dtype: torch.dtype | None = None, device: torch.device | str | None = None
     ) -> "Spiking":
         """The same network with its tensors on another device or in another float type."""
-        sites = {
-            name: replace(
-                p,
-                threshold=p.threshold.to(device=device, dtype=dtype),
-                potential=p.potential.to(device=device, dtype=dtype),
-            )
-            for name, p in self.plan.sites.items()
-        }
-        return replace(
-            self, graph=self.graph.to(dtype, device), plan=replace(self.plan, sites=sites)
+        plan = replace(
+            self.plan,
+            sites={name: p.to(dtype, device) for name, p in self.plan.sites.items()},
+            weights={
+                name: t.to(device=device, dtype=dtype) for name, t in self.plan.weights.items()
+            },
         )
+        return replace(self, graph=self.graph.to(dtype, device), plan=plan)
+
+
+def _neuron(spec: str, planned: SitePlan) -> Neuron:
+    known = planned.tensors()
+    known.pop("shift", None)  # belongs to the current, not to the neuron
+    return NEURONS.create(spec, **known)
 
 
 def to_spiking(

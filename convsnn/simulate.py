@@ -16,6 +16,7 @@ from torch import Tensor
 from convsnn.encoders import Encoder
 from convsnn.errors import ConfigError, SimulationError
 from convsnn.graph import Node
+from convsnn.neurons import Keys
 from convsnn.ops import OPS, Role
 from convsnn.rewrite import Spiking
 
@@ -70,14 +71,20 @@ def simulate(
     `ids` (B,) are the samples' numbers, which random encoders key their draws by; `chunk` bounds
     the steps run at once and changes memory only; `observe(node, steps, values)` sees what every
     node that sends or fires put out, (len(steps), B, ...). Raises ConfigError for steps < 1 or a
-    wrong shape, SimulationError where the output is not finite.
+    wrong shape, SimulationError where an image or the output is not finite.
     """
     if steps < 1:
         raise ConfigError(f"timesteps must be at least 1, not {steps}")
     shape = tuple(net.graph.input.attrs["shape"])
     if tuple(x.shape[1:]) != shape or len(x) == 0:
         raise ConfigError(f"the network takes inputs (B, {shape}), not {tuple(x.shape)}")
+    if not bool(x.isfinite().all()):  # neurons would stay silent and hide it
+        raise SimulationError("an image is not finite")
     ids = torch.arange(len(x), device=x.device) if ids is None else ids.to(x.device)
+    if ids.shape != (len(x),):
+        raise ConfigError(f"{len(x)} samples need {len(x)} numbers, not {tuple(ids.shape)}")
+    if chunk is not None and chunk < 1:
+        raise ConfigError(f"a chunk has at least 1 step, not {chunk}")
     loop = _Loop(net, x, ids, encoder or net.encoder, observe)
     moving = _moving(loop)
     size = chunk or _chunk(net, len(x))
@@ -108,14 +115,15 @@ def _moving(loop: _Loop) -> frozenset[str]:
 
 
 def _arguments(loop: _Loop, node: Node, values: Mapping[str, Tensor]) -> list[Tensor]:
-    tensors = loop.net.graph.tensors
+    tensors = loop.net.body.tensors
     return [tensors[name] if name in tensors else values[name] for name in node.inputs]
 
 
 def _run_fixed(loop: _Loop, moving: frozenset[str]) -> None:
     """Compute once whatever does not change over time."""
-    graph = loop.net.graph
-    needed = {i for n in graph.nodes if n.name in moving for i in n.inputs} | set(graph.outputs)
+    graph = loop.net.body
+    later = moving | graph.behind([Role.READOUT])
+    needed = {i for n in graph.nodes if n.name in later for i in n.inputs} | set(graph.outputs)
     for node in graph.nodes:
         if node.name in moving:
             continue
@@ -131,7 +139,7 @@ def _run_fixed(loop: _Loop, moving: frozenset[str]) -> None:
 
 def _run_chunk(loop: _Loop, moving: frozenset[str], steps: range) -> list[Tensor]:
     """Run `steps`; returns the mean of every accumulated output up to each of them."""
-    graph = loop.net.graph
+    graph = loop.net.body
     tail = graph.behind([Role.READOUT])
     read_by_tail = {i for n in graph.nodes if n.name in tail for i in n.inputs}
     ends = {*(o for o in graph.outputs if o not in tail)} | {
@@ -167,9 +175,21 @@ def _step(loop: _Loop, node: Node, values: Mapping[str, Tensor], steps: range) -
     return _merged(loop, node, values)
 
 
+def _fire(loop: _Loop, node: Node, currents: Tensor) -> Tensor:
+    """Run the neurons of a site on the currents of a chunk."""
+    shift = loop.net.plan.sites[node.name].shift
+    if shift is not None:
+        currents = currents + shift
+    site = list(loop.net.graph.sites).index(node.name) + 1  # 0 is the input encoder's
+    out, loop.state[node.name] = loop.net.neurons[node.name].scan(
+        currents, loop.state.get(node.name), keys=Keys(loop.ids, site)
+    )
+    return out
+
+
 def _merged(loop: _Loop, node: Node, values: Mapping[str, Tensor]) -> Tensor:
     """Run an op without state on all steps of the chunk at once."""
-    tensors = loop.net.graph.tensors
+    tensors = loop.net.body.tensors
     arguments = [
         tensors[name] if name in tensors else values[name].flatten(0, 1) for name in node.inputs
     ]

@@ -9,8 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from convsnn.commands import options
+from convsnn.commands.blocking import print_blockers
 from convsnn.commands.source import find_source
-from convsnn.errors import ConfigError, LoadError
+from convsnn.errors import Blocker, ConfigError, LoadError
 from convsnn.graph import Graph, Node
 from convsnn.load.verify import gaps
 from convsnn.measure import energy
@@ -109,15 +110,10 @@ def _print(found: dict[str, Any]) -> None:
         f"\n{found['sites']} activations become neurons; {found['parameters']:,} parameters"
     )
     if found["blockers"]:
-        blocked = Table("layer", "op", "why", "what to do", "source")
-        for item in found["blockers"]:
-            blocked.add_row(*(Text(str(item[k]) or "-") for k in _BLOCKER_KEYS))
-        console.print(blocked)
+        console.print()
+        print_blockers([Blocker(**item) for item in found["blockers"]], console)
         console.print(f"{len(found['blockers'])} place(s) block the conversion", style="red")
     for name, gap in found.get("verify", {}).items():
         verdict = "equal" if gap <= TOLERANCE else "DIFFERENT"
         line = f"output '{name}' against the original: {verdict} (gap {gap:.1e} of its scale)"
         console.print(line, markup=False)
-
-
-_BLOCKER_KEYS = ("layer", "op", "reason", "remedy", "source")

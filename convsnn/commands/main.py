@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
+from convsnn.commands.blocking import print_blockers
 from convsnn.commands.convert import convert
 from convsnn.commands.evaluate import evaluate
 from convsnn.commands.inspect import inspect
@@ -41,15 +41,10 @@ def _show(error: ConvsnnError, as_json: bool) -> None:
         }
         print(json.dumps({"error": entry}, indent=2))
         return
-    console = Console(stderr=True, highlight=False, soft_wrap=not items)
-    if items:
-        table = Table("layer", "op", "why", "what to do", "source", title_justify="left")
-        for item in items:
-            table.add_row(item.layer, item.op, item.reason, item.remedy or "-", item.source or "-")
-        console.print(table, markup=False)
-        console.print(f"error: {len(items)} place(s) of the network would stay analog", style="red")
-    else:
-        console.print(f"error: {error}", style="red", markup=False)
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    print_blockers(items, Console(stderr=True, highlight=False))
+    summary = f"{len(items)} place(s) of the network would stay analog" if items else str(error)
+    console.print(f"error: {summary}", style="red", markup=False)
     if error.hint:
         console.print(f"hint: {error.hint}", markup=False)
 
@@ -58,16 +53,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program on `arguments` (default: those of the process); returns the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = app(args=given, standalone_mode=False, prog_name="convsnn")
+        code = app(args=given or ["--help"], standalone_mode=False, prog_name="convsnn")
     except ConvsnnError as error:
         _show(error, "--json" in given)
         return 2
-    except typer.Exit as stop:
-        return stop.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        Console(stderr=True).print("interrupted; nothing was written")
-        return 130
+        code = 130
     except typer.TyperException as error:
-        error.show()
+        console = Console(stderr=True, highlight=False, soft_wrap=True)
+        console.print(f"error: {error.format_message()}", style="red", markup=False)
+        console.print(f"hint: see convsnn {given[0] if given else ''} --help", markup=False)
         return 2
+    if code == 130:
+        Console(stderr=True).print("interrupted; nothing was written")
     return code if isinstance(code, int) else 0

@@ -1,7 +1,9 @@
 """The artifact: one safetensors file that holds a whole spiking network; nothing is unpickled.
 
-Tensors are `graph/NAME`, `threshold/SITE` and `potential/SITE`. The header's metadata has the
-single key `convsnn` (its order would vary with more), which is one JSON object with sorted keys:
+Tensors are `graph/NAME`, `weight/NAME` for those that the plan replaces, and what the plan says of
+each site: `threshold/SITE`, `potential/SITE`, where set also `shift/SITE` and `confidence/SITE`.
+The header's metadata has the single key `convsnn` (its order would vary with more), which is one
+JSON object with sorted keys:
 
     format, kind, topology, neuron, encoder, max_pool, record, provenance, versions, sha256
 
@@ -13,6 +15,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -36,6 +39,7 @@ _FIELDS = {
     "topology": dict, "neuron": str, "encoder": str, "max_pool": str, "record": list,
     "provenance": dict, "versions": dict, "sha256": str,
 }  # fmt: skip
+_PLANNED = {f.name: f.default is MISSING for f in fields(SitePlan)}  # tensor -> must be there
 _AGAIN = "the file is damaged or was not written by convsnn: convert the network again"
 
 # What safetensors and torch raise between them for files that are no safetensors, are cut short,
@@ -92,9 +96,9 @@ def is_artifact(path: Path) -> bool:
 def _tensors(net: Spiking) -> dict[str, Tensor]:
     """All tensors by their names in the file; copied, since safetensors refuses shared memory."""
     named = {f"graph/{name}": tensor for name, tensor in net.graph.tensors.items()}
+    named |= {f"weight/{name}": tensor for name, tensor in net.plan.weights.items()}
     for name, site in net.plan.sites.items():
-        named[f"threshold/{name}"] = site.threshold
-        named[f"potential/{name}"] = site.potential
+        named |= {f"{group}/{name}": tensor for group, tensor in site.tensors().items()}
     return {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in named.items()
@@ -193,13 +197,13 @@ def _restore(text: str, tensors: Mapping[str, Tensor]) -> Spiking:
             provenance=header["provenance"],
         )
         intact = _digest(header, tensors) == header["sha256"]
-    except LoadError:
-        raise
     except ConvsnnError as error:
-        raise LoadError(str(error), hint=error.hint) from None
+        first = str(error).partition("\n")[0]  # torch's own traces may follow
+        raise LoadError(first, hint=error.hint) from None
     except Exception as error:  # a damaged header can make json or any op raise anything
-        raise LoadError(f"the network is damaged: {type(error).__name__}: {error}") from None
-    if False:
+        what = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise LoadError(f"the network is damaged: {what}") from None
+    if not intact:
         raise LoadError("the file was changed after it was written: its checksum does not match")
     return net
 
@@ -248,7 +252,7 @@ def _check_topology(form: Mapping[str, Any]) -> None:
 
 
 def _grouped(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    groups: dict[str, dict[str, Tensor]] = {"graph": {}, "threshold": {}, "potential": {}}
+    groups: dict[str, dict[str, Tensor]] = {key: {} for key in ("graph", "weight", *_PLANNED)}
     for key, tensor in tensors.items():
         group, _, name = key.partition("/")
         if group not in groups:
@@ -258,7 +262,7 @@ def _grouped(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
         if group == "graph" and not bool(tensor.isfinite().all()):
             raise LoadError(f"tensor '{key}' holds values that are not finite")
         groups[group][name] = tensor
-    if len({tensor.dtype for tensor in groups["graph"].values()}) > 1:
+    if len({t.dtype for key in ("graph", "weight") for t in groups[key].values()}) > 1:
         raise LoadError("the network's tensors are of more than one float type")
     return groups
 
@@ -279,17 +283,19 @@ def _check_nodes(graph: Graph) -> None:
 def _plan(
     graph: Graph, groups: Mapping[str, Mapping[str, Tensor]], record: Iterable[Mapping[str, Any]]
 ) -> Plan:
-    for group in ("threshold", "potential"):
+    for group, required in _PLANNED.items():
         for name, tensor in groups[group].items():
             if name not in graph.sites:
                 raise LoadError(f"tensor '{group}/{name}' belongs to no layer of neurons")
             _check_broadcast(f"{group}/{name}", tensor.shape, graph.sites[name].shape)
         for name in graph.sites:
-            if name not in groups[group]:
+            if required and name not in groups[group]:
                 raise LoadError(f"tensor '{group}/{name}' is missing")
-    thresholds, potentials = groups["threshold"], groups["potential"]
-    sites = {name: SitePlan(thresholds[name], potentials[name]) for name in graph.sites}
-    return Plan(sites, tuple(record))
+    sites = {
+        name: SitePlan(**{key: groups[key][name] for key in _PLANNED if name in groups[key]})
+        for name in graph.sites
+    }
+    return Plan(sites, groups["weight"], tuple(record))
 
 
 def _check_broadcast(key: str, shape: tuple[int, ...], site: tuple[int, ...]) -> None:

@@ -17,6 +17,14 @@ class State:
     threshold: Tensor
 
 
+@dataclass(frozen=True)
+class Keys:
+    """What random draws of a population are keyed by: the samples' numbers (B,) and the site."""
+
+    ids: Tensor
+    site: int
+
+
 class Neuron(Protocol):
     """A population of neurons of one site, given by its threshold and initial potential.
 
@@ -25,8 +33,12 @@ class Neuron(Protocol):
 
     graded: bool
 
-    def scan(self, currents: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+    def scan(
+        self, currents: Tensor, state: Any = None, *, keys: Keys | None = None
+    ) -> tuple[Tensor, Any]:
         """Run the steps of `currents` (Tc, B, ...) from `state`; None starts from rest.
+
+        `keys` are for neurons that draw at random; None numbers the samples from 0 at site 0.
 
         Returns the transmitted values, threshold x spike, (Tc, B, ...), and the state after.
         Scanning a sequence in chunks gives the same as scanning it at once.

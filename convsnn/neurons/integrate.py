@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from convsnn.neurons.base import NEURONS, State, as_tensor
+from convsnn.neurons.base import NEURONS, Keys, State, as_tensor
 
 
 @NEURONS.register("if")
@@ -28,8 +28,11 @@ class IntegrateAndFire:
     reset: Literal["soft", "zero"] = "soft"
     graded = False
 
-    def scan(self, currents: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+    def scan(
+        self, currents: Tensor, state: State | None = None, *, keys: Keys | None = None
+    ) -> tuple[Tensor, State]:
         """See `Neuron.scan`."""
+        del keys  # nothing here is random
         threshold = as_tensor(self.threshold, currents)
         if state is None:
             start = as_tensor(self.potential, currents).expand(currents.shape[1:])

@@ -6,7 +6,7 @@ the op's outputs; Data for what depends on the network's input, Constant for wha
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
@@ -23,13 +23,23 @@ from convsnn.registry import Registry
 RETRAIN = "retrain the network with ReLU in its place"
 
 
+class BatchMixed(LoadError):
+    """A node moves, drops or mixes the batch axis."""
+
+
 @dataclass(frozen=True)
 class Data:
-    """A value that depends on the input: its node, and the shape of one sample."""
+    """A value that depends on the input: its node, and the shape of one sample.
+
+    Where the file runs the samples together, `dims` is the shape there, and `mixed` the error
+    to raise unless a later node brings the batch axis back.
+    """
 
     name: str
     shape: tuple[int, ...]
     integer: bool = False
+    dims: tuple[int, ...] | None = None
+    mixed: BatchMixed | None = None
 
 
 @dataclass(frozen=True)
@@ -59,10 +69,6 @@ class Blocked(Exception):
     def __init__(self, reason: str, remedy: str = "") -> None:
         super().__init__(reason)
         self.reason, self.remedy = reason, remedy
-
-
-class BatchMixed(LoadError):
-    """A node moves, drops or mixes the batch axis."""
 
 
 def refuse(*names: str, reason: str, remedy: str = RETRAIN) -> None:
@@ -158,12 +164,13 @@ class Net:
         """The error of a node after which axis 0 is no longer the batch."""
         return BatchMixed(
             f"node '{self.label}' ({self.op}) moves, drops or mixes the batch axis: {detail}",
-            hint="keep the batch on the first axis of every value; export with a free batch axis",
+            hint="keep the batch on the first axis of every value; a torch module can also be read "
+            "directly, without ONNX",
         )
 
     def file_shape(self, x: Data) -> tuple[int, ...]:
         """Shape that the file gives to `x`, batch included."""
-        return (self.batch, *x.shape)
+        return (self.batch, *x.shape) if x.dims is None else x.dims
 
     def axis(self, axis: int, rank: int) -> int:
         """`axis` counted from the front; LoadError where there is no such axis."""
@@ -179,16 +186,17 @@ class Net:
         return axis
 
     def reshape(self, x: Data, target: Sequence[int], *, part: str = "") -> Data:
-        """`x` brought to the file's shape `target`, whose first axis must stay the batch."""
+        """`x` brought to the file's shape `target`; `mixed` is set unless axis 0 is the batch."""
         before, after = self.file_shape(x), tuple(target)
         if prod(before) != prod(after):
             raise self.error(f"cannot bring shape {self.named(before)} to {self.named(after)}")
-        if after[:1] != before[:1]:
-            raise self.mixed(f"{self.named(before)} becomes {self.named(after)}")
-        if before == after:
-            return x
+        if after[:1] != (self.batch,) or prod(after[1:]) != prod(x.shape):
+            error = self.mixed(f"{self.named(before)} becomes {self.named(after)}")
+            return replace(x, dims=after, mixed=x.mixed or error)
+        if after[1:] == x.shape:
+            return replace(x, dims=None, mixed=None)
         shaped = self.emit("reshape", x, part=part, shape=list(after[1:]))
-        return Data(shaped.name, shaped.shape, x.integer)
+        return replace(shaped, integer=x.integer)
 
     def named(self, shape: Sequence[int]) -> str:
         """A shape of the file as the user knows it."""
@@ -217,11 +225,15 @@ class Net:
     def raised(self, x: Data, rank: int) -> Data:
         """`x` with axes of size 1 put before it, as broadcasting does."""
         extra = rank - len(x.shape) - 1
+        if extra and self.batch != 1:
+            raise self.mixed(f"{self.named(self.file_shape(x))} meets a value of {rank} axes")
         return self.reshape(x, (1,) * extra + self.file_shape(x), part="raised") if extra else x
 
     def take(self, x: Data, axis: int, indices: Sequence[int], *, name: str = "") -> Data:
         """Elements `indices` of `axis`, in that order: one slice for each run of equal steps."""
         runs = _runs(indices)
+        if runs == [range(x.shape[axis - 1])]:
+            return x
         if len(runs) > 64:
             raise Blocked(f"it picks {len(indices)} elements in no regular order")
         parts = [

@@ -1,8 +1,11 @@
 """Slice, Split, Gather, Concat, Tile and Pad: parts of a value, and values put together."""
 
 from collections.abc import Sequence
+from math import prod
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from convsnn.load.onnx.base import (
     ONNX_OPS,
@@ -65,6 +68,8 @@ def gather(net: Net, x: Value, indices: Value, *, axis: int = 0) -> Data:
     """Elements of an axis by constant indices."""
     chosen = as_constant(indices, "list of indices").array
     data = as_data(x)
+    if data.mixed is not None:
+        data, axis, chosen = _parted(net, data, axis, chosen)
     axis = net.sample_axis(axis, data)
     length = data.shape[axis - 1]
     if chosen.size and not -length <= chosen.min() <= chosen.max() < length:
@@ -75,6 +80,17 @@ def gather(net: Net, x: Value, indices: Value, *, axis: int = 0) -> Data:
     dims = net.file_shape(data)
     picked = net.take(data, axis, flat, name=f"{net.label}.picked")
     return net.reshape(picked, (*dims[:axis], *chosen.shape, *dims[axis + 1 :]))
+
+
+def _parted(net: Net, x: Data, axis: int, indices: NDArray[Any]) -> tuple[Data, int, NDArray[Any]]:
+    """Samples laid end to end and picked apart again, which is how torch writes `as_strided`."""
+    size = prod(x.shape)
+    shifts = np.arange(net.batch).reshape(-1, *[1] * (indices.ndim - 1)) * size
+    own = indices[:1]
+    apart = indices.shape[:1] == (net.batch,) and np.array_equal(indices, own + shifts)
+    if x.mixed and not (x.dims == (net.batch * size,) and axis in (0, -1) and apart):
+        raise x.mixed
+    return net.reshape(x, (net.batch, size), part="flat"), 1, own[0]
 
 
 @ONNX_OPS.register("Concat")

@@ -28,8 +28,10 @@ INTEGERS = {
     onnx.TensorProto.DataType.Value(name)
     for name in ("INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64", "BOOL")
 }
-# Ops that read the shape of their input, or pass it on, and so may meet whole numbers.
+# Ops that read the shape of their input, or pass it on: whole numbers do no harm there.
 _ANY_TYPE = {"Cast", "CastLike", "Shape", "Size", "Identity"}
+# Ops that may bring back a batch axis that an earlier node ran together with others.
+_ANY_DIMS = _ANY_TYPE | {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Gather", "Dropout"}
 
 
 @dataclass
@@ -118,8 +120,12 @@ class Reader:
         attributes = {a.name: _plain(onnx.helper.get_attribute_value(a)) for a in node.attribute}
         if node.domain not in ("", "ai.onnx") or node.op_type not in ONNX_OPS.names():
             raise Blocked(_unknown(node))
-        if node.op_type not in _ANY_TYPE and any(isinstance(v, Data) and v.integer for v in inputs):
+        data = [value for value in inputs if isinstance(value, Data)]
+        if node.op_type not in _ANY_TYPE and any(value.integer for value in data):
             raise Blocked("it computes with whole numbers that depend on the input")
+        mixed = next((value.mixed for value in data if value.mixed), None)
+        if mixed is not None and node.op_type not in _ANY_DIMS:
+            raise mixed
         while inputs and inputs[-1] is None:
             inputs.pop()
         try:

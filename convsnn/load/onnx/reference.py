@@ -35,7 +35,7 @@ def onnx_reference(path: str | Path) -> Callable[[Tensor], list[Tensor]]:
         size = fixed or len(array)
         parts = [_run(path, session, entry.name, part) for part in _slices(array, size)]
         joined = [
-            np.concatenate([_rows(o, size) for o in outputs])
+            np.concatenate([_rows(path, o, size) for o in outputs])
             for outputs in zip(*parts, strict=True)
         ]
         return [torch.from_numpy(o[: len(array)].astype(np.float32)) for o in joined]
@@ -75,9 +75,13 @@ def _slices(array: NDArray[Any], size: int) -> list[NDArray[Any]]:
     return [array[i : i + size] for i in range(0, len(array), size)]
 
 
-def _rows(output: NDArray[Any], size: int) -> NDArray[Any]:
+def _rows(path: str | Path, output: NDArray[Any], size: int) -> NDArray[Any]:
     """One row for each sample, also where a file for one sample drops the batch axis."""
-    return output if output.shape[:1] == (size,) else output.reshape(size, -1)
+    if output.shape[:1] == (size,):
+        return output
+    if size != 1:
+        raise LoadError(f"'{path}': {size} samples give an output of {output.shape}")
+    return output[None]
 
 
 def _first_line(error: Exception) -> str:

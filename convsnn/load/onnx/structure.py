@@ -1,5 +1,6 @@
 """Ops that ask for shapes, or change nothing at inference: Shape, Size, Identity, Dropout, Cast."""
 
+from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -58,7 +59,7 @@ def cast(_net: Net, x: Value, *, to: int, saturate: int = 1, round_mode: str = "
     del saturate, round_mode  # concern float8 only
     data = as_data(x)
     if to in _FLOATS:
-        return Data(data.name, data.shape)
+        return replace(data, integer=False)
     if data.integer:
         return data
     raise Blocked("it rounds values that depend on the input")
@@ -76,7 +77,7 @@ def cast_like(
     else:
         whole = isinstance(like, Data) and like.integer
     if not whole:
-        return Data(data.name, data.shape)
+        return replace(data, integer=False)
     if data.integer:
         return data
     raise Blocked("it rounds values that depend on the input")

@@ -1,0 +1,25 @@
+"""The refusal as a piece of user interface: every offender by name, grouped by why."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from convsnn.errors import Blocker
+
+
+def print_blockers(items: Sequence[Blocker], console: Console) -> None:
+    """Print one block per reason: the op, why it blocks, what to do, then every layer of it."""
+    groups: dict[tuple[str, str, str], list[Blocker]] = {}
+    for item in items:
+        groups.setdefault((item.op, item.reason, item.remedy), []).append(item)
+    for (op, reason, remedy), members in groups.items():
+        console.print(Text.assemble((f"{op} x{len(members)}", "bold red"), f": {reason}"))
+        console.print(Text(f"  what to do: {remedy or 'nothing here; this network cannot enter'}"))
+        table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+        table.add_column("layer", overflow="fold")
+        table.add_column("source", style="dim")
+        for member in members:
+            table.add_row(Text("  " + member.layer), Text(member.source))
+        console.print(table)
