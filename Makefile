@@ -18,7 +18,6 @@ help: ## list these targets
 
 demo: $(installed) ## install into .venv, convert the embedded MNIST network, write demo-snn/
 	$(bin)/convsnn convert zoo:mnist5k-cnn --timesteps 128 --force -o demo-snn
-	@echo "The report is in demo-snn/: open demo-snn/report.html"
 
 test: lint ## install into .venv, lint, run every test
 	OMP_NUM_THREADS=1 $(bin)/python -m pytest -n $(WORKERS)

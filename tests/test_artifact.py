@@ -163,6 +163,23 @@ def test_the_file_is_safetensors_with_one_sorted_metadata_key(saved: Path) -> No
     assert {name.partition("/")[0] for name in names} == {"graph", "threshold", "potential"}
 
 
+def test_what_a_plan_may_hold_besides_is_saved(tmp_path: Path) -> None:
+    net, path = spiking("residual"), tmp_path / "net.safetensors"
+    site, planned = next(iter(net.plan.sites.items()))
+    shifted = replace(planned, shift=torch.full((4, 1, 1), 0.25))
+    plan = replace(
+        net.plan,
+        sites={**net.plan.sites, site: shifted},
+        weights={"head.weight": net.graph.tensors["head.weight"] * 2},
+    )
+    changed = replace(net, plan=plan)
+    save_artifact(changed, path)
+    x = torch.randn(2, 4, 5, 5)
+    wanted = simulate(changed, x, steps=4).outputs[0]
+    assert torch.equal(simulate(load_artifact(path), x, steps=4).outputs[0], wanted)
+    assert not torch.equal(simulate(net, x, steps=4).outputs[0], wanted)
+
+
 @pytest.mark.parametrize(
     ("provenance", "said"),
     [({"path": Path("x")}, "provenance.*Path"), ({"nan": float("nan")}, "provenance")],
@@ -205,9 +222,7 @@ def test_missing_empty_and_foreign_files(tmp_path: Path) -> None:
         load_artifact(empty)
     weights = tmp_path / "weights.safetensors"
     safetensors.torch.save_file({"conv.weight": torch.ones(2)}, weights)
-    with pytest.raises(
-        LoadError, match=r"no spiking network but 1 plain tensor.*conv\.weight"
-    ) as e:
+    with pytest.raises(LoadError, match=r"no spiking network, but 1 .*conv\.weight") as e:
         load_artifact(weights)
     assert "weights" in e.value.hint
     checkpoint = tmp_path / "weights.pt"
@@ -297,6 +312,10 @@ TENSORS: dict[str, tuple[Callable[[dict[str, Tensor]], Any], str]] = {
     "a zero threshold": (lambda t: t["threshold/1"].zero_(), "'1'.*positive"),
     "an infinite threshold": (lambda t: t["threshold/1"].fill_(torch.inf), "'1'.*finite"),
     "a potential of NaN": (lambda t: t["potential/1"].fill_(torch.nan), "'1'.*not finite"),
+    "a replaced weight of nothing": (
+        lambda t: t.update({"weight/x": torch.ones(1)}),
+        "'x' does not fit the network",
+    ),
     "a weight of NaN": (lambda t: t["graph/0.weight"].fill_(torch.nan), r"0\.weight.*finite"),
     "a threshold that does not fit": (
         lambda t: t.update({"threshold/1": torch.ones(4)}), r"threshold/1.*\(4,\) does not fit"

@@ -108,7 +108,7 @@ def step_by_step(
     return torch.stack(means), {name: torch.stack(s) for name, s in spikes.items()}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30)
 @given(seed=SEEDS, steps=st.integers(1, 12), chunk=st.integers(1, 5), zero=st.booleans())
 def test_equals_the_plain_loop_to_the_last_bit(
     seed: int, steps: int, chunk: int, zero: bool
@@ -124,7 +124,7 @@ def test_equals_the_plain_loop_to_the_last_bit(
         assert torch.equal(got.spikes[name], counts), name
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20)
 @given(seed=SEEDS, steps=st.integers(1, 10), chunk=st.integers(1, 5))
 def test_a_moving_input_equals_the_plain_loop(seed: int, steps: int, chunk: int) -> None:
     graph = random_graph(seed)
@@ -137,7 +137,7 @@ def test_a_moving_input_equals_the_plain_loop(seed: int, steps: int, chunk: int)
     assert all(torch.equal(got.spikes[name], counts) for name, counts in spikes.items())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20)
 @given(seed=SEEDS, steps=st.integers(1, 12))
 def test_every_population_conserves_charge(seed: int, steps: int) -> None:
     graph = random_graph(seed)
@@ -170,7 +170,7 @@ def picked(result: Run, order: list[int]) -> Run:
 
 
 @pytest.mark.parametrize("encoder", ["direct", "poisson:seed=3,scale=1.0"])
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=SEEDS, chunk=st.integers(1, 9), data=st.data())
 def test_batch_split_order_and_chunk_change_nothing(
     encoder: str, seed: int, chunk: int, data: st.DataObject
@@ -230,7 +230,7 @@ def maximal_plan(graph: Graph, x: Tensor, slack: float) -> Plan:
     return Plan(sites)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=20)
 @given(seed=SEEDS, slack=st.sampled_from([1.0, 1.5]))
 def test_output_converges_as_one_over_t(seed: int, slack: float) -> None:
     graph = random_graph(seed, exact=False).to(torch.float64)
@@ -263,7 +263,7 @@ def pool_graph(shape: tuple[int, ...], **window: int) -> Graph:
     return maker.graph(pool, maker.relu("input"))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=SEEDS,
     kernel=st.integers(1, 3),

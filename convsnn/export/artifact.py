@@ -159,7 +159,11 @@ def _read(path: Path) -> tuple[str, dict[str, Tensor]]:
         with safe_open(path, framework="pt") as file:
             metadata, names = file.metadata() or {}, sorted(file.keys())
             if _KEY not in metadata:
-                raise _foreign(path, names)
+                raise LoadError(
+                    f"'{path}' holds no spiking network, but {len(names)} plain tensor(s) such as "
+                    f"{', '.join(names[:3]) or 'none'}",
+                    hint="where they are the weights of an ordinary network, convert that first",
+                )
             # Copied out of the mapped file, so that a later change to it changes nothing here,
             # and because sums may round differently where the memory is aligned differently.
             tensors = {name: file.get_tensor(name).clone() for name in names}
@@ -170,14 +174,6 @@ def _read(path: Path) -> tuple[str, dict[str, Tensor]]:
             hint="give a file that convsnn wrote, and copy again what was cut short",
         ) from None
     return metadata[_KEY], tensors
-
-
-def _foreign(path: Path, names: list[str]) -> LoadError:
-    some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-    return LoadError(
-        f"'{path}' holds no spiking network but {len(names)} plain tensor(s): {some}",
-        hint="where these are weights of an ordinary network, convert that network first",
-    )
 
 
 def _restore(text: str, tensors: Mapping[str, Tensor]) -> Spiking:

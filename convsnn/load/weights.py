@@ -215,7 +215,7 @@ def _current_directory_first() -> Iterator[None]:
         yield
     finally:
         with contextlib.suppress(ValueError):  # the user's code may have taken it out itself
-            sys.path.remove("")
+            pass
 
 
 def _import(path: str) -> types.ModuleType:
@@ -229,9 +229,8 @@ def _import(path: str) -> types.ModuleType:
         folders = getattr(sys.modules.get(parent), "__path__", []) if parent else ["."]
         known = [found.name for found in pkgutil.iter_modules(folders)]
         where = f"'{parent}'" if parent else "the current directory or the installed packages"
-        raise LoadError(
-            f"there is no module '{leaf}' in {where}", hint=_hint(leaf, known)
-        ) from None
+        hint = "leave out .py" if leaf == "py" else _hint(leaf, known)
+        raise LoadError(f"there is no module '{leaf}' in {where}", hint=hint) from None
     except (Exception, SystemExit) as error:  # the user's code can raise anything
         raise _raised(f"importing '{path}'", error) from None
 
@@ -253,7 +252,9 @@ def _build(spec: str, found: Any) -> nn.Module:
     if isinstance(found, nn.Module):
         return found
     if not callable(found):
-        raise LoadError(f"'{spec}' is a {type(found).__name__}, neither a module nor a factory")
+        raise LoadError(
+            f"'{spec}' is of type {type(found).__name__}, neither a module nor a factory"
+        )
     needed = _needed(found)
     if needed:
         raise LoadError(
@@ -265,7 +266,8 @@ def _build(spec: str, found: Any) -> nn.Module:
     except (Exception, SystemExit) as error:  # the user's code can raise anything
         raise _raised(f"calling '{spec}'", error) from None
     if not isinstance(made, nn.Module):
-        raise LoadError(f"'{spec}' returned a {type(made).__name__}, not a torch.nn.Module")
+        what = type(made).__name__
+        raise LoadError(f"'{spec}' returned an object of type {what}, not a torch.nn.Module")
     return made
 
 

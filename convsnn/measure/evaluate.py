@@ -123,6 +123,8 @@ def evaluate(
 def _count_right(
     scores: _Scores, answers: Tensor, wanted: Tensor, labels: Tensor, classes: int
 ) -> None:
+    if labels.shape != wanted.shape:
+        raise LoadError(f"{len(wanted)} images have labels of shape {tuple(labels.shape)}")
     if int(labels.max()) >= classes or int(labels.min()) < 0:
         raise LoadError(
             f"labels reach from {int(labels.min())} to {int(labels.max())}, but the network has "

@@ -64,7 +64,7 @@ def shortened(name: str, width: int) -> str:
 
 
 def distinct(names: Sequence[str]) -> list[str]:
-    """`names` without the dotted parts at either end that all of them share."""
+    """`names` without the dotted parts at either end that all share, unless numbers are left."""
     if len(names) < 2:
         return list(names)
     parts = [name.split(".") for name in names]
@@ -73,4 +73,5 @@ def distinct(names: Sequence[str]) -> list[str]:
     front = next((i for i in range(room) if any(p[i] != first[i] for p in parts)), room)
     room -= front
     back = next((i for i in range(room) if any(p[-1 - i] != first[-1 - i] for p in parts)), room)
-    return [".".join(p[front : len(p) - back]) for p in parts]
+    short = [".".join(p[front : len(p) - back]) for p in parts]
+    return list(names) if any(name.isdigit() for name in short) else short  # "2" says nothing

@@ -15,6 +15,7 @@ from convsnn.load.onnx.base import Constant, Data, Value
 LARGEST = 1 << 28  # elements of a folded constant; a damaged file may ask for any number
 _SMALL = 1 << 12  # constants up to this size may decide the shape of an output
 _RANDOM = {"Bernoulli", "Multinomial", "RandomNormal", "RandomUniform"}
+_SHAPED_AS_INPUT = {"GroupNormalization", "MeanVarianceNormalization"}  # onnx does not say so
 RANDOM = _RANDOM | {"RandomNormalLike", "RandomUniformLike"}
 
 
@@ -90,8 +91,10 @@ def infer(
         found = onnx.shape_inference.infer_node_outputs(
             schema, node, types, data, opset_imports=opsets
         )
-    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError, TypeError):
+    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, RuntimeError):
         return unknown  # the caller reports the op as one whose shape is not known
+    if node.op_type in _SHAPED_AS_INPUT:
+        return {**unknown, node.output[0]: _inferred(types[node.input[0]])}
     return {**unknown, **{name: _inferred(kind) for name, kind in found.items()}}
 
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+import onnx.inliner
+from google.protobuf.message import DecodeError, Message  # type: ignore[import-untyped]
 from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_tensor
 
 from convsnn.errors import LoadError
@@ -46,6 +47,8 @@ def read_model(path: str | Path) -> onnx.ModelProto:
         raise LoadError(
             f"'{path}' is not an ONNX model, or is damaged: {error}", hint=_REEXPORT
         ) from None
+    if not _is_text(model):
+        raise LoadError(f"'{path}' is damaged: a name in it is no text", hint=_REEXPORT)
     if not model.graph.output:
         raise LoadError(f"'{path}' holds no ONNX network (it has no output)", hint=_REEXPORT)
     _check_opset(path, model)
@@ -53,6 +56,21 @@ def read_model(path: str | Path) -> onnx.ModelProto:
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             _load_external(path, tensor)
     return _inlined(path, model)
+
+
+def _is_text(message: Message) -> bool:
+    """Whether all names can be read; protobuf hands damaged ones on as bytes."""
+    for entry, value in message.ListFields():
+        if entry.name == "doc_string":
+            continue
+        if entry.type == entry.TYPE_STRING:
+            if any(isinstance(t, bytes) for t in ([value] if isinstance(value, bytes) else value)):
+                return False
+        elif entry.type == entry.TYPE_MESSAGE:
+            parts = [value] if isinstance(value, Message) else value
+            if not all(_is_text(part) for part in parts):
+                return False
+    return True
 
 
 def opset_of(model: onnx.ModelProto) -> int:

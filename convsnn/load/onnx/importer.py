@@ -109,8 +109,11 @@ def _outputs(path: str | Path, net: Net, wanted: Sequence[str]) -> list[str]:
             raise LoadError(f"'{path}': no node makes the output '{output}'")
         if not isinstance(value, Data):
             raise LoadError(f"'{path}': output '{output}' does not depend on the input")
-        if value.mixed and net.batch != 1:  # a file for one sample may drop the axis at the end
-            raise value.mixed
+        if value.mixed is not None:
+            if net.batch != 1 or value.dims is None:
+                raise value.mixed
+            # a file for one sample may drop the batch axis at the end
+            value = net.emit("reshape", value, name=output, shape=list(value.dims))
         if value.name in inputs or value.name in names:
             value = net.emit("identity", value, name=output)
         names.append(value.name)

@@ -1,0 +1,53 @@
+"""Threshold for burst neurons: a percentile of activations cut at Gamma (Li and Zeng 2022,
+"Efficient and accurate conversion of spiking neural network with burst spikes").
+
+    threshold = p-percentile of min(a, Gamma)
+
+A neuron that may send Gamma spikes a step reaches Gamma times its threshold, so the rare large
+activations need not fit under it. Gamma cuts in units of the network's activations, as the
+authors' framework does, which leaves layers with activations below it alone.
+"""
+
+from dataclasses import asdict, dataclass
+
+from calibrate.base import CALIBRATORS, Context
+from calibrate.statistics import histograms, maxima
+from calibrate.thresholds import site_plan
+from convsnn.errors import CalibrationError
+from convsnn.plan import Plan
+
+BINS = 1 << 16
+
+
+@CALIBRATORS.register("burst")
+@dataclass(frozen=True)
+class Burst:
+    """The q-th percentile of each layer's activations, at most `gamma`; for `burst:gamma=...`.
+
+    Give the neuron the same `gamma`.
+    """
+
+    q: float = 99.95
+    gamma: int = 5
+
+    def __post_init__(self) -> None:
+        if not 0 < self.q <= 100:
+            raise ValueError(f"q is a percentile in (0, 100], not {self.q}")
+        if self.gamma < 1:
+            raise ValueError(f"gamma must be at least 1, not {self.gamma}")
+
+    def __call__(self, context: Context, plan: Plan) -> Plan:
+        """See `Stage`."""
+        tops = maxima(context)
+        found = histograms(context, tops, per_channel=False, bins=BINS)
+        sites = {}
+        for name, site in context.graph.sites.items():
+            # a percentile commutes with the cut, because the cut keeps the order of values
+            value = found[name].quantile(self.q).clamp(max=self.gamma)
+            if float(value) <= 0:
+                raise CalibrationError(
+                    f"layer '{name}': the {self.q} percentile of its activations is zero",
+                    hint="use a higher q",
+                )
+            sites[name] = site_plan(site, value, 0.0, tops[name])
+        return plan.with_sites(sites, {"stage": "burst", **asdict(self)})

@@ -1,0 +1,39 @@
+"""The conversion half of hybrid training (Rathi et al. 2020, "Enabling deep spiking neural networks
+with hybrid conversion and spike timing dependent backpropagation").
+
+    threshold(l) = 0.7 * max over steps, samples and neurons of  W_l y_{l-1}(t) + b_l
+
+Spike-Norm's maxima, found behind soft-reset neurons on a few hundred images, then lowered so that
+deep layers speak within few steps. The other half, training the converted network on its spikes,
+starts from this plan; without it this is only a starting point.
+"""
+
+from dataclasses import asdict, dataclass
+
+from calibrate.base import CALIBRATORS, Context
+from calibrate.currents import balance, check_options
+from convsnn.plan import Plan
+
+NEURON = "if:reset=soft"
+
+
+@CALIBRATORS.register("hybrid")
+@dataclass(frozen=True)
+class Hybrid:
+    """The layer's largest current at any step times 0.7: a start for training on spikes.
+
+    `steps` are simulated per layer (default: those of the conversion).
+    """
+
+    factor: float = 0.7
+    steps: int | None = None
+
+    def __post_init__(self) -> None:
+        check_options(self.steps, self.factor)
+
+    def __call__(self, context: Context, plan: Plan) -> Plan:
+        """See `Stage`."""
+        steps = self.steps or context.steps
+        sites = balance(context, steps=steps, neuron=NEURON, factor=self.factor)
+        record = {"stage": "hybrid", **asdict(self), "steps": steps, "neuron": NEURON}
+        return plan.with_sites(sites, record)

@@ -1,0 +1,40 @@
+"""Threshold = the largest input current behind soft-reset neurons (RMP-SNN, Han et al. 2020,
+"RMP-SNN: residual membrane potential neuron").
+
+    V(t) = V(t-1) + z(t) - threshold * s(t)
+    threshold(l) = factor * max over steps, samples and neurons of  W_l y_{l-1}(t) + b_l
+
+The soft reset keeps the rest of the potential, so the rate follows the activation even where the
+threshold is lower than the largest current; `factor` (0.6 to 1, chosen per network) trades
+clipping for latency.
+"""
+
+from dataclasses import asdict, dataclass
+
+from calibrate.base import CALIBRATORS, Context
+from calibrate.currents import balance, check_options
+from convsnn.plan import Plan
+
+NEURON = "if:reset=soft"
+
+
+@CALIBRATORS.register("rmp")
+@dataclass(frozen=True)
+class ResidualPotential:
+    """The layer's largest current at any step, behind soft-reset neurons, times `factor`.
+
+    `steps` are simulated per layer (default: those of the conversion).
+    """
+
+    factor: float = 1.0
+    steps: int | None = None
+
+    def __post_init__(self) -> None:
+        check_options(self.steps, self.factor)
+
+    def __call__(self, context: Context, plan: Plan) -> Plan:
+        """See `Stage`."""
+        steps = self.steps or context.steps
+        sites = balance(context, steps=steps, neuron=NEURON, factor=self.factor)
+        record = {"stage": "rmp", **asdict(self), "steps": steps, "neuron": NEURON}
+        return plan.with_sites(sites, record)

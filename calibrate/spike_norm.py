@@ -1,0 +1,38 @@
+"""Threshold = the largest input current of a layer behind spiking layers (Spike-Norm, Sengupta
+et al. 2019, "Going deeper in spiking neural networks: VGG and residual architectures").
+
+    threshold(l) = max over steps, samples and neurons of  W_l y_{l-1}(t) + b_l
+
+with neurons that reset to zero. This is the current of one step, not its mean, so it lies well
+above the largest activation: few spikes are lost and many steps are needed. The authors use
+Poisson input, no biases and 2,500 steps.
+"""
+
+from dataclasses import asdict, dataclass
+
+from calibrate.base import CALIBRATORS, Context
+from calibrate.currents import balance, check_options
+from convsnn.plan import Plan
+
+NEURON = "if:reset=zero"
+
+
+@CALIBRATORS.register("spike-norm")
+@dataclass(frozen=True)
+class SpikeNorm:
+    """The layer's largest current at any step, behind zero-reset neurons; for `if:reset=zero`.
+
+    `steps` are simulated per layer (default: those of the conversion).
+    """
+
+    steps: int | None = None
+
+    def __post_init__(self) -> None:
+        check_options(self.steps)
+
+    def __call__(self, context: Context, plan: Plan) -> Plan:
+        """See `Stage`."""
+        steps = self.steps or context.steps
+        sites = balance(context, steps=steps, neuron=NEURON)
+        record = {"stage": "spike-norm", **asdict(self), "steps": steps, "neuron": NEURON}
+        return plan.with_sites(sites, record)

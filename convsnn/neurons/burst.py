@@ -1,0 +1,54 @@
+"""Integrate-and-fire with bursts (Li and Zeng 2022): up to Gamma spikes in one step.
+
+    V(t) = V(t-1) + z(t)      s(t) = clip(floor(V(t) / threshold), 0, Gamma)
+    output = threshold * s(t)      V(t) -= threshold * s(t)
+
+What would have waited for later steps leaves at once, so the residual potential stays below the
+threshold as long as the current stays below Gamma thresholds. Gamma = 1 is integrate-and-fire.
+Potentials, currents and thresholds are in units of the source network's activations.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from convsnn.neurons.base import NEURONS, Keys, State, as_tensor
+
+
+@NEURONS.register("burst")
+@dataclass(frozen=True)
+class Burst:
+    """Integrate-and-fire that sends up to `gamma` spikes a step; soft reset.
+
+    `threshold` and the initial `potential` broadcast to one sample's shape.
+    """
+
+    threshold: Tensor | float
+    potential: Tensor | float = 0.0
+    gamma: int = 5
+    graded = True
+
+    def __post_init__(self) -> None:
+        if self.gamma < 1:
+            raise ValueError(f"gamma must be at least 1, not {self.gamma}")
+
+    def scan(
+        self, currents: Tensor, state: State | None = None, *, keys: Keys | None = None
+    ) -> tuple[Tensor, State]:
+        """See `Neuron.scan`."""
+        del keys  # nothing here is random
+        threshold = as_tensor(self.threshold, currents)
+        if state is None:
+            start = as_tensor(self.potential, currents).expand(currents.shape[1:])
+        else:
+            start = state.potential
+        potential = start.clone()
+        out = torch.empty_like(currents, memory_format=torch.contiguous_format)
+        for step, current in enumerate(currents):
+            potential += current
+            # rounding the quotient first could send a spike that the potential does not cover
+            spikes = torch.div(potential, threshold, rounding_mode="floor").clamp_(0, self.gamma)
+            torch.mul(spikes, threshold, out=out[step])
+            potential -= out[step]
+        return out, State(potential, threshold)
