@@ -2,9 +2,10 @@
 
     threshold(l) = factor * max over steps, samples and neurons of  z_l(t) = W_l y_{l-1}(t) + b_l
 
-the loop of Spike-Norm (Sengupta et al. 2019), RMP-SNN and Hybrid, taken layer by layer: y_{l-1} comes from neurons that have their threshold already. The published form adds up
-0/1 spikes without biases; here a spike carries its threshold, which is the same network in other
-units, and biases keep their size. `factor` applies at the end, when all maxima are known.
+the loop of Spike-Norm (Sengupta et al. 2019), RMP-SNN and Hybrid, taken layer by layer: y_{l-1}
+comes from neurons that have their threshold already. The published form adds up 0/1 spikes
+without biases; here a spike carries its threshold, which is the same network in other units, and
+biases keep their size. `factor` applies at the end, when all maxima are known.
 
 Layers that do not depend on each other share a run. Each run starts at the input again, so the
 work grows with the square of the depth and memory does not grow with the number of steps.

@@ -18,6 +18,9 @@ from convsnn.errors import Blocker, LoadError, UnsupportedError
 from convsnn.ops import OPS, Role
 
 
+_BATCH = 7  # no network's constants have that many rows by accident
+
+
 @dataclass(frozen=True)
 class Node:
     """One op applied to named inputs; `source` is the user's own line, where known."""
@@ -125,18 +128,19 @@ class Graph:
     @cached_property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         """Shape of one sample of every node, found by running on meta tensors."""
+        dtype = next((t.dtype for t in self.tensors.values()), torch.float32)
         meta = {name: tensor.to("meta") for name, tensor in self.tensors.items()}
         values: dict[str, Tensor] = {}
         for node in self.nodes:
             if node.role is Role.INPUT:
-                values[node.name] = torch.empty(2, *node.attrs["shape"], device="meta")
+                values[node.name] = torch.empty(_BATCH, *node.attrs["shape"], dtype=dtype, device="meta")
                 continue
             arguments = [values[name] if name in values else meta[name] for name in node.inputs]
             try:
                 values[node.name] = OPS[node.op].run(*arguments, **node.attrs)
             except (RuntimeError, TypeError, IndexError, ValueError, KeyError) as error:
                 raise LoadError(f"layer '{node.name}' ({node.op}) does not fit: {error}") from None
-            if values[node.name].shape[:1] != (2,):
+            if values[node.name].shape[:1] != (_BATCH,):
                 raise LoadError(f"layer '{node.name}' ({node.op}) mixes the samples of a batch")
         return {name: tuple(value.shape[1:]) for name, value in values.items()}
 

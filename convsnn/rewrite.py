@@ -9,10 +9,15 @@ import torch
 from torch import Tensor
 
 from convsnn.encoders import ENCODERS, Encoder
+from convsnn.errors import ConfigError
 from convsnn.fan_out import fan_out
 from convsnn.graph import Graph
 from convsnn.neurons import NEURONS, Neuron
 from convsnn.plan import Plan, SitePlan
+from convsnn.registry import nearest
+
+
+MAX_POOL = ("exact", "current")
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,8 @@ def to_spiking(
     Raises UnsupportedError where something would stay analog, CalibrationError where a threshold
     is missing or not usable, ConfigError for an unknown neuron or encoder.
     """
+    if max_pool not in MAX_POOL:
+        raise ConfigError(f"unknown max-pooling '{max_pool}'", hint=nearest(max_pool, MAX_POOL))
     graph.require_convertible()
     plan.check(graph)
     plan = replace(plan, sites={name: plan.sites[name] for name in graph.sites})

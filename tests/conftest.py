@@ -207,13 +207,15 @@ def random_graph(seed: int, *, exact: bool = True, blocks: int = 3) -> Graph:
 
 
 def dyadic_plan(graph: Graph, seed: int) -> Plan:
-    """Dyadic thresholds and initial potentials, of a layer or a channel."""
+    """Dyadic thresholds, initial potentials and sometimes shifts, of a layer or a channel."""
     rng, sites = np.random.default_rng(seed), {}
     for name, site in graph.sites.items():
         rows = site.channels if rng.random() < 0.5 else 1
         values = torch.from_numpy(rng.integers(2, 9, rows)).float() / 4  # at most 2, the ceiling
         threshold = site.per_channel(values) if rows > 1 else values[0]
-        sites[name] = SitePlan(threshold, threshold * float(rng.choice([0.0, 0.25, 0.5])))
+        potential = threshold * float(rng.choice([0.0, 0.25, 0.5]))
+        shift = dyadic(rng, tuple(threshold.shape), bits=3) if rng.random() < 0.3 else None
+        sites[name] = SitePlan(threshold, potential, shift)
     return Plan(sites)
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from convsnn.errors import ConfigError
-from convsnn.neurons import NEURONS
+from convsnn.neurons import NEURONS, Keys
 
 SEEDS = st.integers(0, 2**32 - 1)
 EIGHTHS = st.integers(-24, 24).map(lambda k: Fraction(k, 8))
@@ -169,9 +169,10 @@ def test_contract_form_of_the_result(name: str, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("name", NEURONS.names())
 def test_contract_samples_do_not_see_each_other(name: str) -> None:
     neuron, currents = _population(name, np.random.default_rng(5))
-    whole, _ = neuron.scan(currents)
+    whole, _ = neuron.scan(currents, keys=Keys(torch.arange(2), 1))
     for sample in range(2):
-        assert torch.equal(neuron.scan(currents[:, sample : sample + 1])[0][:, 0], whole[:, sample])
+        part, keys = currents[:, sample : sample + 1], Keys(torch.tensor([sample]), 1)
+        assert torch.equal(neuron.scan(part, keys=keys)[0][:, 0], whole[:, sample])
 
 
 @pytest.mark.parametrize("spec", ["iff", "if:rest=zero", "if:reset=hard", "if:reset"])

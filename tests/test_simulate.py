@@ -55,8 +55,8 @@ class Recorder:
     graded: bool = False
     last: Any = None
 
-    def scan(self, currents: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        out, self.last = self.neuron.scan(currents, state)
+    def scan(self, currents: Tensor, state: Any = None, **keys: Any) -> tuple[Tensor, Any]:
+        out, self.last = self.neuron.scan(currents, state, **keys)
         self.currents.append(currents.clone())
         self.outputs.append(out.clone())
         return out, self.last
@@ -83,7 +83,7 @@ def step_by_step(
     total: Tensor | float = 0.0
     means, spikes = [], {name: [] for name in graph.sites}
     for count, x in enumerate(inputs, 1):
-        values: dict[str, Tensor] = dict(graph.tensors)
+        values: dict[str, Tensor] = {**graph.tensors, **plan.weights}
         for node in graph.nodes:
             given = [values[name] for name in node.inputs]
             if node.role is Role.INPUT:
@@ -91,6 +91,7 @@ def step_by_step(
             elif node.role is Role.ACTIVATION:
                 site = plan.sites[node.name]
                 v = potential.get(node.name, site.potential) + given[0]
+                v = v if site.shift is None else v + site.shift
                 fired = v >= site.threshold
                 values[node.name] = fired * site.threshold
                 kept = torch.where(fired, 0.0, v) if zero else v - fired * site.threshold

@@ -158,6 +158,7 @@ def test_names_and_shapes_that_do_not_fit_are_all_named(tmp_path: Path) -> None:
     del state["4.bias"]
     state["4.weight"] = torch.ones(3, 9)
     state["0.weight"] = state["0.weight"].to(torch.int8)
+    state["0.bias"] = state["0.bias"].to_sparse()
     state |= {f"extra.{i}": torch.ones(1) for i in range(14)}
     torch.save(state, path)
     target, before = small(5), small(5)
@@ -167,6 +168,7 @@ def test_names_and_shapes_that_do_not_fit_are_all_named(tmp_path: Path) -> None:
     assert "missing: 4.bias;" in text
     assert "4.weight is (3, 9), not (3, 8)" in text
     assert "0.weight is torch.int8, not a float type" in text
+    assert "0.bias is sparse" in text
     assert "extra.9 and 4 more" in text
     assert "extra.10" not in text
     assert same(target, before)

@@ -42,8 +42,7 @@ _FIELDS = {
 _PLANNED = {f.name: f.default is MISSING for f in fields(SitePlan)}  # tensor -> must be there
 _AGAIN = "the file is damaged or was not written by convsnn: convert the network again"
 
-# What safetensors and torch raise between them for files that are no safetensors, are cut short,
-# or hold a number format that this torch does not have.
+# What safetensors and torch raise between them for damaged files and unknown number formats.
 _UNREADABLE = (
     OSError, SafetensorError, RuntimeError, ValueError, TypeError, LookupError, AttributeError,
 )  # fmt: skip

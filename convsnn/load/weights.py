@@ -17,7 +17,7 @@ import sysconfig
 import traceback
 import types
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -100,7 +100,7 @@ def _unreadable(path: Path, error: Exception) -> LoadError:
         )
     if "TorchScript" in text:
         return LoadError(f"'{path}' is a TorchScript program, not plain weights", hint=_RESAVE)
-    reason = (text or type(error).__name__).splitlines()[0]
+    reason = re.split(r"\n|\. ", text or type(error).__name__)[0]
     return LoadError(
         f"the weights '{path}' are damaged, cut short or of another format ({reason})",
         hint="copy the file again, or save the module's state_dict once more",
@@ -152,17 +152,16 @@ def _check_fit(path: Path, state: Mapping[str, Tensor], own: Mapping[str, Any]) 
     wrong = []
     for name, value in state.items():
         wanted = own.get(name)
-        if not isinstance(wanted, Tensor) or is_lazy(wanted):
+        if value.layout != torch.strided or value.is_meta:
+            wrong.append(f"{name} is sparse or without values")
+        elif not isinstance(wanted, Tensor) or is_lazy(wanted):
             continue
-        if value.shape != wanted.shape:
+        elif value.shape != wanted.shape:
             wrong.append(f"{name} is {tuple(value.shape)}, not {tuple(wanted.shape)}")
         elif wanted.is_floating_point() and not value.is_floating_point():
             wrong.append(f"{name} is {value.dtype}, not a float type")
-    lists = {
-        "missing": missing,
-        "unexpected": [name for name in state if name not in own],
-        "wrong": wrong,
-    }
+    unexpected = [name for name in state if name not in own]
+    lists = {"missing": missing, "unexpected": unexpected, "wrong": wrong}
     parts = [f"{what}: {_some(names)}" for what, names in lists.items() if names]
     if parts:
         raise LoadError(
@@ -215,7 +214,7 @@ def _current_directory_first() -> Iterator[None]:
         yield
     finally:
         with contextlib.suppress(ValueError):  # the user's code may have taken it out itself
-            pass
+            sys.path.remove("")
 
 
 def _import(path: str) -> types.ModuleType:
@@ -294,8 +293,7 @@ def _raised(doing: str, error: BaseException) -> LoadError:
     return LoadError(f"{doing} raised {type(error).__name__}{where}: {text}")
 
 
-def _hint(name: str, known: Iterable[str]) -> str:
+def _hint(name: str, known: Sequence[str]) -> str:
     """The nearest names; all of them only where they are few."""
-    known = list(known)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return nearest(name, known) if known and (close or len(known) <= _SHOWN) else ""

@@ -86,7 +86,8 @@ def expand(net: Net, x: Value, shape: Ints) -> Data:
         raise net.mixed(f"it repeats axis 0 {wanted[0]} times")
     if all(n in (1, b) for n, b in zip(wanted, before, strict=True)):
         return data
-    return net.emit("add_constant", data, net.made(np.zeros([1, *wanted[1:]]), "zeros"))
+    zeros = np.broadcast_to(np.float32(0), [1, *wanted[1:]])
+    return net.emit("add_constant", data, net.made(zeros, "zeros"))
 
 
 @ONNX_OPS.register("DepthToSpace")

@@ -20,6 +20,7 @@ from convsnn.load.builder import Builder
 from convsnn.ops import OPS
 from convsnn.registry import Registry
 
+LARGEST = 1 << 28  # elements of one value; a damaged file may ask for any number
 RETRAIN = "retrain the network with ReLU in its place"
 
 
@@ -137,9 +138,15 @@ class Net:
             raise LoadError(f"node '{self.label}' ({self.op}) does not fit: {error}") from None
         if out.shape[:1] != (2,):
             raise self.mixed("its result has another batch size")
+        self.check_size(out.shape[1:])
         names = [v.name if isinstance(v, Data) else self._store(v) for v in inputs]
         self.builder.layer = name or (f"{self.label}.{part}" if part else self.label)
         return Data(self.builder.emit(op, *names, **attrs), tuple(out.shape[1:]))
+
+    def check_size(self, shape: Sequence[int]) -> None:
+        """LoadError for a value that no machine holds."""
+        if prod(shape) > LARGEST:
+            raise self.error(f"makes a value of shape {tuple(shape)}, which is too large")
 
     def _meta_shape(self, value: Data | Constant) -> tuple[int, ...]:
         return (2, *value.shape) if isinstance(value, Data) else value.array.shape
@@ -147,7 +154,8 @@ class Net:
     def _store(self, constant: Constant) -> str:
         key = (constant.name, id(constant.array))
         if key not in self._stored:
-            array = np.array(constant.array, dtype=np.float32, order="C")
+            with np.errstate(over="ignore"):
+                array = np.array(constant.array, dtype=np.float32, order="C")
             name = self.builder.constant(torch.from_numpy(array), constant.name)
             self._stored[key] = (name, constant.array)  # keeps the array, and so its id, alive
         return self._stored[key][0]
@@ -254,6 +262,8 @@ class Net:
 
 def _runs(indices: Sequence[int]) -> list[range]:
     """Split into ascending ranges of constant step; a lone element is a range of one."""
+    if isinstance(indices, range) and indices.step > 0:
+        return [indices]
     runs: list[range] = []
     for index in indices:
         last = runs[-1] if runs else None

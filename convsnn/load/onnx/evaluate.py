@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
 from convsnn.errors import LoadError
-from convsnn.load.onnx.base import Constant, Data, Value
+from convsnn.load.onnx.base import LARGEST, Constant, Data, Value
 
-LARGEST = 1 << 28  # elements of a folded constant; a damaged file may ask for any number
 _SMALL = 1 << 12  # constants up to this size may decide the shape of an output
 _RANDOM = {"Bernoulli", "Multinomial", "RandomNormal", "RandomUniform"}
 _SHAPED_AS_INPUT = {"GroupNormalization", "MeanVarianceNormalization"}  # onnx does not say so

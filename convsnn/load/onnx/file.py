@@ -7,11 +7,19 @@ from pathlib import Path
 import onnx
 import onnx.inliner
 from google.protobuf.message import DecodeError, Message  # type: ignore[import-untyped]
+from onnx import TensorProto
 from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_tensor
 
 from convsnn.errors import LoadError
 
 OLDEST_OPSET = 7
+FLOATS = frozenset(
+    TensorProto.DataType.Value(name) for name in ("FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16")
+)
+INTEGERS = frozenset(
+    TensorProto.DataType.Value(name)
+    for name in ("INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64", "BOOL")
+)
 _DEFAULT_DOMAIN = ("", "ai.onnx")
 _REEXPORT = "export the network to ONNX again, or check that the file was copied completely"
 
@@ -53,7 +61,7 @@ def read_model(path: str | Path) -> onnx.ModelProto:
         raise LoadError(f"'{path}' holds no ONNX network (it has no output)", hint=_REEXPORT)
     _check_opset(path, model)
     for tensor in _tensors(model):
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        if tensor.data_location == TensorProto.EXTERNAL:
             _load_external(path, tensor)
     return _inlined(path, model)
 
@@ -87,8 +95,8 @@ def data_inputs(model: onnx.ModelProto) -> list[Input]:
         if value.name in constants:
             continue
         kind = value.type.tensor_type
-        if not value.type.HasField("tensor_type"):
-            raise LoadError(f"input '{value.name}' is no tensor")
+        if not value.type.HasField("tensor_type") or kind.elem_type not in FLOATS | INTEGERS:
+            raise LoadError(f"input '{value.name}' is no tensor of numbers")
         dims = None
         if kind.HasField("shape"):
             dims = tuple(
@@ -116,7 +124,7 @@ def _check_opset(path: Path, model: onnx.ModelProto) -> None:
         )
 
 
-def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+def _tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
     """Every tensor stored in the file, those of subgraphs and functions included."""
     yield from _graph_tensors(model.graph)
     for function in model.functions:
@@ -124,7 +132,7 @@ def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
             yield from _node_tensors(node)
 
 
-def _graph_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+def _graph_tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:
     yield from graph.initializer
     for sparse in graph.sparse_initializer:
         yield from (sparse.values, sparse.indices)
@@ -132,7 +140,7 @@ def _graph_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
         yield from _node_tensors(node)
 
 
-def _node_tensors(node: onnx.NodeProto) -> Iterator[onnx.TensorProto]:
+def _node_tensors(node: onnx.NodeProto) -> Iterator[TensorProto]:
     for attribute in node.attribute:
         if attribute.HasField("t"):
             yield attribute.t
@@ -141,7 +149,7 @@ def _node_tensors(node: onnx.NodeProto) -> Iterator[onnx.TensorProto]:
             yield from _graph_tensors(graph)
 
 
-def _load_external(path: Path, tensor: onnx.TensorProto) -> None:
+def _load_external(path: Path, tensor: TensorProto) -> None:
     """Read one tensor from a file beside the model, and from nowhere else."""
     folder = path.resolve().parent
     where = next((e.value for e in tensor.external_data if e.key == "location"), "")
@@ -166,7 +174,7 @@ def _load_external(path: Path, tensor: onnx.TensorProto) -> None:
             f"'{path}': tensor '{tensor.name}' cannot be read from '{where}': {error}",
             hint=_REEXPORT,
         ) from None
-    tensor.data_location = onnx.TensorProto.DEFAULT
+    tensor.data_location = TensorProto.DEFAULT
     del tensor.external_data[:]
 
 

@@ -9,8 +9,8 @@ from convsnn.errors import LoadError, UnsupportedError
 from convsnn.graph import Graph
 from convsnn.load.builder import Builder
 from convsnn.load.onnx.base import Data, Net
-from convsnn.load.onnx.file import Input, data_inputs, opset_of, read_model
-from convsnn.load.onnx.reader import INTEGERS, Reader
+from convsnn.load.onnx.file import INTEGERS, Input, data_inputs, opset_of, read_model
+from convsnn.load.onnx.reader import Reader
 
 _PRIMES = (211, 223, 227, 229, 233, 239, 241, 251, 257, 263, 269, 271, 277, 281, 283, 293)
 
@@ -54,6 +54,8 @@ def _batch(path: str | Path, inputs: Sequence[Input], model: onnx.ModelProto) ->
 def _enter_input(net: Net, entry: Input, given: Sequence[int] | None) -> None:
     """Add one data input; LoadError where the shape of a sample is not fixed."""
     shape = _sample_shape(entry, given)
+    net.label, net.op = entry.name, "input"
+    net.check_size(shape)
     net.builder.layer = entry.name
     name = net.builder.emit("input", shape=list(shape))
     net.values[entry.name] = Data(name, shape, entry.kind in INTEGERS)

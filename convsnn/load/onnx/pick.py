@@ -216,6 +216,8 @@ def _bordered(net: Net, x: Data, begin: Sequence[int], end: Sequence[int], mode:
         b, e, length = begin[axis], end[axis], x.shape[axis - 1]
         if not b and not e:
             continue
+        if max(b, e) > 64:
+            raise Blocked(f"it makes a border of {max(b, e)} elements out of slices")
         kept = np.arange(length)[max(-b, 0) : length + min(e, 0)]
         padded = np.pad(kept, (max(b, 0), max(e, 0)), mode=mode)  # type: ignore[call-overload]
         x = net.take(x, axis, padded.tolist())

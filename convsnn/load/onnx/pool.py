@@ -61,7 +61,7 @@ def max_pool(
     even = padding[:half] == padding[half:]
     if even and any(2 * p > k for p, k in zip(padding, kernel_shape, strict=False)):
         raise Blocked("its padding is wider than half of its window")
-    rounded_up = bool(ceil_mode) and auto_pad == "NOTSET"
+    rounded_up = bool(ceil_mode) and not auto_pad.startswith("SAME")
     if rounded_up and not even and _starts_in_end_padding(spatial, padding, span, stride):
         raise Blocked("rounding up adds a window that lies in its padding")
     return net.emit(
@@ -94,11 +94,13 @@ def average_pool(
         raise Blocked("its windows have gaps (dilations)")
     ones = [1] * len(kernel_shape)
     stride, spatial, half = list(strides) or ones, data.shape[1:], len(kernel_shape)
+    if auto_pad.startswith("SAME") and any(s > k for s, k in zip(stride, kernel_shape, strict=True)):
+        raise Blocked("its automatic padding leaves gaps, which runtimes place differently")
     padding = explicit_pads(auto_pad, pads, spatial, kernel_shape, stride, ones)
     even = padding[:half] == padding[half:]
     if even and any(2 * p > k for p, k in zip(padding, kernel_shape, strict=False)):
         raise Blocked("its padding is wider than half of its window")
-    rounded_up = bool(ceil_mode) and auto_pad == "NOTSET"
+    rounded_up = bool(ceil_mode) and not auto_pad.startswith("SAME")
     if rounded_up and not even and _starts_in_end_padding(spatial, padding, kernel_shape, stride):
         raise Blocked("rounding up adds a window that lies in its padding")
     return net.emit(

@@ -21,13 +21,10 @@ from convsnn.load.onnx.base import (
     Net,
     Value,
 )
+from convsnn.load.onnx.file import INTEGERS
 
 _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
 _TRACE = "pkg.torch.onnx.stack_trace"
-INTEGERS = {
-    onnx.TensorProto.DataType.Value(name)
-    for name in ("INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64", "BOOL")
-}
 # Ops that read the shape of their input, or pass it on: whole numbers do no harm there.
 _ANY_TYPE = {"Cast", "CastLike", "Shape", "Size", "Identity"}
 # Ops that may bring back a batch axis that an earlier node ran together with others.

@@ -110,6 +110,7 @@ def _resize(
     spatial = len(before) - 2
     if sizes[1] != before[1] or spatial not in (1, 2, 3) or min(sizes) < 1:
         raise Blocked("it resizes other than 1 to 3 spatial axes behind the channels")
+    net.check_size(sizes[1:])
     if mode not in ("nearest", "linear"):
         raise Blocked(f"{mode} interpolation is not known here")
     points = [

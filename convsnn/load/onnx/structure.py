@@ -4,16 +4,9 @@ from dataclasses import replace
 from math import prod
 
 import numpy as np
-import onnx
 
 from convsnn.load.onnx.base import ONNX_OPS, Blocked, Constant, Data, Net, Value, as_data
-
-_FLOATS = {
-    onnx.TensorProto.FLOAT,
-    onnx.TensorProto.DOUBLE,
-    onnx.TensorProto.FLOAT16,
-    onnx.TensorProto.BFLOAT16,
-}
+from convsnn.load.onnx.file import FLOATS
 
 
 @ONNX_OPS.register("Shape")
@@ -58,7 +51,7 @@ def cast(_net: Net, x: Value, *, to: int, saturate: int = 1, round_mode: str = "
     """Between float types the value itself: everything runs in float32."""
     del saturate, round_mode  # concern float8 only
     data = as_data(x)
-    if to in _FLOATS:
+    if to in FLOATS:
         return replace(data, integer=False)
     if data.integer:
         return data

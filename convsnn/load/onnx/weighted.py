@@ -77,19 +77,22 @@ def conv_transpose(
     stride, dilation = list(strides) or ones, list(dilations) or ones
     extra = list(output_padding) or [0] * len(kernel)
     wanted = list(output_shape)[-len(kernel) :]
-    if not wanted and auto_pad.startswith("SAME"):
+    same = auto_pad.startswith("SAME") and not wanted
+    if same:
         wanted = [n * s for n, s in zip(spatial, stride, strict=True)]
     if wanted:
         full = [
             s * (n - 1) + e + (k - 1) * d + 1
             for n, k, s, d, e in zip(spatial, kernel, stride, dilation, extra, strict=True)
         ]
-        totals = [f - o for f, o in zip(full, wanted, strict=True)]
+        totals = [max(f - o, 0) if same else f - o for f, o in zip(full, wanted, strict=True)]
         cut = halved(totals, more_at_end=auto_pad == "SAME_UPPER")
     else:
         cut = explicit_pads(auto_pad, pads, spatial, kernel, stride, dilation)
+    if min(cut) < 0:
+        raise Blocked("it asks for a larger output than its windows reach")
     half = len(kernel)
-    even = cut[:half] == cut[half:] and min(cut) >= 0
+    even = cut[:half] == cut[half:]
     made = net.emit(
         "conv_transpose",
         data,
