@@ -105,6 +105,11 @@ class _Partly(Spiking):
         """See `Spiking.neurons`."""
         return {**super().neurons, **dict.fromkeys(self.heads, _Relay())}
 
+    @cached_property
+    def fan_out(self) -> Mapping[str, Tensor]:
+        """Nothing: synaptic operations are of no interest here, and counting them costs time."""
+        return {}
+
 
 def _largest(
     context: Context, plans: Mapping[str, SitePlan], wave: Sequence[str], *, steps: int, neuron: str

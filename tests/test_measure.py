@@ -220,6 +220,7 @@ def test_sin_counts_what_the_original_kept_strictly_silent() -> None:
     trains = torch.tensor([[0, 0, 1, 1, 0, 0], [1, 0, 1, 1, 0, 0], [0, 0, 0, 1, 0, 0]]).float()
     watch(net.graph.by_name[name], range(1), trains[:1, None])
     watch(net.graph.by_name[name], range(1, 3), trains[1:, None])
+    watch.finish()
     ones = torch.ones(3, 1, dtype=torch.int64)
     activity.add(Run((), {name: ones}, {}), 1)
     assert activity.sin_ratio(name).tolist() == pytest.approx([0, 1 / 3, 1 / 3])

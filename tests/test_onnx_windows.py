@@ -14,25 +14,27 @@ from convsnn.graph import run
 from convsnn.load.onnx import load_onnx, onnx_reference
 
 fuzz = settings(
-    max_examples=1500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 WEIGHT = np.random.default_rng(0).normal(size=(2, 2, 3)).astype(np.float32)
 
 
-def agree(path: Path, op: str, length: int, opset: int, attrs: dict[str, Any]) -> None:
+def agree(
+    path: Path, op: str, shape: tuple[int, ...], opset: int, attrs: dict[str, Any],
+    inputs: tuple[str, ...] = ("x",), **constants: np.ndarray,
+) -> None:  # fmt: skip
     """The import equals ONNX Runtime or names the node; what the latter refuses is not judged."""
-    weighted = "Conv" in op
     graph = helper.make_graph(
-        [helper.make_node(op, ["x", "w"] if weighted else ["x"], ["y"], name="node", **attrs)],
+        [helper.make_node(op, inputs, ["y"], name="node", **attrs)],
         "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 2, length])],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", *shape])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
-        [numpy_helper.from_array(WEIGHT, "w")] if weighted else [],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
     model.ir_version = 8
     path.write_bytes(model.SerializeToString())
-    x = torch.from_numpy(np.random.default_rng(1).normal(size=(2, 2, length))).float()
+    x = torch.from_numpy(np.random.default_rng(1).normal(size=(2, *shape))).float()
     try:
         expected = onnx_reference(path)(x)[0]
     except LoadError:
@@ -42,7 +44,7 @@ def agree(path: Path, op: str, length: int, opset: int, attrs: dict[str, Any]) -
     imported = load_onnx(path)
     if not imported.blockers():
         torch.testing.assert_close(
-            run(imported, x)[imported.outputs[0]], expected, rtol=1e-5, atol=1e-5
+            run(imported, x)[imported.outputs[0]], expected, rtol=1e-4, atol=1e-5
         )
 
 
@@ -68,7 +70,7 @@ def test_pooling_windows(
         attrs["auto_pad"] = auto
     if op == "AveragePool":
         attrs["count_include_pad"] = int(include)
-    agree(tmp_path / "m.onnx", op, length, opset, attrs)
+    agree(tmp_path / "m.onnx", op, (2, length), opset, attrs)
 
 
 @fuzz
@@ -88,4 +90,27 @@ def test_convolution_windows(
         attrs["auto_pad"] = auto
     if op == "ConvTranspose":
         attrs["output_padding"] = [min(extra, stride - 1)]
-    agree(tmp_path / "m.onnx", op, length, 17, attrs)
+    agree(tmp_path / "m.onnx", op, (2, length), 17, attrs, ("x", "w"), w=WEIGHT)
+
+
+@fuzz
+@given(
+    length=st.integers(1, 6), size=st.integers(1, 13), mode=st.sampled_from(["nearest", "linear"]),
+    transform=st.sampled_from(["half_pixel", "pytorch_half_pixel", "asymmetric", "align_corners"]),
+    rounding=st.sampled_from(["floor", "ceil", "round_prefer_floor", "round_prefer_ceil"]),
+    scale=st.sampled_from([None, 0.5, 0.7, 1.0, 1.5, 2.0, 2.6, 3.0]),
+)  # fmt: skip
+def test_resizing(
+    length: int, size: int, mode: str, transform: str, rounding: str, scale: float | None,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    attrs: dict[str, Any] = {"mode": mode, "coordinate_transformation_mode": transform}
+    if mode == "nearest":
+        attrs["nearest_mode"] = rounding
+    shape, path = (2, length, 4), tmp_path / "m.onnx"
+    if scale is None:
+        attrs["axes"] = [2, 3]
+        agree(path, "Resize", shape, 18, attrs, ("x", "", "", "n"), n=np.array([size, 8]))
+    elif int(length * scale):
+        scales = np.array([1, 1, scale, 2], dtype=np.float32)
+        agree(path, "Resize", shape, 17, attrs, ("x", "", "s"), s=scales)

@@ -54,7 +54,7 @@ def _export(module: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
     example = example.to(device=parameter.device, dtype=parameter.dtype)
     if len(example) < 2:  # a batch of one would be taken for a constant
         example = example.repeat(2, *[1] * (example.dim() - 1))
-    was_training = module.training
+    training = {part: part.training for part in module.modules()}
     module.eval()
     try:
         with warnings.catch_warnings(), torch.no_grad():
@@ -70,7 +70,8 @@ def _export(module: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
             hint="check the input shape; control flow that depends on values cannot be traced",
         ) from None
     finally:
-        module.train(was_training)
+        for part, flag in training.items():
+            part.training = flag
 
 
 def _layer(node: FxNode) -> str:

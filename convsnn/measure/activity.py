@@ -72,26 +72,42 @@ class Activity:
 
 @dataclass
 class Watch:
-    """Sees the spikes of one batch as they are simulated."""
+    """Sees the spikes of one batch as they are simulated; `finish` adds them to the activity.
+
+    `earliness` is per sample and neuron the number of steps left at its first spike, the first
+    step's included: 0 for a neuron that never fired.
+    """
 
     activity: Activity
     negative: Mapping[str, Tensor]
-    fired: dict[str, Tensor] = field(default_factory=dict)
+    earliness: dict[str, Tensor] = field(default_factory=dict)
 
     def __call__(self, node: Node, steps: range, value: Tensor) -> None:
         """See `simulate`'s `observe`."""
         if node.role is not Role.ACTIVATION:
             return
-        name, total = node.name, self.activity
-        negative = self.negative[name]
-        if name not in self.fired:
-            self.fired[name] = torch.zeros_like(negative)
-            total.silent[name] = total.silent.get(name, 0) + int(negative.sum())
-            total.sin.setdefault(name, torch.zeros(total.steps, dtype=torch.int64))
-        fired = self.fired[name]
-        never = torch.full(negative.shape[1:], total.steps, device=negative.device)
-        first = total.first_spike.setdefault(name, never)
-        for step, spikes in zip(steps, value, strict=True):
-            fired |= spikes != 0
-            total.sin[name][step] += (fired & negative).sum().cpu()
-            first[fired.any(0) & (first > step)] = step
+        left = torch.arange(
+            self.activity.steps - steps.start,
+            self.activity.steps - steps.stop,
+            -1,
+            dtype=torch.float32,
+            device=value.device,
+        )
+        early = ((value != 0) * left.reshape(-1, *[1] * (value.dim() - 1))).amax(0)
+        known = self.earliness.get(node.name)
+        self.earliness[node.name] = early if known is None else torch.maximum(known, early)
+
+    def finish(self) -> None:
+        """Count wrongly firing and dead neurons of the batch."""
+        total, steps = self.activity, self.activity.steps
+        for name, early in self.earliness.items():
+            first = (steps - early).long()
+            wrong = torch.bincount(first[self.negative[name]], minlength=steps + 1)
+            counts = wrong[:steps].cumsum(0).cpu()
+            total.sin[name] = total.sin[name] + counts if name in total.sin else counts
+            total.silent[name] = total.silent.get(name, 0) + int(self.negative[name].sum())
+            earliest = first.amin(0)
+            known = total.first_spike.get(name)
+            total.first_spike[name] = (
+                earliest if known is None else torch.minimum(known, earliest)
+            )

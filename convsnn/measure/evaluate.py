@@ -90,6 +90,7 @@ def evaluate(
         start = time.perf_counter()
         result = simulate(net, x, steps=steps, ids=ids, observe=watch)
         seconds += time.perf_counter() - start
+        watch.finish()
         activity.add(result, len(x))
         targets = [ann[name] for name in net.graph.outputs]
         if classes:

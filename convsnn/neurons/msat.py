@@ -25,7 +25,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
 
 from convsnn.neurons.base import NEURONS, Keys, State, as_tensor
 from convsnn.random import uniform
@@ -145,7 +144,11 @@ class Msat:
     def _threshold(
         self, units: _Units, potential: Tensor, total: Tensor, current: Tensor, step: int
     ) -> Tensor:
-        """The threshold of `step`, (B, ...); in place where it can, for this is the inner loop."""
+        """The threshold of `step`, (B, ...); in place where it can, for this is the inner loop.
+
+        Of the transcendental functions only exp and log1p are used: those of torch round alike
+        wherever an element lies, sigmoid and softplus do not, and batch splits would show.
+        """
         if step == 0:
             return units.top.expand_as(potential)
         k, drive = self.constants, None
@@ -153,8 +156,10 @@ class Msat:
             away = torch.sub(potential, total, alpha=1 / step)
             if units.scale is not None:
                 away *= units.scale
-            bend = softplus(away, 1 / k.ki, 40)  # k_i ln(1 + exp(away / k_i)), stable
-            drive = away.mul_(k.tau_mp * k.alpha).add_(bend, alpha=k.tau_mp * k.ka / k.ki)
+            # ln(1 + exp(x)) = max(x, 0) + ln(1 + exp(-|x|)), which cannot overflow
+            drive = away.abs().mul_(-1 / k.ki).exp_().log1p_().mul_(k.tau_mp * k.ka)
+            drive.add_(away, alpha=k.tau_mp * k.alpha)
+            drive.add_(away.clamp_(min=0), alpha=k.tau_mp * k.ka / k.ki)
             drive -= k.tau_mp * units.offset
         if self.det:
             rate = -1 / k.c if units.scale is None else units.scale * (-1 / k.c)
@@ -162,7 +167,7 @@ class Msat:
             evoked = torch.mul(current, rate).clamp_(max=80).exp_()
             drive = evoked.mul_(k.tau_rd) if drive is None else drive.add_(evoked, alpha=k.tau_rd)
         assert drive is not None  # by __post_init__
-        return drive.sigmoid_().mul_(units.top)
+        return torch.div(units.top, drive.neg_().exp_().add_(1), out=drive)
 
     def _confidence(self, like: Tensor) -> Tensor | None:
         confidence = torch.as_tensor(self.confidence, dtype=torch.float64, device=like.device)

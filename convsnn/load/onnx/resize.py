@@ -102,7 +102,7 @@ def _resize(
     if sizes is None and factors is None:
         raise net.error("gives neither scales nor sizes")
     if sizes is None:
-        sizes = [int(np.floor(n * f)) for n, f in zip(before, factors or [], strict=True)]
+        sizes = [int(np.float32(n) * np.float32(f)) for n, f in zip(before, factors or [], strict=True)]
     else:
         factors = [s / n for s, n in zip(sizes, before, strict=True)]
     if sizes[0] != before[0]:

@@ -1,0 +1,202 @@
+"""The house's rules, read from the sources: direction of imports, names, sizes, nothing unsafe."""
+
+import ast
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+PACKAGES = ("convsnn", "calibrate", "zoo")
+
+# Lowest first; a module may import from its own layer and from those above it in this list.
+LAYERS: tuple[tuple[str, ...], ...] = (
+    ("convsnn.errors", "convsnn.registry", "convsnn.random"),
+    ("convsnn.ops",),
+    ("convsnn.graph",),
+    ("convsnn.neurons", "convsnn.encoders"),
+    ("convsnn.plan", "convsnn.fan_out"),
+    ("convsnn.passes", "convsnn.load"),
+    ("convsnn.rewrite",),
+    ("convsnn.simulate",),
+    ("convsnn.train",),
+    ("convsnn.measure",),
+    ("convsnn.report", "convsnn.export"),
+    ("convsnn.convert",),
+    ("convsnn",),  # the package's front, which names what a user imports
+    ("calibrate",),
+    ("zoo",),
+    ("convsnn.commands", "convsnn.__main__", "cli"),
+)
+
+# Folders where each file is one implementation: what siblings may share beside `base`.
+PLUGINS: dict[str, frozenset[str]] = {
+    "convsnn.ops": frozenset({"weighted"}),  # how padding is split
+    "convsnn.neurons": frozenset(),
+    "convsnn.encoders": frozenset(),
+    "convsnn.passes": frozenset({"edit", "batch_norm"}),  # edits; scaling a layer's weights
+    "convsnn.load.aten": frozenset({"weighted"}),  # one number for every axis
+    "calibrate": frozenset({"statistics", "thresholds", "currents"}),
+    "zoo.models": frozenset(),
+}
+
+FORBIDDEN_NAMES = {"utils", "util", "common", "helpers", "helper", "misc"}
+FORBIDDEN_IMPORTS = {"pickle", "dill", "cloudpickle", "marshal", "shelve", "joblib"}
+FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
+LONGEST = 300
+
+
+def sources() -> list[Path]:
+    """Every source file of the three packages and cli.py."""
+    found = [path for name in PACKAGES for path in sorted((ROOT / name).rglob("*.py"))]
+    cli = ROOT / "cli.py"
+    return [*found, *([cli] if cli.exists() else [])]
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILES = {module_name(path): path for path in sources()}
+TREES = {name: ast.parse(path.read_text()) for name, path in FILES.items()}
+
+
+def layer(module: str) -> int:
+    """Place in the order of imports, by the longest name that fits."""
+    fits = [
+        (len(name), place)
+        for place, names in enumerate(LAYERS)
+        for name in names
+        if module == name or (module.startswith(f"{name}.") and name != "convsnn")
+    ]
+    assert fits, f"{module} has no place in LAYERS"
+    return max(fits)[1]
+
+
+def imported(tree: ast.AST, module: str) -> Iterator[str]:
+    """Modules of this project that a module imports, anywhere in it."""
+    for node in ast.walk(tree):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                package = module if FILES[module].name == "__init__.py" else module.rpartition(".")[0]
+                base = importlib.util.resolve_name("." * node.level + base, package)
+            inner = [f"{base}.{alias.name}" for alias in node.names]
+            names = [name if name in FILES else base for name in inner]
+        for name in names:
+            if name.split(".")[0] in (*PACKAGES, "cli"):
+                yield name
+
+
+def test_there_are_sources_to_judge() -> None:
+    assert {"convsnn.errors", "convsnn.graph", "convsnn.simulate", "calibrate"} <= set(FILES)
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_imports_go_down_the_page(module: str) -> None:
+    wrong = [
+        f"{module} imports {name}"
+        for name in imported(TREES[module], module)
+        if layer(name) > layer(module)
+    ]
+    assert not wrong
+
+
+@pytest.mark.parametrize("module", [m for m in FILES if m.startswith("convsnn")])
+def test_below_the_commands_nothing_knows_calibrate_or_zoo(module: str) -> None:
+    if module.startswith(("convsnn.commands", "convsnn.__main__")):
+        return
+    assert not [n for n in imported(TREES[module], module) if n.split(".")[0] != "convsnn"]
+
+
+@pytest.mark.parametrize("folder", PLUGINS)
+def test_siblings_share_only_their_base(folder: str) -> None:
+    shared = {"base", *PLUGINS[folder]}
+    for module in FILES:
+        if module.rpartition(".")[0] != folder or module.endswith(".base"):
+            continue
+        for name in imported(TREES[module], module):
+            parent, _, sibling = name.rpartition(".")
+            if parent == folder and name != module:
+                assert sibling in shared, f"{module} imports {name}"
+
+
+def test_the_exceptions_listed_here_are_needed() -> None:
+    for folder, extra in PLUGINS.items():
+        used = {
+            name.rpartition(".")[2]
+            for module in FILES
+            if module.rpartition(".")[0] == folder
+            for name in imported(TREES[module], module)
+            if name.rpartition(".")[0] == folder
+        }
+        assert extra <= used, folder
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_no_drawer_for_odds_and_ends(module: str) -> None:
+    assert not FORBIDDEN_NAMES & set(module.split("."))
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_files_stay_short_enough_to_read(module: str) -> None:
+    assert len(FILES[module].read_text().splitlines()) <= LONGEST
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_every_module_says_its_job(module: str) -> None:
+    assert ast.get_docstring(TREES[module])
+
+
+def called(node: ast.Call) -> str:
+    """The dotted name of what is called."""
+    return ast.unparse(node.func)
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_nothing_is_unpickled_or_evaluated(module: str) -> None:
+    for node in ast.walk(TREES[module]):
+        if isinstance(node, ast.Import):
+            assert not {a.name.split(".")[0] for a in node.names} & FORBIDDEN_IMPORTS
+        elif isinstance(node, ast.ImportFrom):
+            assert (node.module or "").split(".")[0] not in FORBIDDEN_IMPORTS
+        elif isinstance(node, ast.Call):
+            name, options = called(node), {k.arg: ast.unparse(k.value) for k in node.keywords}
+            assert name not in FORBIDDEN_CALLS, f"line {node.lineno}"
+            if name == "torch.load":
+                assert options.get("weights_only") == "True", f"line {node.lineno}"
+            if name in ("np.load", "numpy.load"):
+                assert options.get("allow_pickle", "False") == "False", f"line {node.lineno}"
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_no_error_is_swallowed_and_nothing_is_printed(module: str) -> None:
+    for node in ast.walk(TREES[module]):
+        if isinstance(node, ast.ExceptHandler):
+            assert node.type is not None, f"line {node.lineno}: a bare except"
+            empty = all(isinstance(part, (ast.Pass, ast.Continue)) for part in node.body)
+            broad = ast.unparse(node.type) in ("Exception", "BaseException")
+            assert not (empty and broad), f"line {node.lineno}: an error is swallowed"
+        elif isinstance(node, ast.Call):
+            assert called(node) != "print" or module.startswith("convsnn.commands")
+
+
+# What this file looks for, in miniature: each rule can fail.
+@pytest.mark.parametrize(
+    ("module", "source", "above"),
+    [
+        ("convsnn.graph", "from convsnn.simulate import simulate", True),
+        ("convsnn.plan", "import calibrate", True),
+        ("calibrate.mse", "from convsnn import convert", False),
+        ("convsnn.commands", "import zoo", False),
+        ("convsnn.errors", "def f():\n    import convsnn.plan", True),
+    ],
+)
+def test_the_rule_of_direction_can_fail(module: str, source: str, above: bool) -> None:
+    found = [layer(name) > layer(module) for name in imported(ast.parse(source), module)]
+    assert found == [above]
