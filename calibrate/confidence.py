@@ -156,16 +156,20 @@ class Confidence:
 
 
 def scale_warnings(neuron: str, plan: Plan) -> list[str]:
-    """One sentence for each layer whose threshold is too large for published MSAT constants."""
+    """What to say where thresholds are too large for the published MSAT constants, or nothing."""
     made = NEURONS.create(neuron, threshold=1.0)
     if not isinstance(made, Msat) or made.reference or made.constants not in SETS.values():
         return []
     tops = {name: float(site.threshold.max()) for name, site in plan.sites.items()}
+    large = [name for name, top in tops.items() if top > LARGEST]
+    if not large:
+        return []
+    worst = max(large, key=tops.__getitem__)
     return [
-        f"layer '{name}': the threshold {top:.3g} exceeds {LARGEST:g}, for which the published "
-        "constants of MSAT are not made; see the neuron's option reference"
-        for name, top in tops.items()
-        if top > LARGEST
+        f"{len(large)} of {len(tops)} layers have a threshold above {LARGEST:g} (the largest, "
+        f"{tops[worst]:.3g}, in '{worst}'), for which the published constants of MSAT are not "
+        "made: it falls to nearly nothing after the first step; the neuron's option reference=2 "
+        "makes it free of scale"
     ]
 
 

@@ -134,8 +134,8 @@ def test_contract_a_silent_channel_takes_no_tiny_threshold(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_contract_a_silent_layer_is_named(name: str) -> None:
     graph, (first, _) = chain(("relu", {}), ("relu", {}))
+    given_ = context(graph, -torch.ones(3, 4), neuron=NEURON.get(name, "if"))
     with pytest.raises(CalibrationError, match=f"'{first}'") as caught:
-        given_ = context(graph, -torch.ones(3, 4), neuron=NEURON.get(name, "if"))
         run_stages(given_, parse_stages(name))
     assert caught.value.hint
 

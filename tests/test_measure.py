@@ -48,8 +48,8 @@ def brute_fan_out(graph: Graph, sender: str) -> Tensor:
             elif node.op in ("scale", "add_constant", "batch_norm"):
                 values[node.name] = values[sources[0]]
             elif passes_on(node):
-                blank = [torch.zeros(1, *graph.shapes[n]) for n in graph.data_inputs(node)]
-                full = [values.get(n, b) for n, b in zip(graph.data_inputs(node), blank, strict=True)]  # fmt: skip
+                read = graph.data_inputs(node)
+                full = [values.get(n, torch.zeros(1, *graph.shapes[n])) for n in read]
                 values[node.name] = OPS[node.op].run(*full, **node.attrs).abs()
     return found.reshape(shape)
 
@@ -196,8 +196,7 @@ def test_drivers_of_sums_and_concatenations() -> None:
     summed = m.conv(m.emit("add", a, c), 2)
     mixed = m.conv(m.emit("add", a, "input"), 2)
     layers = {
-        x.name: x
-        for x in weighted_layers(m.graph(m.relu(joined), m.relu(summed), m.relu(mixed)))
+        x.name: x for x in weighted_layers(m.graph(m.relu(joined), m.relu(summed), m.relu(mixed)))
     }
     assert layers[joined].drivers == {a: 0.25, b: 0.75}
     assert layers[summed].drivers == {a: 1.0, c: 1.0}

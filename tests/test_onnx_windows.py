@@ -14,7 +14,7 @@ from convsnn.graph import run
 from convsnn.load.onnx import load_onnx, onnx_reference
 
 fuzz = settings(
-    max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 WEIGHT = np.random.default_rng(0).normal(size=(2, 2, 3)).astype(np.float32)
 

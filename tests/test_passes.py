@@ -21,7 +21,6 @@ from convsnn.passes import EXACT, apply_exact
 from convsnn.passes.batch_norm import fold_batch_norm
 from convsnn.passes.edit import rebuild
 from convsnn.passes.identity import remove_identities
-from convsnn.passes.permutes import fold_permutes
 from convsnn.passes.scales import merge_scales
 from convsnn.plan import Plan, SitePlan
 from convsnn.rewrite import to_spiking
@@ -314,8 +313,12 @@ def test_in_a_plain_chain_every_scale_goes_into_weights() -> None:
 def test_worked_example_of_normalised_weights() -> None:
     """lambda = (2, 1.6), Rueckauer et al. 2017, equation 5; the image is not scaled."""
     maker = Maker(np.random.default_rng(0), (2,))
-    w1, b1 = maker.tensor(torch.tensor([[1, 0.5], [-0.5, 2]])), maker.tensor(torch.tensor([0.1, -0.2]))
-    w2, b2 = maker.tensor(torch.tensor([[1, -1], [0.5, 0.25]])), maker.tensor(torch.tensor([0.1, 0.35]))  # fmt: skip
+    w1, b1 = (
+        maker.tensor(torch.tensor([[1, 0.5], [-0.5, 2]])),
+        maker.tensor(torch.tensor([0.1, -0.2])),
+    )
+    w2 = maker.tensor(torch.tensor([[1, -1], [0.5, 0.25]]))
+    b2 = maker.tensor(torch.tensor([0.1, 0.35]))
     first = maker.relu(maker.emit("linear", "input", w1, b1))
     second = maker.relu(maker.emit("linear", first, w2, b2))
     graph = maker.graph(second)

@@ -28,7 +28,11 @@ class Plain(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv1, self.bn1, self.relu1 = nn.Conv2d(2, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU()
+        self.conv1, self.bn1, self.relu1 = (
+            nn.Conv2d(2, 6, 3, padding=1),
+            nn.BatchNorm2d(6),
+            nn.ReLU(),
+        )
         self.pool = nn.AvgPool2d(2)
         self.conv2, self.relu2 = nn.Conv2d(6, 6, 3, groups=2), nn.ReLU()
         self.flatten, self.head = nn.Flatten(), nn.Linear(24, 4)
@@ -118,7 +122,7 @@ def ours(module: nn.Module, x: Tensor, thresholds: list[Tensor], *, half: bool) 
     return simulate(to_spiking(graph, Plan(sites)), x, steps=STEPS, chunk=7).outputs[0]
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("network", [Plain, Residual, PreActivation])
 @pytest.mark.parametrize(
     "options",
@@ -133,7 +137,7 @@ def ours(module: nn.Module, x: Tensor, thresholds: list[Tensor], *, half: bool) 
 )
 def test_every_step_agrees(network: type[nn.Module], options: dict[str, Any], seed: int) -> None:
     module = trained_looking(network, seed)
-    x = torch.randn(4, 2, 8, 8, dtype=torch.float64)[:, :, : 8 if network is not Plain else 8]
+    x = torch.randn(4, 2, 8, 8, dtype=torch.float64)
     wanted, thresholds = peer_outputs(module, x, **options)
     got = ours(module, x, thresholds, half=bool(options.get("half_threshold")))
     assert float((got - wanted).abs().max()) < 1e-6

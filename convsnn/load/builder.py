@@ -10,6 +10,11 @@ from torch import Tensor
 from convsnn.graph import Graph, Node
 
 
+def _same_memory(a: Tensor, b: Tensor) -> bool:
+    same_form = (a.shape, a.stride(), a.dtype) == (b.shape, b.stride(), b.dtype)
+    return same_form and a.data_ptr() == b.data_ptr()
+
+
 @dataclass
 class Builder:
     """The graph so far. `layer` and `source` name the user's layer that is being read."""
@@ -19,6 +24,7 @@ class Builder:
     layer: str = ""
     source: str = ""
     _taken: set[str] = field(default_factory=set)
+    _sources: dict[str, Tensor] = field(default_factory=dict)  # what constants were copied from
 
     def unique(self, wanted: str) -> str:
         """`wanted`, or `wanted_1`, `wanted_2`, ... where it is taken; taken from now on."""
@@ -36,12 +42,13 @@ class Builder:
         return name
 
     def constant(self, value: Tensor, name: str) -> str:
-        """Enter a constant under `name`, once; half, double and whole numbers become float32."""
-        known = self.tensors.get(name)
-        if known is not None and known.data_ptr() == value.data_ptr():
+        """Enter a copy of a constant under `name`, once, as float32 whatever its type."""
+        source = self._sources.get(name)
+        if source is not None and _same_memory(source, value):
             return name
         name = self.unique(name)
-        self.tensors[name] = value.detach().to(torch.float32)
+        self._sources[name] = value
+        self.tensors[name] = value.detach().to(torch.float32, copy=True)
         return name
 
     def opaque(

@@ -47,8 +47,10 @@ class Burst:
         out = torch.empty_like(currents, memory_format=torch.contiguous_format)
         for step, current in enumerate(currents):
             potential += current
-            # rounding the quotient first could send a spike that the potential does not cover
-            spikes = torch.div(potential, threshold, rounding_mode="floor").clamp_(0, self.gamma)
+            spikes = torch.floor(potential / threshold)
+            # a quotient that was rounded up would send a spike that the potential does not cover
+            spikes -= (spikes * threshold > potential).to(spikes.dtype)
+            spikes.clamp_(0, self.gamma)
             torch.mul(spikes, threshold, out=out[step])
             potential -= out[step]
         return out, State(potential, threshold)

@@ -94,7 +94,9 @@ def average_pool(
         raise Blocked("its windows have gaps (dilations)")
     ones = [1] * len(kernel_shape)
     stride, spatial, half = list(strides) or ones, data.shape[1:], len(kernel_shape)
-    if auto_pad.startswith("SAME") and any(s > k for s, k in zip(stride, kernel_shape, strict=True)):
+    if auto_pad.startswith("SAME") and any(
+        s > k for s, k in zip(stride, kernel_shape, strict=True)
+    ):
         raise Blocked("its automatic padding leaves gaps, which runtimes place differently")
     padding = explicit_pads(auto_pad, pads, spatial, kernel_shape, stride, ones)
     even = padding[:half] == padding[half:]

@@ -18,7 +18,7 @@ from convsnn.load.onnx.base import (
 )
 
 _LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
-Points = NDArray[np.float64]
+Points = NDArray[Any]  # float32, as ONNX Runtime computes them, which decides ties
 
 
 @ONNX_OPS.register("Upsample")
@@ -102,7 +102,9 @@ def _resize(
     if sizes is None and factors is None:
         raise net.error("gives neither scales nor sizes")
     if sizes is None:
-        sizes = [int(np.float32(n) * np.float32(f)) for n, f in zip(before, factors or [], strict=True)]
+        sizes = [
+            int(np.float32(n) * np.float32(f)) for n, f in zip(before, factors or [], strict=True)
+        ]
     else:
         factors = [s / n for s, n in zip(sizes, before, strict=True)]
     if sizes[0] != before[0]:
@@ -122,15 +124,15 @@ def _resize(
 
 def _points(length: int, size: int, factor: float, transform: str) -> Points:
     """Where ONNX looks in the input for each element of the output."""
-    out = np.arange(size, dtype=np.float64)
+    out, scale = np.arange(size, dtype=np.float32), np.float32(factor)
     if transform == "asymmetric":
-        return out / factor
+        return out / scale
     if transform == "align_corners":
         return out * (length - 1) / (size - 1) if size > 1 else out * 0.0
     if transform == "half_pixel":
-        return (out + 0.5) / factor - 0.5
+        return (out + 0.5) / scale - 0.5
     if transform == "pytorch_half_pixel":
-        return (out + 0.5) / factor - 0.5 if size > 1 else out * 0.0
+        return (out + 0.5) / scale - 0.5 if size > 1 else out * 0.0
     raise Blocked(f"its coordinates ({transform}) are not known here")
 
 
@@ -168,7 +170,7 @@ def _rounded(points: Points, rounding: str) -> Points:
     if rounding == "ceil":
         return np.ceil(points)
     if rounding == "round_prefer_floor":
-        return np.ceil(points - 0.5)
+        return np.ceil(points - np.float32(0.5))
     if rounding == "round_prefer_ceil":
-        return np.floor(points + 0.5)
+        return np.floor(points + np.float32(0.5))
     raise Blocked(f"its rounding ({rounding}) is not known here")

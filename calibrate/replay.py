@@ -1,0 +1,242 @@
+"""Simulates calibration images layer by layer, so that a stage may change each layer in turn.
+
+Spiking networks here are feed-forward: all steps of one layer can run before the first step of
+the next. A replay keeps what the neurons sent that later layers still read (as bits where spikes
+are alike), hands each layer its input currents beside the activations of the original network,
+and goes on with whatever the stage made of the layer. Every layer is so calibrated behind layers
+that are calibrated already, and the whole costs a few simulations, however deep the network.
+
+Memory grows with images x steps x the neurons that are still read, an eighth of a byte each.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from calibrate.base import Context
+from convsnn.errors import CalibrationError
+from convsnn.graph import Node, Site
+from convsnn.neurons import NEURONS, Keys
+from convsnn.ops import OPS, Role
+from convsnn.plan import Plan, SitePlan
+
+ELEMENTS = 1 << 22  # of the largest layer, over the steps and images run at once
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One stop of a replay: the nodes that make the value `end` from what neurons sent.
+
+    `site` are the neurons it drives; None where `end` is an output of the network.
+    """
+
+    nodes: tuple[Node, ...]
+    end: str
+    site: Site | None
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What a population sent, (T, B, ...): bits along the steps times a threshold, or values."""
+
+    data: np.ndarray[Any, Any] | Tensor
+    threshold: Tensor
+    steps: int
+
+    @staticmethod
+    def pack(values: Tensor, threshold: Tensor) -> "Sent":
+        """Keep `values` exactly, as bits where each is zero or the threshold."""
+        bits = values != 0
+        if torch.equal(bits * threshold, values):
+            packed = np.packbits(bits.cpu().numpy(), axis=0)
+            return Sent(packed, threshold, len(values))
+        return Sent(values, threshold, len(values))
+
+    def values(self) -> Tensor:
+        """The values that were packed."""
+        if isinstance(self.data, Tensor):
+            return self.data
+        bits = torch.from_numpy(np.unpackbits(self.data, axis=0, count=self.steps))
+        return bits.to(self.threshold.device) * self.threshold
+
+
+@dataclass
+class _Images:
+    """One batch on its way: what was sent, and what the original network has in its place."""
+
+    ids: Tensor
+    sent: dict[str, Sent]
+    original: dict[str, Tensor]
+
+
+@dataclass
+class Replay:
+    """A pass over the layers of a network with a plan that changes on the way.
+
+    `steps` are simulated on the first `samples` calibration images. Raises CalibrationError where
+    a layer has no threshold yet or there are no images.
+    """
+
+    context: Context
+    plan: Plan
+    steps: int
+    samples: int
+    _batches: list[_Images] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.plan.check(self.context.graph)
+        self._batches = list(self._read())
+        if not self._batches:
+            raise CalibrationError(
+                "there are no calibration images", hint="give --calibration-samples at least 1"
+            )
+
+    def _read(self) -> Iterator[_Images]:
+        context, seen = self.context, 0
+        largest = max(torch.Size(shape).numel() for shape in context.graph.shapes.values())
+        size = max(1, ELEMENTS // (largest * self.steps))
+        count = range(1 if context.encoder.constant else self.steps)
+        name = context.graph.input.name
+        for batch in context.batches:
+            for x in batch[: self.samples - seen].split(size):
+                ids = torch.arange(seen, seen + len(x), device=x.device)
+                seen += len(x)
+                encoded = context.encoder.encode(x, ids, count)
+                whole = Sent(encoded, torch.ones((), dtype=x.dtype, device=x.device), len(count))
+                yield _Images(ids, {name: whole}, {name: x})
+            if seen >= self.samples:
+                return
+
+    def layers(self) -> Iterator[Layer]:
+        """Every layer in order, the outputs last.
+
+        When the next one is asked for, the neurons of this one fire as the plan says by then.
+        """
+        graph = self.context.graph
+        stops = _stops(self.context)
+        for index, stop in enumerate(stops):
+            yield stop
+            if stop.site is None:
+                continue
+            later = {name for s in stops[index + 1 :] for name in _reads(s)}
+            activation = graph.by_name[stop.site.name]
+            for images, (currents, target) in zip(self._batches, self.currents(stop), strict=True):
+                if stop.site.name in later:
+                    values = self.fire(stop, images.ids, currents)
+                    threshold = self.plan.sites[stop.site.name].threshold
+                    images.sent[stop.site.name] = Sent.pack(values, threshold.to(values))
+                    images.original[stop.site.name] = activate(activation, target)
+                for name in [n for n in images.sent if n not in later]:
+                    del images.sent[name], images.original[name]
+
+    def currents(self, layer: Layer) -> Iterator[tuple[Tensor, Tensor]]:
+        """Per batch the value of `layer.end` at every step, (T, B, ...), or (1, B, ...) where it
+        does not change, and the original network's, (B, ...)."""
+        for spiking, original in self.values(layer):
+            yield spiking[layer.end], original[layer.end][0]
+
+    def values(self, layer: Layer) -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]:
+        """Per batch every value that `layer` reads or makes, by name: in the spiking network,
+        (T, B, ...) or (1, B, ...), and in the original one, (1, B, ...)."""
+        tensors = {**self.context.graph.tensors, **self.plan.weights}
+        for images in self._batches:
+            sent = {n: v.values() for n, v in images.sent.items() if n in _reads(layer)}
+            plain = {n: v[None] for n, v in images.original.items() if n in _reads(layer)}
+            yield _run(layer, tensors, sent), _run(layer, self.context.graph.tensors, plain)
+
+    def ids(self) -> Iterator[Tensor]:
+        """Per batch the numbers of its samples."""
+        return (images.ids for images in self._batches)
+
+    def fire(self, layer: Layer, ids: Tensor, currents: Tensor) -> Tensor:
+        """What the neurons of `layer` send, (T, B, ...), under `currents`, as the plan says."""
+        if layer.site is None:
+            raise ValueError(f"'{layer.end}' is an output; no neurons stand there")
+        sites = self.context.graph.sites
+        given = self.plan.sites[layer.site.name].tensors()
+        shift = given.pop("shift", None)
+        if shift is not None:
+            currents = currents + shift
+        neuron = NEURONS.create(self.context.neuron, **given)
+        currents = currents.expand(self.steps, *currents.shape[1:])
+        keys = Keys(ids, list(sites).index(layer.site.name) + 1)
+        return neuron.scan(currents, keys=keys)[0]
+
+    def set_site(self, name: str, planned: SitePlan) -> None:
+        """Change the plan of one site."""
+        self.plan = replace(self.plan, sites={**self.plan.sites, name: planned})
+
+    def set_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Replace tensors of the graph, in the spiking network only."""
+        self.plan = replace(self.plan, weights={**self.plan.weights, **weights})
+
+
+def activate(activation: Node, currents: Tensor) -> Tensor:
+    """What the original network's activation makes of `currents`."""
+    return OPS[activation.op].run(currents, **activation.attrs)
+
+
+def means(values: Tensor, at: Sequence[int]) -> list[Tensor]:
+    """Means of `values` (T, B, ...) over the first t steps for each t of `at`; (1, B, ...) is
+    the same at every step."""
+    if len(values) == 1:
+        return [values[0]] * len(at)
+    summed = values.cumsum(0)
+    return [summed[t - 1] / t for t in at]
+
+
+def _stops(context: Context) -> list[Layer]:
+    graph = context.graph
+    tail = graph.behind([Role.READOUT])
+    read = [i for n in graph.nodes if n.name in tail for i in graph.data_inputs(n)]
+    outputs = dict.fromkeys(name for name in (*graph.outputs, *read) if name not in tail)
+    ends: list[tuple[str, Site | None]] = [
+        (graph.data_inputs(graph.by_name[n])[0], site) for n, site in graph.sites.items()
+    ]
+    ends += [(name, None) for name in outputs]
+    return [Layer(_between(context, end), end, site) for end, site in ends]
+
+
+def _between(context: Context, end: str) -> tuple[Node, ...]:
+    """The nodes, in order, that `end` needs beside what neurons and the input send."""
+    graph, found, open_ = context.graph, set(), [end]
+    while open_:
+        node = graph.by_name[open_.pop()]
+        if node.role in (Role.ACTIVATION, Role.INPUT) or node.name in found:
+            continue
+        found.add(node.name)
+        open_ += graph.data_inputs(node)
+    return tuple(node for node in graph.nodes if node.name in found)
+
+
+def _reads(layer: Layer) -> set[str]:
+    return {layer.end, *(name for node in layer.nodes for name in node.inputs)}
+
+
+def _run(
+    layer: Layer, tensors: Mapping[str, Tensor], read: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Every value of the layer beside those it reads."""
+    values = dict(read)
+    for node in layer.nodes:
+        data = [values[name] for name in node.inputs if name not in tensors]
+        steps = max(len(value) for value in data)
+        given = iter(v.expand(steps, *v.shape[1:]) for v in data)
+        arguments = [tensors[n] if n in tensors else next(given) for n in node.inputs]
+        values[node.name] = _apply(node, arguments, steps, set(tensors))
+    return values
+
+
+def _apply(node: Node, arguments: list[Tensor], steps: int, constant: set[str]) -> Tensor:
+    """Run an op on all steps at once; max-pooling as the simulation does, on the running sum."""
+    pooled = node.role is Role.MAX_POOL
+    merged = [
+        a if name in constant else (a.cumsum(0) if pooled else a).flatten(0, 1)
+        for name, a in zip(node.inputs, arguments, strict=True)
+    ]
+    value = OPS[node.op].run(*merged, **node.attrs).unflatten(0, (steps, -1))
+    return torch.diff(value, dim=0, prepend=torch.zeros_like(value[:1])) if pooled else value
