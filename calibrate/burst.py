@@ -4,11 +4,15 @@
     threshold = p-percentile of min(a, Gamma)
 
 A neuron that may send Gamma spikes a step reaches Gamma times its threshold, so the rare large
-activations need not fit under it. Gamma cuts in units of the network's activations, as the
-authors' framework does, which leaves layers with activations below it alone.
+activations need not fit under it. Gamma cuts in units of the network's activations, as in the
+authors' framework; they have networks whose activations stay below Gamma^2 in mind. Where the
+percentile of all activations, P, lies beyond what bursts of Gamma could then send, the threshold is
+P / Gamma instead, and the plan's record names the layer.
 """
 
 from dataclasses import asdict, dataclass
+
+import torch
 
 from calibrate.base import CALIBRATORS, Context
 from calibrate.statistics import histograms, maxima
@@ -22,7 +26,7 @@ BINS = 1 << 16
 @CALIBRATORS.register("burst")
 @dataclass(frozen=True)
 class Burst:
-    """The q-th percentile of each layer's activations, at most `gamma`; for `burst:gamma=...`.
+    """The q-th percentile of each layer's activations cut at `gamma`; for `burst:gamma=...`.
 
     Give the neuron the same `gamma`.
     """
@@ -40,14 +44,18 @@ class Burst:
         """See `Stage`."""
         tops = maxima(context)
         found = histograms(context, tops, per_channel=False, bins=BINS)
-        sites = {}
+        sites, loosened = {}, []
         for name, site in context.graph.sites.items():
-            # a percentile commutes with the cut, because the cut keeps the order of values
-            value = found[name].quantile(self.q).clamp(max=self.gamma)
+            value = found[name].quantile(self.q)
             if float(value) <= 0:
                 raise CalibrationError(
                     f"layer '{name}': the {self.q} percentile of its activations is zero",
                     hint="use a higher q",
                 )
+            if float(value) > self.gamma**2:
+                loosened.append(name)
+            # a percentile commutes with the cut, because the cut keeps the order of values
+            value = torch.maximum(value.clamp(max=self.gamma), value / self.gamma)
             sites[name] = site_plan(site, value, 0.0, tops[name])
-        return plan.with_sites(sites, {"stage": "burst", **asdict(self)})
+        record = {"stage": "burst", **asdict(self), "threshold_above_gamma": loosened}
+        return plan.with_sites(sites, record)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from inspect import signature
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from convsnn.fan_out import fan_out
 from convsnn.graph import Graph
 from convsnn.neurons import NEURONS, Neuron
 from convsnn.plan import Plan, SitePlan
-from convsnn.registry import nearest
+from convsnn.registry import nearest, split_spec
 
 
 MAX_POOL = ("exact", "current")
@@ -67,6 +68,9 @@ class Spiking:
 def _neuron(spec: str, planned: SitePlan) -> Neuron:
     known = planned.tensors()
     known.pop("shift", None)  # belongs to the current, not to the neuron
+    name, _ = split_spec(spec)
+    for key in known.keys() - signature(NEURONS.get(name)).parameters.keys():
+        raise ConfigError(f"neuron '{name}' has no {key}, which the calibration sets")
     return NEURONS.create(spec, **known)
 
 

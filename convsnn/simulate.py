@@ -167,9 +167,7 @@ def _step(loop: _Loop, node: Node, values: Mapping[str, Tensor], steps: range) -
     if node.role is Role.INPUT:
         return loop.encoder.encode(loop.x, loop.ids, steps)
     if node.role is Role.ACTIVATION:
-        neuron = loop.net.neurons[node.name]
-        out, loop.state[node.name] = neuron.scan(values[node.inputs[0]], loop.state.get(node.name))
-        return out
+        return _fire(loop, node, values[node.inputs[0]])
     if node.role is Role.MAX_POOL and loop.net.max_pool == "exact":
         return _pool_sum(loop, node, values[node.inputs[0]])
     return _merged(loop, node, values)

@@ -367,18 +367,25 @@ def test_a_burst_never_sends_more_than_it_holds(seed: int, gamma: int) -> None:
     assert bool((out <= below).all())
 
 
-def test_burst_threshold_is_the_percentile_of_activations_cut_at_gamma() -> None:
+@pytest.mark.parametrize(
+    ("text", "scale", "wanted", "above"),
+    [
+        ("burst:q=10", 1, 1.0, False),
+        ("burst:q=99,gamma=20", 1, 9.9, False),
+        ("burst", 1, 5.0, False),
+        ("burst:gamma=2", 0.4, 2.0, False),
+        ("burst:gamma=2,q=100", 1, 5.0, True),  # two spikes of 2 a step would never send 10
+        ("burst:q=100", 200, 400.0, True),
+    ],
+)
+def test_burst_threshold_is_the_percentile_of_activations_cut_at_gamma(
+    text: str, scale: float, wanted: float, above: bool
+) -> None:
     graph = chain(([[1.0]], [0.0]))
-    x = (torch.arange(1, 1001, dtype=torch.float64) / 100)[:, None]
-    for text, wanted in (
-        ("burst:q=10", 1.0),
-        ("burst:q=99,gamma=20", 9.9),
-        ("burst", 5.0),
-        ("burst:gamma=2", 2.0),
-    ):
-        values = x.flatten().clamp(max=float(text.partition("gamma=")[2] or 5))
-        assert thresholds(calibrated(text, graph, [x])) == pytest.approx([wanted], abs=2e-4)
-        assert wanted <= float(values.max())
+    x = (torch.arange(1, 1001, dtype=torch.float64) / 100 * scale)[:, None]
+    plan = calibrated(text, graph, [x])
+    assert thresholds(plan) == pytest.approx([wanted], rel=2e-4)
+    assert plan.record[0]["threshold_above_gamma"] == (list(graph.sites) if above else [])
 
 
 def test_only_bursts_reach_activations_above_the_threshold() -> None:
