@@ -5,9 +5,9 @@
 
 A neuron that may send Gamma spikes a step reaches Gamma times its threshold, so the rare large
 activations need not fit under it. Gamma cuts in units of the network's activations, as in the
-authors' framework; they have networks whose activations stay below Gamma^2 in mind. Where the
-percentile of all activations, P, lies beyond what bursts of Gamma could then send, the threshold is
-P / Gamma instead, and the plan's record names the layer.
+authors' framework. Where the percentile P of the activations themselves is above Gamma^2, bursts
+at a threshold of Gamma could not send it (a network for images of 0..255 fell from 99.5 to 64.5 %);
+the threshold is then P / Gamma, and the plan's record names the layer.
 """
 
 from dataclasses import asdict, dataclass

@@ -94,9 +94,9 @@ def _gaps(replay: Replay, layer: Layer, *, at: Sequence[int], per: Per) -> list[
     activation = replay.context.graph.by_name[site.name]
     total = [torch.zeros(site.shape, dtype=torch.float64) for _ in at]
     images = 0
-    for ids, (currents, target) in zip(replay.ids(), replay.currents(layer), strict=True):
+    for ids, (currents, target) in zip(replay.ids(), replay.currents(layer, max(at)), strict=True):
         wanted = activate(activation, target)
-        got = means(replay.fire(layer, ids, currents), at)
+        got = means(replay.fire(layer, ids, currents, max(at)), at)
         total = [
             t.to(wanted.device) + (wanted - mean).double().sum(0)
             for t, mean in zip(total, got, strict=True)

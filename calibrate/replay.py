@@ -56,11 +56,12 @@ class Sent:
             return Sent(packed, threshold, len(values))
         return Sent(values, threshold, len(values))
 
-    def values(self) -> Tensor:
-        """The values that were packed."""
+    def values(self, steps: int) -> Tensor:
+        """The values that were packed, of the first `steps` at most."""
         if isinstance(self.data, Tensor):
-            return self.data
-        bits = torch.from_numpy(np.unpackbits(self.data, axis=0, count=self.steps))
+            return self.data[:steps]
+        count = min(steps, self.steps)
+        bits = torch.from_numpy(np.unpackbits(self.data, axis=0, count=count))
         return bits.to(self.threshold.device) * self.threshold
 
 
@@ -133,18 +134,21 @@ class Replay:
                 for name in [n for n in images.sent if n not in later]:
                     del images.sent[name], images.original[name]
 
-    def currents(self, layer: Layer) -> Iterator[tuple[Tensor, Tensor]]:
-        """Per batch the value of `layer.end` at every step, (T, B, ...), or (1, B, ...) where it
-        does not change, and the original network's, (B, ...)."""
-        for spiking, original in self.values(layer):
+    def currents(self, layer: Layer, steps: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Per batch the value of `layer.end` at the first `steps` (default: all), (T, B, ...), or
+        (1, B, ...) where it does not change, and the original network's, (B, ...)."""
+        for spiking, original in self.values(layer, steps):
             yield spiking[layer.end], original[layer.end][0]
 
-    def values(self, layer: Layer) -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]:
-        """Per batch every value that `layer` reads or makes, by name: in the spiking network,
-        (T, B, ...) or (1, B, ...), and in the original one, (1, B, ...)."""
+    def values(
+        self, layer: Layer, steps: int | None = None
+    ) -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]:
+        """Per batch every value that `layer` reads or makes, by name: in the spiking network at
+        the first `steps`, (T, B, ...) or (1, B, ...), and in the original one, (1, B, ...)."""
+        steps = steps or self.steps
         tensors = {**self.context.graph.tensors, **self.plan.weights}
         for images in self._batches:
-            sent = {n: v.values() for n, v in images.sent.items() if n in _reads(layer)}
+            sent = {n: v.values(steps) for n, v in images.sent.items() if n in _reads(layer)}
             plain = {n: v[None] for n, v in images.original.items() if n in _reads(layer)}
             yield _run(layer, tensors, sent), _run(layer, self.context.graph.tensors, plain)
 
@@ -152,8 +156,9 @@ class Replay:
         """Per batch the numbers of its samples."""
         return (images.ids for images in self._batches)
 
-    def fire(self, layer: Layer, ids: Tensor, currents: Tensor) -> Tensor:
-        """What the neurons of `layer` send, (T, B, ...), under `currents`, as the plan says."""
+    def fire(self, layer: Layer, ids: Tensor, currents: Tensor, steps: int | None = None) -> Tensor:
+        """What the neurons of `layer` send in `steps` (default: all), (T, B, ...), under
+        `currents`, as the plan says."""
         if layer.site is None:
             raise ValueError(f"'{layer.end}' is an output; no neurons stand there")
         sites = self.context.graph.sites
@@ -162,7 +167,7 @@ class Replay:
         if shift is not None:
             currents = currents + shift
         neuron = NEURONS.create(self.context.neuron, **given)
-        currents = currents.expand(self.steps, *currents.shape[1:])
+        currents = currents.expand(steps or self.steps, *currents.shape[1:])
         keys = Keys(ids, list(sites).index(layer.site.name) + 1)
         return neuron.scan(currents, keys=keys)[0]
 

@@ -37,14 +37,15 @@ class Weights:
     """Refits weights by least squares to the spikes that arrive, layer by layer, without labels.
 
     Follows a stage that sets thresholds. Fits the means over 8, 16, 32... up to `steps` (default:
-    those of the conversion, 16 to 64) on the first `samples` images. Then the layer's initial
-    potentials are corrected as the stage `potential` does for `potential` steps; 0 leaves them.
+    those of the conversion, 16 to 32) on the first `samples` images. Then the layer's initial
+    potentials are corrected as the stage `potential` does, for the mean of 8, 16... up to
+    `potential` steps; 0 leaves them alone.
     """
 
     steps: int | None = None
-    samples: int = 128
+    samples: int = 256
     ridge: float = 0.01
-    potential: int = 16
+    potential: int = 32
     sweeps: int = 2
 
     def __post_init__(self) -> None:
@@ -56,7 +57,7 @@ class Weights:
 
     def __call__(self, context: Context, plan: Plan) -> Plan:
         """See `Stage`."""
-        steps = self.steps or min(max(context.steps, 16), 64)
+        steps = self.steps or min(max(context.steps, 16), 32)
         replay = Replay(context, plan, max(steps, self.potential), self.samples)
         at = fitted_steps(steps)
         with torch.no_grad():
@@ -64,9 +65,8 @@ class Weights:
                 for node in _fitted(context.graph, layer):
                     _refit(replay, layer, node, at=at, ridge=self.ridge)
                 if self.potential:
-                    correct_potential(
-                        replay, layer, at=[self.potential], per="neuron", sweeps=self.sweeps
-                    )
+                    late = fitted_steps(self.potential)
+                    correct_potential(replay, layer, at=late, per="neuron", sweeps=self.sweeps)
         return replay.plan.with_sites({}, {"stage": "weights", **asdict(self), "steps": steps})
 
 

@@ -1,7 +1,9 @@
 """Step by step against SpikingJelly 2.0's own rate-coded conversion, with its thresholds.
 
 Its converter calibrates; its thresholds go into our plan; both run with the image as input of
-every step, and the accumulated outputs must agree in float64 at every step.
+every step, and the accumulated outputs must agree in float64 at every step. The images differ from
+those calibrated on: there, the largest activation of a layer is its threshold to the last bit, and
+such a tie falls by rounding.
 """
 
 from typing import Any
@@ -85,9 +87,11 @@ def trained_looking(kind: type[nn.Module], seed: int) -> nn.Module:
     return module.eval()
 
 
-def peer_outputs(module: nn.Module, x: Tensor, **options: Any) -> tuple[Tensor, list[Tensor]]:
+def peer_outputs(
+    module: nn.Module, calibration: Tensor, x: Tensor, **options: Any
+) -> tuple[Tensor, list[Tensor]]:
     """SpikingJelly's mean outputs up to each step (T, B, ...), and its thresholds in order."""
-    recipe = ann2snn.RateCodingRecipe([x], **options)
+    recipe = ann2snn.RateCodingRecipe([calibration], **options)
     peer = ann2snn.Converter(recipe=recipe).convert(module).double()
     functional.set_step_mode(peer, "s")
     functional.reset_net(peer)
@@ -137,8 +141,8 @@ def ours(module: nn.Module, x: Tensor, thresholds: list[Tensor], *, half: bool) 
 )
 def test_every_step_agrees(network: type[nn.Module], options: dict[str, Any], seed: int) -> None:
     module = trained_looking(network, seed)
-    x = torch.randn(4, 2, 8, 8, dtype=torch.float64)
-    wanted, thresholds = peer_outputs(module, x, **options)
+    calibration, x = torch.randn(2, 4, 2, 8, 8, dtype=torch.float64)
+    wanted, thresholds = peer_outputs(module, calibration, x, **options)
     got = ours(module, x, thresholds, half=bool(options.get("half_threshold")))
     assert float((got - wanted).abs().max()) < 1e-6
     assert float(wanted[-1].std()) > 1e-3  # the networks say something

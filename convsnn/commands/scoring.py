@@ -78,7 +78,7 @@ def describe_part(part: Part, samples: int) -> dict[str, Any]:
 
 
 @contextmanager
-def progress_bar(title: str, total: int, *, shown: bool = True) -> Iterator[Any]:
+def progress_bar(title: str, total: int) -> Iterator[Any]:
     """A progress bar on stderr; yields a function that takes the number done."""
     columns = (
         TextColumn("[progress.description]{task.description}"),
@@ -87,6 +87,7 @@ def progress_bar(title: str, total: int, *, shown: bool = True) -> Iterator[Any]
         TimeRemainingColumn(),
     )
     console = Console(stderr=True)
+    shown = console.is_terminal  # a log file gets no bars
     with Progress(*columns, console=console, disable=not shown, transient=True) as progress:
         task = progress.add_task(title, total=total)
         yield lambda done: progress.update(task, completed=done)

@@ -154,8 +154,7 @@ class Net:
     def _store(self, constant: Constant) -> str:
         key = (constant.name, id(constant.array))
         if key not in self._stored:
-            with np.errstate(over="ignore"):
-                array = np.array(constant.array, dtype=np.float32, order="C")
+            array = np.array(constant.array, dtype=np.float32, order="C")
             name = self.builder.constant(torch.from_numpy(array), constant.name)
             self._stored[key] = (name, constant.array)  # keeps the array, and so its id, alive
         return self._stored[key][0]
@@ -273,29 +272,3 @@ def _runs(indices: Sequence[int]) -> list[range]:
         else:
             runs.append(range(index, index + 1))
     return runs or [range(0)]
-
-
-def explicit_pads(
-    auto_pad: str,
-    pads: Sequence[int] | None,
-    spatial: Sequence[int],
-    kernel: Sequence[int],
-    stride: Sequence[int],
-    dilation: Sequence[int],
-) -> list[int]:
-    """[begins..., ends...] from ONNX's `auto_pad` or `pads`, per spatial axis."""
-    if auto_pad in ("NOTSET", ""):
-        return list(pads) if pads else [0] * (2 * len(spatial))
-    if auto_pad == "VALID":
-        return [0] * (2 * len(spatial))
-    totals = [
-        max((-(-n // s) - 1) * s + (k - 1) * d + 1 - n, 0)
-        for n, k, s, d in zip(spatial, kernel, stride, dilation, strict=True)
-    ]
-    return halved(totals, more_at_end=auto_pad == "SAME_UPPER")
-
-
-def halved(totals: Sequence[int], *, more_at_end: bool) -> list[int]:
-    """Total padding of each axis as [begins..., ends...], an odd one at the side asked for."""
-    small, large = [t // 2 for t in totals], [t - t // 2 for t in totals]
-    return small + large if more_at_end else large + small

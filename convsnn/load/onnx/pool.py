@@ -14,8 +14,8 @@ from convsnn.load.onnx.base import (
     Value,
     as_data,
     as_ints,
-    explicit_pads,
 )
+from convsnn.load.onnx.windows import explicit_pads
 
 
 def _pooled(x: Value) -> Data:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
 
+import numpy as np
 import onnx
 
 from convsnn.errors import Blocker, LoadError
@@ -74,8 +75,10 @@ class Reader:
                 raise net.error(f"reads '{name}', which no node before it makes")
         if evaluate.schema_of(node, net.opset) is not None:
             evaluate.check(node, net.label, net.opset)
+        inputs = [net.values[name] if name else None for name in node.input]
         try:
-            self._enter(node, [net.values[name] if name else None for name in node.input])
+            with np.errstate(all="ignore"):  # numbers out of range are the file's own affair
+                self._enter(node, inputs)
         except BatchMixed as error:
             self.mixed = self.mixed or error
             self._lose(outputs)

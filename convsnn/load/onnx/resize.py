@@ -56,18 +56,17 @@ def resize(
         raise Blocked("its kind of interpolation (antialias and the like) is not known here")
     rank = len(data.shape) + 1
     places = list(range(rank)) if axes is None else [net.axis(a, rank) for a in axes]
-    factors, wanted = _factors(scales), as_ints(_given(sizes), "size")
-    before = [float(n) for n in net.file_shape(data)]
-    full_factors, full_sizes = [1.0] * rank, [int(n) for n in before]
-    for place, factor in zip(places, factors or [], strict=False):
-        full_factors[place] = factor
-    for place, size in zip(places, wanted or [], strict=False):
-        full_sizes[place] = size
+    factors, wanted = [1.0] * rank, list(net.file_shape(data))
+    for place, factor in zip(places, _factors(scales) or [], strict=False):
+        factors[place] = factor
+    given = as_ints(_given(sizes), "size")
+    for place, size in zip(places, given or [], strict=False):
+        wanted[place] = size
     return _resize(
         net,
         data,
-        full_factors,
-        full_sizes if wanted else None,
+        factors,
+        wanted if given else None,
         mode,
         coordinate_transformation_mode or "half_pixel",
         nearest_mode or "round_prefer_floor",

@@ -13,9 +13,8 @@ from convsnn.load.onnx.base import (
     Value,
     as_constant,
     as_data,
-    explicit_pads,
-    halved,
 )
+from convsnn.load.onnx.windows import explicit_pads, halved
 
 _BATCH_STATISTICS = "it normalises by the statistics of the batch"
 
@@ -69,28 +68,24 @@ def conv_transpose(
     pads: Sequence[int] = (),
     strides: Sequence[int] = (),
 ) -> Data:
-    """Transposed convolution; padding that differs between the sides cut off afterwards."""
+    """Transposed convolution; padding that differs between the sides is cut off afterwards."""
     del kernel_shape
     data, weight, bias = _weights(x, w, b)
     kernel, spatial = weight.array.shape[2:], data.shape[1:]
     ones = [1] * len(kernel)
     stride, dilation = list(strides) or ones, list(dilations) or ones
     extra = list(output_padding) or [0] * len(kernel)
-    wanted = list(output_shape)[-len(kernel) :]
-    same = auto_pad.startswith("SAME") and not wanted
-    if same:
-        wanted = [n * s for n, s in zip(spatial, stride, strict=True)]
-    if wanted:
-        full = [
-            s * (n - 1) + e + (k - 1) * d + 1
-            for n, k, s, d, e in zip(spatial, kernel, stride, dilation, extra, strict=True)
-        ]
-        totals = [max(f - o, 0) if same else f - o for f, o in zip(full, wanted, strict=True)]
-        cut = halved(totals, more_at_end=auto_pad == "SAME_UPPER")
+    full = [
+        s * (n - 1) + e + (k - 1) * d + 1
+        for n, k, s, d, e in zip(spatial, kernel, stride, dilation, extra, strict=True)
+    ]
+    if output_shape:
+        wanted = list(output_shape)[-len(kernel) :]
+    elif auto_pad.startswith("SAME"):
+        wanted = [min(n * s, f) for n, s, f in zip(spatial, stride, full, strict=True)]
     else:
-        cut = explicit_pads(auto_pad, pads, spatial, kernel, stride, dilation)
-    if min(cut) < 0:
-        raise Blocked("it asks for a larger output than its windows reach")
+        wanted = []
+    cut = _cut(auto_pad, pads, full, wanted)
     half = len(kernel)
     even = cut[:half] == cut[half:]
     made = net.emit(
@@ -109,6 +104,20 @@ def conv_transpose(
         return made
     # F.pad's order: last axis first, begin and end of each; a negative number cuts
     return net.emit("pad", made, pads=[-p for i in reversed(range(half)) for p in cut[i::half]])
+
+
+def _cut(
+    auto_pad: str, pads: Sequence[int], full: Sequence[int], wanted: Sequence[int]
+) -> list[int]:
+    """What is cut off the full result: [begins..., ends...]."""
+    if not wanted:
+        cut = list(pads) if pads and auto_pad == "NOTSET" else [0] * (2 * len(full))
+    else:
+        totals = [f - w for f, w in zip(full, wanted, strict=True)]
+        cut = halved(totals, more_at_end=auto_pad == "SAME_UPPER")
+    if min(cut) < 0:
+        raise Blocked("it asks for a larger output than its windows reach")
+    return cut
 
 
 @ONNX_OPS.register("Gemm")
