@@ -617,7 +617,7 @@ def resnet_size(classes: int) -> int:
 @pytest.mark.parametrize("classes", [10, 100])
 def test_parameters_are_as_many_as_counted_by_hand(classes: int) -> None:
     rows = {row["name"]: row["parameters"] for row in describe()}
-    assert rows[f"msat-vgg16-cifar{classes}"] == vgg_size(classes)
+    assert rows[f"vgg16-cifar{classes}"] == vgg_size(classes)
     assert rows[f"msat-resnet20-cifar{classes}"] == resnet_size(classes)
 
 
@@ -628,7 +628,7 @@ def test_vgg16_costs_what_the_energy_formula_counts() -> None:
         weight = layer.weight
         counts.append(weight[0].numel() * out[0].numel())
 
-    network = MODELS.create("msat-vgg16-cifar10").module(weights=False)
+    network = MODELS.create("vgg16-cifar10").module(weights=False)
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             layer.register_forward_hook(note)
@@ -643,7 +643,7 @@ def test_vgg16_costs_what_the_energy_formula_counts() -> None:
 
 @pytest.mark.parametrize(
     ("name", "layers", "last"),
-    [("msat-vgg16-cifar10", 13, (512, 2, 2)), ("msat-resnet20-cifar100", 19, (512, 4, 4))],
+    [("vgg16-cifar10", 13, (512, 2, 2)), ("msat-resnet20-cifar100", 19, (512, 4, 4))],
 )
 def test_both_networks_can_be_converted(name: str, layers: int, last: tuple[int, ...]) -> None:
     entry = MODELS.create(name)

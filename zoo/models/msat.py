@@ -1,6 +1,7 @@
-"""The two networks of MSAT ("Multi-stage adaptive threshold", section 6), for CIFAR-10 and -100.
+"""The ResNet20 of MSAT ("Multi-stage adaptive threshold", section 6), for CIFAR-10 and -100; its
+VGG16 is `vgg16-cifar10` and `vgg16-cifar100`.
 
-Its "ResNet20" is no CIFAR ResNet of 6n + 2 layers: three convolutions of 64 channels, then eight
+This "ResNet20" is no CIFAR ResNet of 6n + 2 layers: three convolutions of 64 channels, then eight
 basic blocks of 64 to 512 channels as in ResNet-18, a max-pooling of 4 x 4 and one linear layer.
 
 The authors trained both for 300 epochs with batches of 128: SGD with momentum 0.9, learning rate
@@ -19,28 +20,7 @@ from zoo.data import Preprocessing
 from zoo.models.base import model
 
 _CIFAR100 = Preprocessing(mean=(0.5071, 0.4867, 0.4408), std=(0.2675, 0.2565, 0.2761))
-_VGG16 = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 _RESNET = (64, 128, 256, 512)
-
-
-class MsatVgg16(nn.Module):
-    """Thirteen 3x3 convolutions with bias and batch norm, five max-poolings, one linear layer."""
-
-    def __init__(self, classes: int = 10) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        channels = 3
-        for stage in _VGG16:
-            for width in stage:
-                layers += _convolution(channels, width, bias=True)
-                channels = width
-            layers.append(nn.MaxPool2d(2))
-        self.features = nn.Sequential(*layers)
-        self.classifier = nn.Linear(channels, classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, 32, 32) -> (B, classes)."""
-        return self.classifier(self.features(x).flatten(1))
 
 
 class MsatBlock(nn.Module):
@@ -71,9 +51,7 @@ class MsatResNet20(nn.Module):
         super().__init__()
         stem, *_ = _RESNET
         self.stem = nn.Sequential(
-            *_convolution(3, stem, bias=False),
-            *_convolution(stem, stem, bias=False),
-            *_convolution(stem, stem, bias=False),
+            *_convolution(3, stem), *_convolution(stem, stem), *_convolution(stem, stem)
         )
         blocks: list[nn.Module] = []
         channels = stem
@@ -89,19 +67,12 @@ class MsatResNet20(nn.Module):
         return self.classifier(self.pool(self.blocks(self.stem(x))).flatten(1))
 
 
-def _convolution(channels: int, width: int, *, bias: bool) -> list[nn.Module]:
-    convolution = nn.Conv2d(channels, width, 3, padding=1, bias=bias)
+def _convolution(channels: int, width: int) -> list[nn.Module]:
+    convolution = nn.Conv2d(channels, width, 3, padding=1, bias=False)
     return [convolution, nn.BatchNorm2d(width), nn.ReLU()]
 
 
 for _classes in (10, 100):
-    model(
-        f"msat-vgg16-cifar{_classes}",
-        f"VGG16 of MSAT, max-pooling and batch norm, for CIFAR-{_classes}",
-        input_shape=(3, 32, 32),
-        classes=_classes,
-        preprocessing=_CIFAR100,
-    )(partial(MsatVgg16, _classes))
     model(
         f"msat-resnet20-cifar{_classes}",
         f"ResNet20 of MSAT, 64 to 512 channels, for CIFAR-{_classes}",

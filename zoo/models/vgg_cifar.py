@@ -3,6 +3,8 @@
 Thirteen 3x3 convolutions, each with bias, batch norm and ReLU, five max-poolings, one linear layer.
 """
 
+from functools import partial
+
 from torch import Tensor, nn
 
 from zoo.data import Preprocessing
@@ -11,13 +13,6 @@ from zoo.models.base import model
 _STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 
 
-@model(
-    "vgg16-cifar10",
-    "VGG-16 with batch norm, max-pooling and one linear layer for CIFAR-10",
-    input_shape=(3, 32, 32),
-    classes=10,
-    preprocessing=Preprocessing(mean=(0.5071, 0.4867, 0.4408), std=(0.2675, 0.2565, 0.2761)),
-)
 class CifarVgg16(nn.Module):
     """VGG-16 for (B, 3, 32, 32); the five poolings leave one position."""
 
@@ -37,3 +32,13 @@ class CifarVgg16(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, 32, 32) -> (B, classes)."""
         return self.classifier(self.features(x).flatten(1))
+
+
+for _classes in (10, 100):
+    model(
+        f"vgg16-cifar{_classes}",
+        f"VGG-16 with batch norm, max-pooling and one linear layer for CIFAR-{_classes}",
+        input_shape=(3, 32, 32),
+        classes=_classes,
+        preprocessing=Preprocessing(mean=(0.5071, 0.4867, 0.4408), std=(0.2675, 0.2565, 0.2761)),
+    )(partial(CifarVgg16, _classes))

@@ -60,6 +60,8 @@ def resize(
     for place, factor in zip(places, _factors(scales) or [], strict=False):
         factors[place] = factor
     given = as_ints(_given(sizes), "size")
+    if given is None and not _factors(scales):
+        raise net.error("gives neither scales nor sizes")
     for place, size in zip(places, given or [], strict=False):
         wanted[place] = size
     return _resize(
@@ -98,8 +100,6 @@ def _resize(
     rounding: str,
 ) -> Data:
     before = net.file_shape(x)
-    if sizes is None and factors is None:
-        raise net.error("gives neither scales nor sizes")
     if sizes is None:
         sizes = [
             int(np.float32(n) * np.float32(f)) for n, f in zip(before, factors or [], strict=True)
