@@ -58,7 +58,7 @@ def calibrated(name: str, graph: Graph, *batches: Tensor) -> Plan:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_contract_a_usable_plan_on_record(name: str) -> None:
-    for graph, x in loud_networks()[:2]:
+    for graph, x in loud_networks()[1:]:
         plan = calibrated(name, graph, x)
         assert list(plan.sites) == list(graph.sites)
         assert plan.record[-1]["stage"] == name

@@ -100,7 +100,7 @@ def affine_graph(seed: int) -> Graph:
     return maker.graph(maker.batch_norm(maker.linear(x, 3)))
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(seed=SEEDS)
 def test_every_pass_keeps_the_output(seed: int) -> None:
     graph = affine_graph(seed)
@@ -285,7 +285,7 @@ def normalised(graph: Graph, plan: Plan) -> tuple[Graph, Plan]:
     return Graph(nodes, tensors, graph.outputs), Plan(sites)
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(seed=SEEDS)
 def test_weight_normalisation_equals_threshold_balancing(seed: int) -> None:
     graph = random_graph(seed)
@@ -344,7 +344,7 @@ def test_worked_example_of_normalised_weights() -> None:
         assert [int(c.sum()) for c in result.spikes.values() if c.shape[0] == 8] == [7, 9]
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(seed=SEEDS)
 def test_folding_changes_no_spike_of_a_dyadic_network(seed: int) -> None:
     graph = random_graph(seed)

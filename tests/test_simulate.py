@@ -109,7 +109,7 @@ def step_by_step(
     return torch.stack(means), {name: torch.stack(s) for name, s in spikes.items()}
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(seed=SEEDS, steps=st.integers(1, 12), chunk=st.integers(1, 5), zero=st.booleans())
 def test_equals_the_plain_loop_to_the_last_bit(
     seed: int, steps: int, chunk: int, zero: bool
@@ -125,7 +125,7 @@ def test_equals_the_plain_loop_to_the_last_bit(
         assert torch.equal(got.spikes[name], counts), name
 
 
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(seed=SEEDS, steps=st.integers(1, 10), chunk=st.integers(1, 5))
 def test_a_moving_input_equals_the_plain_loop(seed: int, steps: int, chunk: int) -> None:
     graph = random_graph(seed)
@@ -138,7 +138,7 @@ def test_a_moving_input_equals_the_plain_loop(seed: int, steps: int, chunk: int)
     assert all(torch.equal(got.spikes[name], counts) for name, counts in spikes.items())
 
 
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(seed=SEEDS, steps=st.integers(1, 12))
 def test_every_population_conserves_charge(seed: int, steps: int) -> None:
     graph = random_graph(seed)
@@ -231,7 +231,7 @@ def maximal_plan(graph: Graph, x: Tensor, slack: float) -> Plan:
     return Plan(sites)
 
 
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(seed=SEEDS, slack=st.sampled_from([1.0, 1.5]))
 def test_output_converges_as_one_over_t(seed: int, slack: float) -> None:
     graph = random_graph(seed, exact=False).to(torch.float64)

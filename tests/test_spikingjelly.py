@@ -126,18 +126,22 @@ def ours(module: nn.Module, x: Tensor, thresholds: list[Tensor], *, half: bool) 
     return simulate(to_spiking(graph, Plan(sites)), x, steps=STEPS, chunk=7).outputs[0]
 
 
-@pytest.mark.parametrize("seed", range(2))
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=SLOW)])
 @pytest.mark.parametrize("network", [Plain, Residual, PreActivation])
 @pytest.mark.parametrize(
     "options",
     [
-        {"mode": "Max"},
-        {"mode": "99%"},
-        {"mode": 0.5},
-        {"mode": "Max", "channel_wise": True},
-        {"mode": "99.9%", "channel_wise": True, "half_threshold": True},
+        pytest.param({"mode": "Max"}, id="max", marks=SLOW),
+        pytest.param({"mode": "99%"}, id="percentile"),
+        pytest.param({"mode": 0.5}, id="half the maximum", marks=SLOW),
+        pytest.param({"mode": "Max", "channel_wise": True}, id="channel", marks=SLOW),
+        pytest.param(
+            {"mode": "99.9%", "channel_wise": True, "half_threshold": True}, id="half potential"
+        ),
     ],
-    ids=["max", "percentile", "half the maximum", "channel", "channel, half potential"],
 )
 def test_every_step_agrees(network: type[nn.Module], options: dict[str, Any], seed: int) -> None:
     module = trained_looking(network, seed)
