@@ -186,12 +186,16 @@ def activate(activation: Node, currents: Tensor) -> Tensor:
 
 
 def means(values: Tensor, at: Sequence[int]) -> list[Tensor]:
-    """Means of `values` (T, B, ...) over the first t steps for each t of `at`; (1, B, ...) is
-    the same at every step."""
+    """Means of `values` (T, B, ...) over the first t steps for each t of `at`, which rises;
+    (1, B, ...) is the same at every step."""
     if len(values) == 1:
         return [values[0]] * len(at)
-    summed = values.cumsum(0)
-    return [summed[t - 1] / t for t in at]
+    found, total, start = [], torch.zeros_like(values[0]), 0
+    for step in at:  # a sum of slices: a cumulative sum over the steps is many times slower
+        total = total + values[start:step].sum(0)
+        found.append(total / step)
+        start = step
+    return found
 
 
 def _stops(context: Context) -> list[Layer]:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from convsnn.errors import Blocker, LoadError, UnsupportedError
+from convsnn.errors import Blocker, ConfigError, LoadError, UnsupportedError
 from convsnn.ops import OPS, Role
 
 
@@ -133,7 +133,9 @@ class Graph:
         values: dict[str, Tensor] = {}
         for node in self.nodes:
             if node.role is Role.INPUT:
-                values[node.name] = torch.empty(_BATCH, *node.attrs["shape"], dtype=dtype, device="meta")
+                values[node.name] = torch.empty(
+                    _BATCH, *node.attrs["shape"], dtype=dtype, device="meta"
+                )
                 continue
             arguments = [values[name] if name in values else meta[name] for name in node.inputs]
             try:
@@ -235,6 +237,10 @@ def run(
     is freed after its last use. `watch(node, value)` sees each value as it appears. With `start`,
     its values are taken instead of computed.
     """
+    for node in graph.inputs:
+        if tuple(x.shape[1:]) != tuple(node.attrs["shape"]):
+            wanted_shape = ", ".join(map(str, node.attrs["shape"]))
+            raise ConfigError(f"the network takes inputs (B, {wanted_shape}), not {tuple(x.shape)}")
     wanted = {*keep, *graph.outputs}
     uses = {node.name: len(graph.consumers[node.name]) for node in graph.nodes}
     values: dict[str, Tensor] = dict(start or {})

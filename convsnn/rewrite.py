@@ -21,7 +21,7 @@ from convsnn.registry import nearest, split_spec
 MAX_POOL = ("exact", "current")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Spiking:
     """A spiking network: the graph it came from, the plan, and the neurons of every site.
 
@@ -35,6 +35,13 @@ class Spiking:
     encoder: Encoder
     max_pool: str = "exact"
     provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        count = sum(torch.Size(site.shape).numel() for site in self.graph.sites.values())
+        return (
+            f"Spiking({len(self.graph.sites)} layers of '{self.neuron}', {count:,} neurons, "
+            f"{self.encoder.spec()} input)"
+        )
 
     @cached_property
     def neurons(self) -> Mapping[str, Neuron]:

@@ -90,6 +90,10 @@ def convert(
 
     note = Console(stderr=True, highlight=False)
     note.print(f"reading {model}", markup=False)
+    if source.factory and weights is None:
+        note.print(
+            "note: no --weights given; the network has those its factory sets", style="yellow"
+        )
     graph = source.graph(example)
     graph.require_convertible()
     if verify:

@@ -50,6 +50,11 @@ def evaluate(
     if timesteps is not None and timesteps < 1:
         raise ConfigError(f"--timesteps must be at least 1, not {timesteps}")
     target = scoring.pick_device(device)
+    if artifact.is_file() and artifact.suffix != ".safetensors":
+        raise LoadError(
+            f"'{artifact}' is no saved spiking network",
+            hint="give a result directory of convsnn convert, or its network.safetensors",
+        )
     net = load_artifact(artifact / "network.safetensors" if artifact.is_dir() else artifact)
     if output is not None:
         ResultDirectory(output, force=force).check()

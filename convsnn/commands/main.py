@@ -24,10 +24,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command()(convert)
-app.command()(evaluate)
-app.command()(inspect)
-app.command("list")(list_)
+_COMMANDS = {"convert": convert, "evaluate": evaluate, "inspect": inspect, "list": list_}
+for _name, _command in _COMMANDS.items():
+    app.command(_name)(_command)
 
 
 def _show(error: ConvsnnError, as_json: bool) -> None:
@@ -61,8 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = 130
     except typer.TyperException as error:
         console = Console(stderr=True, highlight=False, soft_wrap=True)
-        console.print(f"error: {error.format_message()}", style="red", markup=False)
-        console.print(f"hint: see convsnn {given[0] if given else ''} --help", markup=False)
+        message = error.format_message().replace("Value error, ", "")
+        console.print(f"error: {message}", style="red", markup=False)
+        command = f" {given[0]}" if given and given[0] in _COMMANDS else ""
+        console.print(f"hint: see convsnn{command} --help", markup=False)
         return 2
     if code == 130:
         Console(stderr=True).print("interrupted; nothing was written")

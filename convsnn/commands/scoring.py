@@ -36,7 +36,9 @@ def pick_device(text: str) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise ConfigError(f"device '{text}' cannot be used: {reason}", hint="try cpu") from None
+        raise ConfigError(
+            f"device '{text}' cannot be used: {reason}", hint="try cpu or cuda"
+        ) from None
     return device
 
 
@@ -45,8 +47,9 @@ def require_data(spec: str | None, model: str) -> str:
     if spec is None:
         raise ConfigError(
             f"'{model}' does not say which data it was trained on",
-            hint=f"name them with --data ({', '.join(DATASETS.names())}), for example "
-            "--data npz:train.npz,test.npz, or put a file MODEL.data.json beside the ONNX file",
+            hint=f"name the data with --data ({', '.join(DATASETS.names())}), for example "
+            f"--data npz:train.npz,test.npz, or put {Path(model).stem}.data.json beside the file, "
+            'holding {"data": "npz:train.npz,test.npz", "preprocessing": {"mean": [0.5]}}',
         )
     return spec
 
@@ -105,6 +108,9 @@ def score(
 ) -> dict[str, Any]:
     """Run the test images and return the report; the header comes from the net's provenance."""
     indices = choose(data.test, samples, seed=seed)
+    if samples is not None and samples > len(indices):
+        note = f"note: the test part has {len(indices)} samples, not {samples}"
+        Console(stderr=True).print(note, style="yellow")
     batches = data.test.batches(batch_size, indices=indices)
     with progress_bar("simulating", len(indices)) as advance:
         evaluation = evaluate(net, batches, steps=steps, device=device, progress=advance)

@@ -45,6 +45,7 @@ class Source:
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     data: str | None = None
     trained: bool = True
+    factory: bool = False  # the user's own code, which may or may not load weights itself
 
     def graph(self, example: Tensor) -> Graph:
         """The network as a graph; `example` is (B, *input shape)."""
@@ -71,16 +72,18 @@ class Source:
 def find_source(text: str, *, weights: Path | None, input_shape: tuple[int, ...] | None) -> Source:
     """Find the model that `text` names; LoadError or ConfigError says what is wrong with it."""
     kind, colon, name = text.partition(":")
+    if Path(text).suffix == ".py":
+        name = Path(text).stem
+        raise LoadError(f"'{text}' is Python source", hint=f"name a function in it: {name}:FACTORY")
     if Path(text).suffix == ".onnx" or Path(text).is_file():
         if weights is not None:
             raise ConfigError("an ONNX file holds its own weights", hint="leave out --weights")
         return _onnx(text, Path(text))
     if not colon:
-        raise LoadError(
-            f"model '{text}' does not exist",
-            hint="give an ONNX file, package.module:factory, torchvision:NAME, timm:NAME "
-            "or zoo:NAME",
-        )
+        beside = Path(f"{text}.onnx")
+        forms = "give an ONNX file, package.module:factory, torchvision:NAME, timm:NAME or zoo:NAME"
+        hint = f"did you mean {beside}?" if beside.is_file() else forms
+        raise LoadError(f"model '{text}' does not exist", hint=hint)
     builders: dict[str, Callable[[str, bool], Source]] = {
         "zoo": _zoo,
         "torchvision": _torchvision,
@@ -209,4 +212,4 @@ def _timm(name: str, own_weights: bool) -> Source:
 
 
 def _factory(text: str) -> Source:
-    return Source(text.rpartition(":")[2], text, "", module=load_factory(text).eval())
+    return Source(text.rpartition(":")[2], text, "", module=load_factory(text).eval(), factory=True)

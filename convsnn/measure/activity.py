@@ -108,6 +108,4 @@ class Watch:
             total.silent[name] = total.silent.get(name, 0) + int(self.negative[name].sum())
             earliest = first.amin(0)
             known = total.first_spike.get(name)
-            total.first_spike[name] = (
-                earliest if known is None else torch.minimum(known, earliest)
-            )
+            total.first_spike[name] = earliest if known is None else torch.minimum(known, earliest)
