@@ -85,6 +85,7 @@ class _Relay:
     """Passes its current on, so that whoever observes the simulation sees it."""
 
     graded = True
+    spikes_per_step = 1
 
     def scan(
         self, currents: Tensor, state: State | None = None, *, keys: Keys | None = None

@@ -100,7 +100,8 @@ def histograms(
             return
         name = node.name
         flat = by_channel(context.graph.sites[name], value).reshape(rows[name], -1)
-        scale = torch.where(edges[name] > 0, bins / edges[name], 0.0)  # 0: a silent channel
+        scale = torch.where(edges[name] > 0, bins / edges[name], 0.0)
+        scale = torch.where(scale.isfinite(), scale, 0.0)  # a silent channel counts as zeros
         index = (flat * scale[:, None]).ceil_().clamp_(0, bins).long()
         index += (torch.arange(rows[name], device=flat.device) * (bins + 1))[:, None]
         counts[name] += torch.bincount(index.flatten(), minlength=counts[name].numel()).reshape(

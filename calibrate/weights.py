@@ -44,7 +44,7 @@ class Weights:
 
     steps: int | None = None
     samples: int = 256
-    ridge: float = 0.01
+    ridge: float = 0.03
     potential: int = 32
     sweeps: int = 2
 

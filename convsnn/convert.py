@@ -8,7 +8,9 @@ from torch import Tensor, nn
 
 from convsnn.encoders import ENCODERS
 from convsnn.graph import Graph
-from convsnn.load import load_module, load_onnx
+from convsnn.load import load_module, load_onnx, onnx_reference
+from convsnn.load.verify import module_reference, verify_import
+from convsnn.neurons import NEURONS
 from convsnn.passes import EXACT, apply_exact, pool_before_neuron
 from convsnn.plan import Context, Stage, run_stages
 from convsnn.rewrite import Spiking, to_spiking
@@ -31,22 +33,26 @@ def convert(
 
     `example` (B, *input shape) is what every exact step is verified on; `batches`, training
     images of the same form that can be iterated more than once, are what `stages` calibrate
-    on. `max_pool="current"` pools the current before the neuron (cheaper, biased). Raises
-    UnsupportedError where anything would stay analog, CalibrationError where no usable threshold
-    is found.
+    on. A module or file is verified against the original; a graph is taken as it is. `seed` is
+    that of every random choice whose own spec names none. `max_pool="current"` pools the current
+    before the neuron (cheaper, biased). Raises UnsupportedError where anything would stay analog,
+    CalibrationError where no usable threshold is found.
     """
     if isinstance(model, Graph):
         graph = model
     elif isinstance(model, nn.Module):
         graph = load_module(model, example)
+        graph.require_convertible()
+        verify_import(graph, module_reference(model), example)
     else:
         graph = load_onnx(model)
+        graph.require_convertible()
+        verify_import(graph, onnx_reference(model), example)
     graph.require_convertible()
     graph = apply_exact(graph, example, EXACT)
     if max_pool == "current":
         graph = apply_exact(graph, example, [pool_before_neuron])
-    made = ENCODERS.create(encoder).fit(batches)
+    neuron = NEURONS.with_default(neuron, "seed", seed)
+    made = ENCODERS.create(ENCODERS.with_default(encoder, "seed", seed)).fit(batches)
     plan = run_stages(Context(graph, batches, neuron, made, steps, seed), stages)
-    return to_spiking(
-        graph, plan, neuron=neuron, encoder=made, max_pool=max_pool, provenance=provenance
-    )
+    return to_spiking(graph, plan, neuron=neuron, encoder=made, provenance=provenance)

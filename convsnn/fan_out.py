@@ -37,7 +37,8 @@ def _structure(graph: Graph, node: Node) -> Callable[..., Tensor]:
         ones = torch.ones_like(graph.weight(node), dtype=torch.float64)
         return lambda x: op.run(x, ones, **node.attrs)
     if node.op in ("scale", "add_constant", "batch_norm"):
-        return lambda x: x
+        shape = graph.shapes[node.name]
+        return lambda x: x.expand(1, *shape)  # a constant may repeat it along an axis
     if node.op == "sub":
         return lambda a, b: a + b
     return lambda *x: op.run(*x, **node.attrs)
@@ -70,7 +71,8 @@ def fan_out(graph: Graph) -> dict[str, Tensor]:
         else:
             continue
         parts = _pull_back(graph, node, onward)
-        for name, part in zip(graph.data_inputs(node), parts, strict=True):
+        pairs = list(zip(graph.data_inputs(node), parts, strict=True))
+        for name, part in dict(pairs).items() if node.op in ("add", "sub") else pairs:
             behind[name] = behind[name] + part
     return {
         node.name: behind[node.name][0]

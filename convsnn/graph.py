@@ -17,7 +17,6 @@ from torch import Tensor
 from convsnn.errors import Blocker, ConfigError, LoadError, UnsupportedError
 from convsnn.ops import OPS, Role
 
-
 _BATCH = 7  # no network's constants have that many rows by accident
 
 

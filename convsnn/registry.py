@@ -113,6 +113,13 @@ class Registry(Generic[T]):
                 found[key] = parameter.replace(annotation=kind)
         return found
 
+    def with_default(self, spec: str, key: str, value: object) -> str:
+        """`spec` with `key=value` added, where the entry has that option and it is not set."""
+        name, given = split_spec(spec)
+        if key in given or key not in self.options(name):
+            return spec
+        return f"{spec}{',' if given else ':'}{key}={value}"
+
     def describe(self, name: str) -> str:
         """The first line of the entry's docstring."""
         return (inspect.getdoc(self.get(name)) or "").partition("\n")[0]

@@ -10,15 +10,12 @@ import torch
 from torch import Tensor
 
 from convsnn.encoders import ENCODERS, Encoder
-from convsnn.errors import ConfigError
+from convsnn.errors import ConfigError, UnsupportedError
 from convsnn.fan_out import fan_out
 from convsnn.graph import Graph
 from convsnn.neurons import NEURONS, Neuron
 from convsnn.plan import Plan, SitePlan
-from convsnn.registry import nearest, split_spec
-
-
-MAX_POOL = ("exact", "current")
+from convsnn.registry import split_spec
 
 
 @dataclass(frozen=True, repr=False)
@@ -33,7 +30,6 @@ class Spiking:
     plan: Plan
     neuron: str
     encoder: Encoder
-    max_pool: str = "exact"
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -87,7 +83,6 @@ def to_spiking(
     *,
     neuron: str = "if",
     encoder: Encoder | str = "direct",
-    max_pool: str = "exact",
     provenance: Mapping[str, Any] | None = None,
 ) -> Spiking:
     """Replace every activation of `graph` by neurons as `plan` says.
@@ -95,12 +90,17 @@ def to_spiking(
     Raises UnsupportedError where something would stay analog, CalibrationError where a threshold
     is missing or not usable, ConfigError for an unknown neuron or encoder.
     """
-    if max_pool not in MAX_POOL:
-        raise ConfigError(f"unknown max-pooling '{max_pool}'", hint=nearest(max_pool, MAX_POOL))
     graph.require_convertible()
     plan.check(graph)
     plan = replace(plan, sites={name: plan.sites[name] for name in graph.sites})
     made = ENCODERS.create(encoder) if isinstance(encoder, str) else encoder
-    net = Spiking(graph, plan, neuron, made, max_pool, dict(provenance or {}))
-    _ = net.neurons  # a wrong neuron spec is refused here, not at the first step
+    net = Spiking(graph, plan, neuron, made, dict(provenance or {}))
+    for name, population in net.neurons.items():  # a wrong neuron spec is refused here
+        ceiling, top = graph.sites[name].ceiling, float(plan.sites[name].threshold.max())
+        if ceiling is not None and population.spikes_per_step * top > ceiling * (1 + 1e-6):
+            raise UnsupportedError(
+                f"layer '{name}' is clipped at {ceiling:g}, but a '{neuron}' neuron can send "
+                f"{population.spikes_per_step} times its threshold of {top:g} in a step",
+                hint="use a neuron with one spike a step, such as if",
+            )
     return net

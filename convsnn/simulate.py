@@ -168,7 +168,7 @@ def _step(loop: _Loop, node: Node, values: Mapping[str, Tensor], steps: range) -
         return loop.encoder.encode(loop.x, loop.ids, steps)
     if node.role is Role.ACTIVATION:
         return _fire(loop, node, values[node.inputs[0]])
-    if node.role is Role.MAX_POOL and loop.net.max_pool == "exact":
+    if node.role is Role.MAX_POOL and not node.attrs.get("each_step"):
         return _pool_sum(loop, node, values[node.inputs[0]])
     return _merged(loop, node, values)
 

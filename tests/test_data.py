@@ -18,7 +18,7 @@ from PIL import Image
 from torchvision import transforms
 
 from convsnn.errors import ConfigError, ConvsnnError, LoadError, MissingExtraError
-from zoo.data import DATASETS, Preprocessing, check_labels, choose, open_data
+from zoo.data import DATASETS, Preprocessing, choose, open_data
 
 PLAIN = Preprocessing()
 DATA = Path(os.environ.get("CONVSNN_DATA", Path(__file__).parent.parent.parent / "shared" / "data"))
@@ -304,15 +304,6 @@ def test_choices_depend_on_the_seed_and_reach_everything(mnist5k):
         assert choose(mnist5k.test, samples, seed=3) == list(range(1000))
     with pytest.raises(ConfigError, match="at least 1"):
         choose(mnist5k.test, 0, seed=0)
-
-
-def test_labels_must_fit_the_network():
-    check_labels(torch.tensor([0, 9]), 10)
-    check_labels(torch.tensor([], dtype=torch.int64), 10)
-    with pytest.raises(LoadError, match="largest label is 10, but the network has 10 classes"):
-        check_labels(torch.tensor([0, 10, 3]), 10)
-    with pytest.raises(LoadError, match="smallest label is -1"):
-        check_labels(torch.tensor([-1, 3]), 10)
 
 
 # --- settings ----------------------------------------------------------------------------------

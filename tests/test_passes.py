@@ -301,6 +301,17 @@ def test_weight_normalisation_equals_threshold_balancing(seed: int) -> None:
         assert torch.equal(balanced.spikes[name], weights.spikes[f"{name}.inner"]), name
 
 
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_only_a_positive_factor_passes_a_max_pool(sign: float) -> None:
+    maker = Maker(np.random.default_rng(6), (4, 8, 8), exact=False)
+    factor = maker.tensor(sign * torch.tensor([0.5, 1, 2, 3]).reshape(1, 4, 1, 1))
+    pooled = maker.max_pool(maker.emit("scale", maker.relu("input"), factor))
+    graph = maker.graph(maker.relu(maker.conv(pooled, 2)))
+    merged = merge_scales(graph)
+    assert ops(merged)["scale"] == int(sign < 0)
+    assert gap(graph, merged, normal(graph, 1)) < 1e-5
+
+
 def test_in_a_plain_chain_every_scale_goes_into_weights() -> None:
     maker = Maker(np.random.default_rng(4), (2, 8, 8))
     x = maker.avg_pool(maker.relu(maker.conv("input", 4, padding=1)))

@@ -296,7 +296,12 @@ def test_window_of_four_is_the_lossless_pool() -> None:
     maker = Maker(np.random.default_rng(0), (1, 2, 2))
     pool = maker.max_pool("input")
     graph = maker.graph(maker.relu(maker.conv(pool, 1, 1)))
-    for max_pool, wanted in (("exact", [1, 0, 1, 1, 0]), ("current", [1, 1, 1, 1, 1])):
+    for each_step, wanted in ((False, [1, 0, 1, 1, 0]), (True, [1, 1, 1, 1, 1])):
+        nodes = tuple(
+            replace(n, attrs={**n.attrs, "each_step": each_step}) if n.name == pool else n
+            for n in graph.nodes
+        )
+        graph = replace(graph, nodes=nodes)
         seen: list[Tensor] = []
 
         def watch(node: Node, steps: range, value: Tensor, seen: list[Tensor] = seen) -> None:
@@ -304,7 +309,7 @@ def test_window_of_four_is_the_lossless_pool() -> None:
                 seen.append(value)
 
         plan = dyadic_plan(graph, 0)
-        net = to_spiking(graph, plan, encoder=Sequence(played), max_pool=max_pool)
+        net = to_spiking(graph, plan, encoder=Sequence(played))
         simulate(net, played[0], steps=5, chunk=2, observe=watch)
         assert torch.cat(seen).flatten().tolist() == wanted
 
@@ -322,16 +327,16 @@ def test_pooling_currents_is_exact_in_the_original_and_biased_upwards_in_spikes(
     before, after = run(graph, x)[graph.outputs[0]], run(swapped, x)[swapped.outputs[0]]
     torch.testing.assert_close(after, before, rtol=0, atol=1e-12)
 
-    def last_rate(network: Graph, max_pool: str) -> Tensor:
+    def last_rate(network: Graph) -> Tensor:
         plan = maximal_plan(network, x, 1.0)
-        net, seen = recorded(to_spiking(network, plan, max_pool=max_pool))
+        net, seen = recorded(to_spiking(network, plan))
         simulate(net, x, steps=256)
         return torch.cat(seen[list(network.sites)[-1]].outputs).mean(0)
 
     wanted = run(graph, x, keep=[second])[second]
-    exact = (last_rate(graph, "exact") - wanted).mean()
+    exact = (last_rate(graph) - wanted).mean()
     pooled = torch.nn.functional.max_pool2d(wanted, 2)
-    biased = (last_rate(swapped, "current") - pooled).mean()
+    biased = (last_rate(swapped) - pooled).mean()
     assert abs(float(exact)) < 0.01 * float(wanted.mean())
     assert float(biased) > 0.05 * float(pooled.mean())
 

@@ -80,10 +80,9 @@ def convert(
     settings = options.override(
         source.preprocessing, scale=scale, mean=mean, std=std, resize=resize, layout=input_layout
     )
-    shape = source.input_shape or scoring.natural_shape(spec)
+    shape = source.input_shape or scoring.natural_shape(spec, settings.resize)
     opened = open_data(spec, input_shape=shape, preprocessing=settings)
     batch = batch_size or scoring.DEFAULT_BATCH
-    scoring.require_labels(max_drop, opened)
     chosen = choose(opened.train, calibration_samples, seed=seed)
     images = scoring.Images(opened.train, chosen, batch, target)
     example, _ = next(opened.train.batches(EXAMPLES, indices=chosen[:EXAMPLES]))
@@ -96,6 +95,7 @@ def convert(
         )
     graph = source.graph(example)
     graph.require_convertible()
+    scoring.require_scores(max_drop, opened, graph)
     if verify:
         verify_import(graph, source.reference(), example)
     origin = _provenance(source, settings.to_json(), spec)
@@ -108,7 +108,7 @@ def convert(
         "encoder": encoder,
         "max_pool": max_pool,
     }
-    origin.update(seed=seed, timesteps=timesteps, batch_size=batch)
+    origin.update(seed=seed, timesteps=timesteps, batch_size=batch, samples=samples)
     note.print(f"calibrating on {len(chosen)} training images: {calibrate}", markup=False)
     net = run_conversion(
         graph.to(device=target),

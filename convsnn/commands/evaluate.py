@@ -72,12 +72,12 @@ def evaluate(
     )
     shape = tuple(net.graph.input.attrs["shape"])
     opened = open_data(spec, input_shape=shape, preprocessing=settings)
-    scoring.require_labels(max_drop, opened)
+    scoring.require_scores(max_drop, opened, net.graph)
     report = scoring.score(
         net,
         opened,
         steps=timesteps or origin["timesteps"],
-        samples=samples,
+        samples=samples or origin.get("samples"),
         seed=origin["seed"] if seed is None else seed,
         batch_size=batch_size or origin["batch_size"],
         device=target,

@@ -1,6 +1,7 @@
 """`convsnn inspect`: before any work, what each layer becomes and what blocks the conversion."""
 
 import json
+import math
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from rich.text import Text
 from convsnn.commands import options
 from convsnn.commands.blocking import print_blockers
 from convsnn.commands.source import find_source
-from convsnn.errors import Blocker, ConfigError, LoadError
+from convsnn.errors import Blocker, ConfigError, LoadError, UnsupportedError
 from convsnn.graph import Graph, Node
 from convsnn.load.verify import gaps
 from convsnn.measure import energy
@@ -45,17 +46,24 @@ def inspect(
         )
     generator = torch.Generator().manual_seed(0)
     example = torch.randn(2, *source.input_shape, generator=generator)
-    graph = source.graph(example)
-    found = _describe(graph)
-    found = {"model": model, **found, "parameters": source.parameters(graph)}
-    blocked = bool(found["blockers"])
+    try:
+        graph = source.graph(example)
+    except UnsupportedError as error:
+        if not error.items:
+            raise
+        items = [vars(item) for item in error.items]
+        found: dict[str, Any] = {"model": model, "layers": [], "sites": 0, "blockers": items}
+    else:
+        found = {"model": model, **_describe(graph), "parameters": source.parameters(graph)}
+    blocked = bool(found["blockers"]) or not found["sites"]
     if verify and not blocked:
-        found["verify"] = gaps(graph, source.reference(), example)
+        measured = gaps(graph, source.reference(), example)
+        found["verify"] = {k: gap if math.isfinite(gap) else None for k, gap in measured.items()}
     if as_json:
         print(json.dumps(found, indent=2))
     else:
         _print(found)
-    differs = any(not gap <= TOLERANCE for gap in found.get("verify", {}).values())
+    differs = any(gap is None or gap > TOLERANCE for gap in found.get("verify", {}).values())
     return 1 if blocked or differs else 0
 
 
@@ -63,8 +71,10 @@ def _describe(graph: Graph) -> dict[str, Any]:
     blockers = {b.layer: b for b in graph.blockers()}
     try:
         shapes = dict(graph.shapes)
-    except LoadError:  # behind what is refused, shapes may be unknown
-        shapes = {}
+    except LoadError:
+        if not blockers:
+            raise
+        shapes = {}  # behind what is refused, shapes may be unknown
     return {
         "layers": [
             {
@@ -106,14 +116,17 @@ def _print(found: dict[str, Any]) -> None:
             becomes,
         )
     console.print(table)
-    console.print(
-        f"\n{found['sites']} activations become neurons; {found['parameters']:,} parameters"
-    )
+    if found["layers"]:
+        counts = f"{found['sites']} activations become neurons; {found['parameters']:,} parameters"
+        console.print(f"\n{counts}")
+    if not found["sites"] and not found["blockers"]:
+        console.print("no activation could become a neuron: it cannot be converted", style="red")
     if found["blockers"]:
         console.print()
         print_blockers([Blocker(**item) for item in found["blockers"]], console)
         console.print(f"{len(found['blockers'])} place(s) block the conversion", style="red")
     for name, gap in found.get("verify", {}).items():
-        verdict = "equal" if gap <= TOLERANCE else "DIFFERENT"
-        line = f"output '{name}' against the original: {verdict} (gap {gap:.1e} of its scale)"
+        equal = gap is not None and gap <= TOLERANCE
+        size = "not finite, or of another shape" if gap is None else f"gap {gap:.1e} of its scale"
+        line = f"output '{name}' against the original: {'equal' if equal else 'DIFFERENT'} ({size})"
         console.print(line, markup=False)

@@ -4,8 +4,9 @@ Exit codes: 0 done and every gate met, 1 ran but a gate failed, 2 could not run,
 """
 
 import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import typer
 from rich.console import Console
@@ -15,7 +16,7 @@ from convsnn.commands.convert import convert
 from convsnn.commands.evaluate import evaluate
 from convsnn.commands.inspect import inspect
 from convsnn.commands.list import list_
-from convsnn.errors import ConvsnnError, UnsupportedError
+from convsnn.errors import ConfigError, ConvsnnError, UnsupportedError
 
 app = typer.Typer(
     name="convsnn",
@@ -24,7 +25,12 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-_COMMANDS = {"convert": convert, "evaluate": evaluate, "inspect": inspect, "list": list_}
+_COMMANDS: dict[str, Callable[..., int | None]] = {
+    "convert": convert,
+    "evaluate": evaluate,
+    "inspect": inspect,
+    "list": list_,
+}
 for _name, _command in _COMMANDS.items():
     app.command(_name)(_command)
 
@@ -51,20 +57,29 @@ def _show(error: ConvsnnError, as_json: bool) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program on `arguments` (default: those of the process); returns the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    shown: ConvsnnError | None = None
+    code = 2
     try:
-        code = app(args=given or ["--help"], standalone_mode=False, prog_name="convsnn")
+        result = app(args=given or ["--help"], standalone_mode=False, prog_name="convsnn")
     except ConvsnnError as error:
-        _show(error, "--json" in given)
-        return 2
+        shown = error
     except (KeyboardInterrupt, typer.Abort):
         code = 130
     except typer.TyperException as error:
-        console = Console(stderr=True, highlight=False, soft_wrap=True)
-        message = error.format_message().replace("Value error, ", "")
-        console.print(f"error: {message}", style="red", markup=False)
         command = f" {given[0]}" if given and given[0] in _COMMANDS else ""
-        console.print(f"hint: see convsnn{command} --help", markup=False)
-        return 2
+        message = error.format_message().replace("Value error, ", "")
+        shown = ConfigError(message, hint=f"see convsnn{command} --help")
+    except Exception as error:  # a fault of ours; exit code 1 would say that a gate failed
+        if os.environ.get("CONVSNN_DEBUG"):
+            raise
+        text = f"{type(error).__name__}: {error}"
+        shown = ConvsnnError(
+            f"unexpected {text}", hint="please report it; CONVSNN_DEBUG=1 shows the traceback"
+        )
+    else:
+        code = result if isinstance(result, int) else 0
     if code == 130:
-        Console(stderr=True).print("interrupted; nothing was written")
-    return code if isinstance(code, int) else 0
+        shown = ConvsnnError("interrupted; nothing was written")
+    if shown is not None:
+        _show(shown, "--json" in given)
+    return code

@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from convsnn.errors import ConfigError, MissingExtraError
+from convsnn.errors import ConfigError, LoadError, MissingExtraError
 from convsnn.export import save_artifact
-from convsnn.measure import evaluate
+from convsnn.graph import Graph
+from convsnn.measure import evaluate, is_classifier
 from convsnn.report.assemble import assemble
 from convsnn.report.document import to_json
 from convsnn.report.files import ResultDirectory, write_text
@@ -29,6 +30,8 @@ DEFAULT_BATCH = 50
 
 def pick_device(text: str) -> torch.device:
     """`auto` is CUDA where there is one; ConfigError for a device that is not here."""
+    # a report that says float32 may not come from the 10-bit mantissa of TF32
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     if text == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -54,11 +57,12 @@ def require_data(spec: str | None, model: str) -> str:
     return spec
 
 
-def natural_shape(spec: str) -> tuple[int, ...]:
-    """Shape of one sample as the data set stores it, channels first."""
-    name, _, place = spec.partition(":")
+def natural_shape(spec: str, resize: tuple[int, ...] | None) -> tuple[int, ...]:
+    """Shape of one sample as the data set stores it, channels first, or as `resize` makes it."""
+    name, _, place = (part.strip() for part in spec.partition(":"))
     train, _ = DATASETS.get(name)(place)
-    return tuple(next(train.read([0])).shape[1:])
+    shape = tuple(next(train.read([0])).shape[1:])
+    return (shape[0], *resize) if resize is not None and len(resize) == 2 else shape
 
 
 @dataclass(frozen=True)
@@ -157,10 +161,20 @@ def show(report: dict[str, Any], *, as_json: bool) -> None:
         Console().print(render_table(report))
 
 
-def require_labels(max_drop: float | None, data: DataSet) -> None:
-    """Refuse a gate on accuracy for data without labels, before any work."""
-    if max_drop is not None and data.test.classes is None:
-        raise ConfigError("--max-drop needs labels, and the evaluation data has none")
+def require_scores(max_drop: float | None, data: DataSet, graph: Graph) -> None:
+    """Refuse what could not be scored, before any work: labels that the network cannot give,
+    and a gate on accuracy where there is none."""
+    classes = data.test.classes
+    if max_drop is not None and (classes is None or not is_classifier(graph)):
+        raise ConfigError("--max-drop needs labelled data and a network that gives class scores")
+    if classes is not None and is_classifier(graph):
+        outputs = graph.shapes[graph.outputs[0]][0]
+        if classes > outputs:
+            raise LoadError(
+                f"the data has {classes} classes (the largest label is {classes - 1}), but the "
+                f"network has {outputs} (labels 0..{outputs - 1})",
+                hint="use the data the network was trained on, with labels that count from 0",
+            )
 
 
 def gate(report: dict[str, Any], max_drop: float | None) -> int:

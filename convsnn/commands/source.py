@@ -3,9 +3,11 @@
 import hashlib
 import inspect
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -52,7 +54,7 @@ class Source:
         if self.module is not None:
             return load_module(self.module, example)
         assert self.path is not None
-        return load_onnx(self.path)
+        return load_onnx(self.path, input_shape=self.input_shape)
 
     def reference(self) -> Reference:
         """The original network: the module itself, or the file in ONNX Runtime."""
@@ -75,10 +77,10 @@ def find_source(text: str, *, weights: Path | None, input_shape: tuple[int, ...]
     if Path(text).suffix == ".py":
         name = Path(text).stem
         raise LoadError(f"'{text}' is Python source", hint=f"name a function in it: {name}:FACTORY")
-    if Path(text).suffix == ".onnx" or Path(text).is_file():
+    if Path(text).suffix == ".onnx" or (len(text) < 4096 and os.path.isfile(text)):
         if weights is not None:
             raise ConfigError("an ONNX file holds its own weights", hint="leave out --weights")
-        return _onnx(text, Path(text))
+        return _onnx(text, Path(text), input_shape)
     if not colon:
         beside = Path(f"{text}.onnx")
         forms = "give an ONNX file, package.module:factory, torchvision:NAME, timm:NAME or zoo:NAME"
@@ -117,10 +119,12 @@ def _module_digest(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _onnx(text: str, path: Path) -> Source:
+def _onnx(text: str, path: Path, input_shape: tuple[int, ...] | None) -> Source:
     if not path.is_file():
         raise LoadError(f"{path} does not exist or is no file", hint="check the path")
-    shape = tuple(load_onnx(path).input.attrs["shape"])
+    shape = tuple(load_onnx(path, input_shape=input_shape).input.attrs["shape"])
+    if input_shape not in (None, shape):
+        raise ConfigError(f"--input-shape {input_shape} contradicts {path}, which takes {shape}")
     known = read_metadata(path)
     data, settings = known.get("convsnn.data"), known.get("convsnn.preprocessing")
     beside = path.with_suffix(".data.json")
@@ -179,8 +183,10 @@ def _torchvision(name: str, own_weights: bool) -> Source:
         resize=tuple(resize)[:1],
     )
     builder = inspect.signature(models.get_model_builder(name)).parameters
-    backbone = {"weights_backbone": None} if "weights_backbone" in builder else {}
-    module = models.get_model(name, weights=None, **backbone)
+    options: dict[str, Any] = {"weights_backbone": None} if "weights_backbone" in builder else {}
+    if name in ("googlenet", "inception_v3"):  # as these are built for the published weights
+        options |= {"transform_input": True, "init_weights": False}
+    module = models.get_model(name, weights=None, **options)
     return Source(
         name,
         name,
@@ -204,7 +210,7 @@ def _timm(name: str, own_weights: bool) -> Source:
     settings = Preprocessing(
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
-        resize=(round(shape[1] / config["crop_pct"]),),
+        resize=(int(shape[1] / config["crop_pct"]),),
     )
     return Source(
         name, name, "", module=module, input_shape=shape, preprocessing=settings, trained=False

@@ -5,7 +5,7 @@ each site: `threshold/SITE`, `potential/SITE`, where set also `shift/SITE` and `
 The header's metadata has the single key `convsnn` (its order would vary with more), which is one
 JSON object with sorted keys:
 
-    format, kind, topology, neuron, encoder, max_pool, record, provenance, versions, sha256
+    format, kind, topology, neuron, encoder, record, provenance, versions, sha256
 
 `sha256` is taken over that object without it and over every tensor, so that a file that changed
 since it was written is refused. Equal networks give equal bytes.
@@ -36,7 +36,7 @@ FORMAT = 1
 KIND = "spiking network"
 _KEY = "convsnn"
 _FIELDS = {
-    "topology": dict, "neuron": str, "encoder": str, "max_pool": str, "record": list,
+    "topology": dict, "neuron": str, "encoder": str, "record": list,
     "provenance": dict, "versions": dict, "sha256": str,
 }  # fmt: skip
 _PLANNED = {f.name: f.default is MISSING for f in fields(SitePlan)}  # tensor -> must be there
@@ -111,7 +111,6 @@ def _header(net: Spiking) -> dict[str, Any]:
         "topology": json.loads(net.graph.topology()),
         "neuron": net.neuron,
         "encoder": net.encoder.spec(),
-        "max_pool": net.max_pool,
         "record": list(net.plan.record),
         "provenance": net.provenance,
         "versions": {"convsnn": _version(), "torch": str(torch.__version__)},
@@ -188,7 +187,6 @@ def _restore(text: str, tensors: Mapping[str, Tensor]) -> Spiking:
             _plan(graph, groups, header["record"]),
             neuron=header["neuron"],
             encoder=header["encoder"],
-            max_pool=header["max_pool"],
             provenance=header["provenance"],
         )
         intact = _digest(header, tensors) == header["sha256"]

@@ -100,4 +100,4 @@ def _source(node: FxNode) -> str:
 def _flatten(value: Any) -> list[FxNode]:
     if isinstance(value, (list, tuple)):
         return [item for part in value for item in _flatten(part)]
-    return [] if value is None else [value]
+    return [value] if isinstance(value, FxNode) else []

@@ -17,8 +17,12 @@ def module_reference(module: nn.Module) -> Reference:
 
     def reference(x: Tensor) -> Sequence[Tensor]:
         parameter = next((p for p in module.parameters() if p.is_floating_point()), x)
-        with torch.no_grad():
-            out = module.eval()(x.to(device=parameter.device, dtype=parameter.dtype))
+        was_training = module.training
+        try:
+            with torch.no_grad():
+                out = module.eval()(x.to(device=parameter.device, dtype=parameter.dtype))
+        finally:
+            module.train(was_training)
         leaves = torch.utils._pytree.tree_leaves(out)
         return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
 

@@ -28,10 +28,16 @@ class Keys:
 class Neuron(Protocol):
     """A population of neurons of one site, given by its threshold and initial potential.
 
-    `graded` is True where a spike can carry other values than 0 and the threshold.
+    `graded` is True where a spike can carry other values than 0 and the threshold;
+    `spikes_per_step` is the most a neuron can send in one step, in units of its threshold.
     """
 
     graded: bool
+
+    @property
+    def spikes_per_step(self) -> int:
+        """See above."""
+        ...
 
     def scan(
         self, currents: Tensor, state: Any = None, *, keys: Keys | None = None

@@ -29,6 +29,11 @@ class Burst:
     gamma: int = 5
     graded = True
 
+    @property
+    def spikes_per_step(self) -> int:
+        """Gamma."""
+        return self.gamma
+
     def __post_init__(self) -> None:
         if self.gamma < 1:
             raise ValueError(f"gamma must be at least 1, not {self.gamma}")

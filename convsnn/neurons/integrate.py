@@ -27,6 +27,7 @@ class IntegrateAndFire:
     potential: Tensor | float = 0.0
     reset: Literal["soft", "zero"] = "soft"
     graded = False
+    spikes_per_step = 1
 
     def scan(
         self, currents: Tensor, state: State | None = None, *, keys: Keys | None = None

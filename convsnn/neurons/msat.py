@@ -92,6 +92,7 @@ class Msat:
     early: int = 16
     seed: int = 0
     reference: float | None = None
+    spikes_per_step = 1
     graded = True  # the threshold, and so the value of a spike, differs from step to step
 
     def __post_init__(self) -> None:

@@ -23,8 +23,13 @@ def max_pool(
     padding: Sequence[int],
     dilation: Sequence[int],
     ceil_mode: bool = False,
+    each_step: bool = False,
 ) -> Tensor:
-    """Maximum over windows; padding counts as minus infinity."""
+    """Maximum over windows; padding counts as minus infinity.
+
+    `each_step` says that a simulation pools the value of each step instead of its running sum.
+    """
+    del each_step
     symmetric, pads = split_padding(padding)
     if pads is not None:
         x = F.pad(x, pads, value=-torch.inf)

@@ -2,7 +2,8 @@
 
 Exact in the original network, because both keep the order of values. In a spiking network it is
 the cheaper choice and a biased one: the pool then takes the largest current of each step, and the
-mean of maxima is at least the maximum of means.
+mean of maxima is at least the maximum of means. Pools that cannot be swapped (behind a
+concatenation, read twice) stay as they are: exact.
 """
 
 from dataclasses import replace
@@ -18,7 +19,7 @@ def pool_before_neuron(graph: Graph) -> Graph:
         pool = only_reader(graph, node)
         if node.role is not Role.ACTIVATION or pool is None or pool.role is not Role.MAX_POOL:
             continue
-        first = replace(pool, inputs=node.inputs)
+        first = replace(pool, inputs=node.inputs, attrs={**pool.attrs, "each_step": True})
         second = replace(node, inputs=(pool.name,))
         after = {
             n.name: (

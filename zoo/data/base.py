@@ -26,7 +26,6 @@ __all__ = [
     "Part",
     "Preprocessing",
     "Stored",
-    "check_labels",
     "choose",
     "in_memory",
     "local_path",
@@ -158,20 +157,6 @@ def choose(part: Part, samples: int | None, *, seed: int) -> list[int]:
         return list(range(len(part)))
     keys = uniform(seed, torch.arange(len(part)), _CHOICE_SITE, range(1), ())[0]
     return sorted(int(i) for i in keys.argsort(stable=True)[:samples])
-
-
-def check_labels(y: Tensor, classes: int) -> None:
-    """Raise LoadError where a label lies outside 0..classes-1, `classes` being the outputs."""
-    if y.numel() == 0:
-        return
-    if int(y.min()) < 0:
-        raise LoadError(f"the smallest label is {int(y.min())}; labels count from 0")
-    if int(y.max()) >= classes:
-        raise LoadError(
-            f"the largest label is {int(y.max())}, but the network has {classes} classes "
-            f"(labels 0..{classes - 1})",
-            hint="use the data the network was trained on, with labels that count from 0",
-        )
 
 
 def local_path(place: str, *, what: str, hint: str) -> Path:

@@ -3,11 +3,12 @@
 import math
 from typing import Any
 
-from convsnn.load.aten.base import RETRAIN, Blocked, Data, Lowering, aten, refuse
+from convsnn.load.aten.base import RETRAIN, Blocked, Constant, Data, Lowering, aten, refuse
 
 
 def _clamped(lowering: Lowering, x: Data, low: Any, high: Any) -> str:
-    unbounded = high is None or math.isinf(high)
+    low, high = (float(v.value) if isinstance(v, Constant) else v for v in (low, high))
+    unbounded = high is None or high == math.inf
     if low == 0 and unbounded:
         return lowering.builder.emit("relu", x.name)
     if low == 0 and high > 0:
@@ -57,6 +58,8 @@ def threshold(lowering: Lowering, *, threshold: Any, value: Any, **arguments: An
 def softmax(lowering: Lowering, *, dim: int, **arguments: Any) -> str:
     """Softmax; allowed at the very end."""
     x: Data = arguments["self"]
+    if dim % (len(x.shape) + 1) == 0:
+        raise Blocked("it works along the batch axis")
     op = "log_softmax" if "log" in lowering.op else "softmax"
     return lowering.builder.emit(op, x.name, dim=dim % (len(x.shape) + 1))
 

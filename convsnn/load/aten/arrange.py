@@ -255,8 +255,10 @@ def channel_shuffle(lowering: Lowering, *, groups: int, **arguments: Any) -> str
     "alpha_dropout",
 )
 def same(lowering: Lowering, **arguments: Any) -> Data:
-    """What does nothing at inference."""
+    """What does nothing at inference; dropout that is asked for at inference is refused."""
     del lowering
+    if arguments.get("train"):
+        raise Blocked("it is random even at inference (training=True)", "use nn.Dropout")
     value: Data = arguments["self" if "self" in arguments else "input"]
     return value
 

@@ -81,6 +81,7 @@ class Lowering:
 
     builder: Builder
     values: dict[str, Any] = field(default_factory=dict)
+    batch: str = ""  # the symbol of the batch axis
     op: str = ""  # the ATen op that is being lowered
     shape: tuple[int, ...] = ()  # of one sample of its (first) result
 
@@ -96,6 +97,7 @@ class Lowering:
                 f"input '{node.name}': the network fixes its batch size",
                 hint="write the module so that the first axis may have any size",
             )
+        self.batch = self.batch or str(node.meta["val"].shape[0])
         self.builder.layer = node.name
         name = self.builder.emit("input", shape=list(shape))
         self.values[node.name] = Data(name, shape)
@@ -116,12 +118,15 @@ class Lowering:
         return self.builder.constant(value, f"{self.builder.layer}.{role}")
 
 
-def _sample_shape(value: Any) -> tuple[int, ...] | None:
-    """Shape without the batch; None where the batch is not the first axis, and only that."""
+def _sample_shape(value: Any, batch: str = "") -> tuple[int, ...] | None:
+    """Shape without the batch; None where the batch is not the first axis, and only that.
+
+    `batch` is the symbol that torch.export gave the batch, "" where any will do.
+    """
     shape = tuple(value.shape)
     if not shape or isinstance(shape[0], int) or not all(isinstance(s, int) for s in shape[1:]):
         return None
-    return shape[1:]
+    return shape[1:] if batch in ("", str(shape[0])) else None
 
 
 def _resolve(lowering: Lowering, argument: Any) -> Any:
@@ -165,20 +170,45 @@ def _fold(lowering: Lowering, node: FxNode, args: list[Any], kwargs: dict[str, A
             return [plain(v) for v in value]
         return value
 
-    if not isinstance(node.meta.get("val"), (Tensor, list, tuple)):
+    value = node.meta.get("val")
+    if not isinstance(value, (Tensor, list, tuple)):
         return None
+    name = f"{lowering.builder.layer}.constant"
+    sized = any(lowering.values.get(n.name, 0) is None for n in node.all_input_nodes)
+    if sized:  # its shape depends on the batch
+        return _fold_over_batch(lowering, node, value, plain(args[0]) if args else None, name)
     with torch.no_grad():
-        try:
-            result = node.target(  # type: ignore[operator]
-                *[plain(a) for a in args], **{k: plain(v) for k, v in kwargs.items()}
-            )
-        except (RuntimeError, TypeError):  # a size that depends on the batch
-            result = plain(args[0]) if args else None
+        result = node.target(  # type: ignore[operator]
+            *[plain(a) for a in args], **{k: plain(v) for k, v in kwargs.items()}
+        )
     if isinstance(result, Tensor):
-        return Constant(result, f"{lowering.builder.layer}.constant")
-    if isinstance(result, (list, tuple)):
-        return tuple(Constant(r, f"{lowering.builder.layer}.constant") for r in result)
-    return result
+        return Constant(result, name)
+    return tuple(Constant(r, name) for r in result)
+
+
+def _fold_over_batch(
+    lowering: Lowering, node: FxNode, value: Any, first: Any, name: str
+) -> "Constant | Data":
+    """A constant that is the same for every sample, or an opaque node where that is not known."""
+    kind = getattr(node.target, "_opname", str(node.target))
+    shape = _sample_shape(value, lowering.batch) if isinstance(value, Tensor) else None
+    fits = isinstance(first, Tensor) and (first.dim() <= len(shape or ()) or first.shape[0] == 1)
+    if kind == "expand" and shape is not None and fits:
+        return Constant(first.expand(1, *shape), name)
+    fills: dict[str, Any] = {"zeros": 0.0, "ones": 1.0}
+    fill = node.args[1] if kind == "full" and len(node.args) > 1 else fills.get(kind)
+    if shape is not None and isinstance(fill, (int, float)):
+        return Constant(torch.full((1, *shape), float(fill)), name)
+    reason = "a constant takes its size from the batch in a way that is not read"
+    made = lowering.builder.opaque(kind=kind, reason=reason, remedy="", shape=shape or ())
+    return Data(made, shape or (), sound=False)
+
+
+def _call(function: Lowered, lowering: Lowering, arguments: dict[str, Any]) -> Any:
+    try:
+        return function(lowering, **arguments)
+    except (TypeError, ValueError, IndexError, KeyError, AttributeError, ArithmeticError) as error:
+        raise Blocked(f"this use of it is not read: {error}", "") from None
 
 
 def _lower_data(
@@ -186,7 +216,8 @@ def _lower_data(
 ) -> Any:
     values = node.meta["val"]
     many = isinstance(values, (list, tuple))
-    shapes = [_sample_shape(v) for v in (values if many else [values]) if isinstance(v, Tensor)]
+    tensors = [v for v in (values if many else [values]) if isinstance(v, Tensor)]
+    shapes = [_sample_shape(v, lowering.batch) for v in tensors]
     kind = getattr(node.target, "_opname", str(node.target))
     function = LOWERINGS.get(kind)
     try:
@@ -196,11 +227,13 @@ def _lower_data(
             raise Blocked("")  # it only follows what is refused already
         if shapes[0] is None:
             raise Blocked("it moves or mixes the batch axis")
+        if not tensors[0].is_floating_point():
+            raise Blocked(f"its result is of type {tensors[0].dtype}, not a real number")
         lowering.op, lowering.shape = kind, shapes[0]
         names = node.target._schema.arguments  # type: ignore[union-attr]
         bound = {a.name: a.default_value for a in names if a.has_default_value()}
         bound.update({a.name: v for a, v in zip(names, args, strict=False)})
-        result = function(lowering, **{**bound, **kwargs})
+        result = _call(function, lowering, {**bound, **kwargs})
     except Blocked as refused:
         sound = None not in shapes and all(d.sound for d in data)
         parts = []

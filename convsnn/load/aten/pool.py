@@ -1,5 +1,6 @@
 """Pooling and upsampling."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from convsnn.load.aten.base import Blocked, Data, Lowering, aten
@@ -20,7 +21,7 @@ def max_pool(
 ) -> str:
     """Max pooling; the indices are not kept."""
     x: Data = arguments["self"]
-    n = len(x.shape) - 1
+    n = _spatial(x)
     return lowering.builder.emit(
         "max_pool",
         x.name,
@@ -30,6 +31,12 @@ def max_pool(
         dilation=_per_axis(dilation, n),
         ceil_mode=ceil_mode,
     )
+
+
+def _spatial(x: Data) -> int:
+    if len(x.shape) < 2:
+        raise Blocked("it takes the batch for channels; give it an input (B, C, ...)")
+    return len(x.shape) - 1
 
 
 @aten("avg_pool1d", "avg_pool2d", "avg_pool3d")
@@ -48,7 +55,7 @@ def avg_pool(
     if divisor_override is not None:
         raise Blocked("avg_pool with divisor_override is not read")
     x: Data = arguments["self"]
-    n = len(x.shape) - 1
+    n = _spatial(x)
     return lowering.builder.emit(
         "avg_pool",
         x.name,
@@ -100,7 +107,9 @@ def mean(lowering: Lowering, *, dim: Any = None, keepdim: bool = False, **argume
 def nearest(lowering: Lowering, **arguments: Any) -> str:
     """Nearest-neighbour upsampling."""
     size = list(lowering.shape[1:])
-    return lowering.builder.emit("upsample", _source(arguments).name, size=size, mode="nearest")
+    return lowering.builder.emit(
+        "upsample", _source(arguments, size).name, size=size, mode="nearest"
+    )
 
 
 _LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
@@ -112,13 +121,18 @@ def linear(lowering: Lowering, *, align_corners: bool, **arguments: Any) -> str:
     size = list(lowering.shape[1:])
     return lowering.builder.emit(
         "upsample",
-        _source(arguments).name,
+        _source(arguments, size).name,
         size=size,
         mode=_LINEAR[len(size)],
         align_corners=align_corners,
     )
 
 
-def _source(arguments: dict[str, Any]) -> Data:
+def _source(arguments: dict[str, Any], size: Sequence[int]) -> Data:
+    """The value that is upsampled; refuses factors that torch would use instead of the size."""
     value: Data = arguments["self" if "self" in arguments else "input"]
+    factors = arguments.get("scale_factors") or []
+    for before, after, factor in zip(value.shape[1:], size, factors, strict=False):
+        if before * factor != after:
+            raise Blocked(f"upsampling by {factor} does not give whole sizes", "give the size")
     return value
