@@ -60,15 +60,17 @@ def cast(_net: Net, x: Value, *, to: int, saturate: int = 1, round_mode: str = "
 
 @ONNX_OPS.register("CastLike")
 def cast_like(
-    _net: Net, x: Value, like: Value, *, saturate: int = 1, round_mode: str = "up"
-) -> Data:
+    net: Net, x: Value, like: Value, *, saturate: int = 1, round_mode: str = "up"
+) -> Data | Constant:
     """As Cast, to the type of another value."""
     del saturate, round_mode
-    data = as_data(x)
     if isinstance(like, Constant):
         whole = like.array.dtype.kind in "iub"
     else:
         whole = isinstance(like, Data) and like.integer
+    if isinstance(x, Constant):
+        return Constant(net.label, x.array.astype(np.int64 if whole else np.float32))
+    data = as_data(x)
     if not whole:
         return replace(data, integer=False)
     if data.integer:
