@@ -73,8 +73,8 @@ def test_is_refused_by_name(case):
 def test_burst_may_not_pass_a_ceiling():
     module = nn.Sequential(nn.Linear(4, 4), nn.ReLU6(), nn.Linear(4, 2)).eval()
     x = torch.randn(8, 4)
+    stages = parse_stages("max:factor=100")  # thresholds at the ceiling
     with pytest.raises(UnsupportedError, match="clipped at 6"):
-        stages = parse_stages("max:factor=100")  # thresholds at the ceiling
         convsnn.convert(module, x, [x], stages, neuron="burst")
 
 
