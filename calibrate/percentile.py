@@ -19,17 +19,12 @@ LAYER_BINS = 1 << 16
 CHANNEL_BINS = 1 << 12
 
 
-def _check(q: float) -> None:
-    if not 0 < q <= 100:
-        raise ValueError(f"q is a percentile in (0, 100], not {q}")
-
-
-@CALIBRATORS.register("percentile")
 @dataclass(frozen=True)
-class Percentile:
-    """The q-th percentile of each layer's activations; `nonzero` leaves zeros out.
+class _Quantile:
+    """The options of both stages.
 
-    `potential` is the initial potential as a fraction of the threshold.
+    `q` in (0, 100]; `nonzero` leaves zeros out; `potential` is the initial potential as a
+    fraction of the threshold.
     """
 
     q: float = 99.9
@@ -37,7 +32,14 @@ class Percentile:
     potential: float = 0.0
 
     def __post_init__(self) -> None:
-        _check(self.q)
+        if not 0 < self.q <= 100:
+            raise ValueError(f"q is a percentile in (0, 100], not {self.q}")
+
+
+@CALIBRATORS.register("percentile")
+@dataclass(frozen=True)
+class Percentile(_Quantile):
+    """The q-th percentile of each layer's activations; `nonzero` leaves zeros out."""
 
     def __call__(self, context: Context, plan: Plan) -> Plan:
         """See `Stage`."""
@@ -57,18 +59,8 @@ class Percentile:
 
 @CALIBRATORS.register("channel")
 @dataclass(frozen=True)
-class Channel:
-    """The q-th percentile of each channel's activations; `nonzero` leaves zeros out.
-
-    `potential` is the initial potential as a fraction of the threshold.
-    """
-
-    q: float = 99.9
-    nonzero: bool = False
-    potential: float = 0.0
-
-    def __post_init__(self) -> None:
-        _check(self.q)
+class Channel(_Quantile):
+    """The q-th percentile of each channel's activations; `nonzero` leaves zeros out."""
 
     def __call__(self, context: Context, plan: Plan) -> Plan:
         """See `Stage`."""

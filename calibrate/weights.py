@@ -4,11 +4,12 @@
 For a layer with weights W, bias b and mean spiking input x(t) over the first t steps, z(t) the
 mean current that results and z the original network's:
 
-    min over D of  sum over t, images and positions of  t^2 |z - z(t) - D [x(t), 1]|^2  + r |D|^2
+    min over D of  sum over t, images and positions of  t^p |z - z(t) - D [x(t), 1]|^2  + r |D|^2
 
 and [W, b] += D. What the neurons before a layer get wrong is in part a linear function of what
 they send (clipping, late and uneven spikes), and that part is undone here. The error of a rate
-falls as 1/t, so t^2 lets early and late steps count alike. r is `ridge` times the mean square of
+falls as 1/t, so p = 2 lets early and late steps count alike and a larger `power` stays closer to
+the original at late steps. r is `ridge` times the mean square of
 an input, so that inputs that hardly vary keep their weights. No labels, no gradient descent.
 """
 
@@ -45,6 +46,7 @@ class Weights:
     steps: int | None = None
     samples: int = 256
     ridge: float = 0.03
+    power: float = 2.0
     potential: int = 32
     sweeps: int = 2
 
@@ -52,6 +54,8 @@ class Weights:
         check_options(at=self.steps, samples=self.samples, sweeps=self.sweeps)
         if not 0 < self.ridge < float("inf"):
             raise ValueError(f"ridge must be positive, not {self.ridge}")
+        if not 0 <= self.power <= 8:
+            raise ValueError(f"power must be between 0 and 8, not {self.power}")
         if self.potential < 0:
             raise ValueError(f"potential is a number of steps, not {self.potential}")
 
@@ -63,7 +67,7 @@ class Weights:
         with torch.no_grad():
             for layer in replay.layers():
                 for node in _fitted(context.graph, layer):
-                    _refit(replay, layer, node, at=at, ridge=self.ridge)
+                    _refit(replay, layer, node, at=at, ridge=self.ridge, power=self.power)
                 if self.potential:
                     late = fitted_steps(self.potential)
                     correct_potential(replay, layer, at=late, per="neuron", sweeps=self.sweeps)
@@ -121,7 +125,9 @@ class _Normal:
         return torch.linalg.solve(self.gram + torch.diag_embed(penalty), self.moment)
 
 
-def _refit(replay: Replay, layer: Layer, node: Node, *, at: Sequence[int], ridge: float) -> None:
+def _refit(
+    replay: Replay, layer: Layer, node: Node, *, at: Sequence[int], ridge: float, power: float
+) -> None:
     """Add the ridge solution to the weight and the bias of `node`."""
     weight = replay.context.graph.weight(node)
     wide = weight[0].numel() > WIDEST
@@ -138,8 +144,8 @@ def _refit(replay: Replay, layer: Layer, node: Node, *, at: Sequence[int], ridge
             features = _features(node, weight, x, wide=wide, biased=biased)
             missing = _by_group(node, original[place][0] - z)
             part = _Normal(
-                (features @ features.mT).double() * step**2,
-                (features @ missing.mT).double() * step**2,
+                (features @ features.mT).double() * (step / FIRST) ** power,
+                (features @ missing.mT).double() * (step / FIRST) ** power,
             )
             found = (
                 part
