@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from convsnn.commands.options import sizes
 from convsnn.errors import ConfigError, LoadError
 from convsnn.graph import Graph
 from convsnn.load import (
@@ -47,7 +48,7 @@ class Source:
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     data: str | None = None
     trained: bool = True
-    factory: bool = False  # the user's own code, which may or may not load weights itself
+    loaded: bool = True  # False where only the user's own code can know whether it loads weights
 
     def graph(self, example: Tensor) -> Graph:
         """The network as a graph; `example` is (B, *input shape)."""
@@ -71,8 +72,12 @@ class Source:
         return sum(t.numel() for name, t in graph.tensors.items() if name not in statistics)
 
 
-def find_source(text: str, *, weights: Path | None, input_shape: tuple[int, ...] | None) -> Source:
-    """Find the model that `text` names; LoadError or ConfigError says what is wrong with it."""
+def find_source(text: str, *, weights: Path | None, input_shape: str | None) -> Source:
+    """Find the model that `text` names; LoadError or ConfigError says what is wrong with it.
+
+    `input_shape` is that of one sample, as typed: `3,32,32`.
+    """
+    shape = None if input_shape is None else sizes(input_shape, "--input-shape")
     kind, colon, name = text.partition(":")
     if Path(text).suffix == ".py":
         name = Path(text).stem
@@ -80,7 +85,7 @@ def find_source(text: str, *, weights: Path | None, input_shape: tuple[int, ...]
     if Path(text).suffix == ".onnx" or (len(text) < 4096 and os.path.isfile(text)):
         if weights is not None:
             raise ConfigError("an ONNX file holds its own weights", hint="leave out --weights")
-        return _onnx(text, Path(text), input_shape)
+        return _onnx(text, Path(text), shape)
     if not colon:
         beside = Path(f"{text}.onnx")
         forms = "give an ONNX file, package.module:factory, torchvision:NAME, timm:NAME or zoo:NAME"
@@ -101,8 +106,9 @@ def find_source(text: str, *, weights: Path | None, input_shape: tuple[int, ...]
         source,
         text=text,
         sha256=_module_digest(module) if weights is None else _file_digest(weights),
-        input_shape=input_shape or source.input_shape,
+        input_shape=shape or source.input_shape,
         trained=source.trained or weights is not None,
+        loaded=source.loaded or weights is not None,
     )
 
 
@@ -218,4 +224,4 @@ def _timm(name: str, own_weights: bool) -> Source:
 
 
 def _factory(text: str) -> Source:
-    return Source(text.rpartition(":")[2], text, "", module=load_factory(text).eval(), factory=True)
+    return Source(text.rpartition(":")[2], text, "", module=load_factory(text).eval(), loaded=False)
