@@ -115,15 +115,15 @@ def nearest(lowering: Lowering, **arguments: Any) -> str:
 _LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
-@aten("upsample_linear1d", "upsample_bilinear2d", "upsample_trilinear3d")
-def linear(lowering: Lowering, *, align_corners: bool, **arguments: Any) -> str:
-    """Linear upsampling."""
+@aten("upsample_linear1d", "upsample_bilinear2d", "upsample_trilinear3d", "upsample_bicubic2d")
+def smooth(lowering: Lowering, *, align_corners: bool, **arguments: Any) -> str:
+    """Linear and cubic upsampling."""
     size = list(lowering.shape[1:])
     return lowering.builder.emit(
         "upsample",
         _source(arguments, size).name,
         size=size,
-        mode=_LINEAR[len(size)],
+        mode="bicubic" if "bicubic" in lowering.op else _LINEAR[len(size)],
         align_corners=align_corners,
     )
 

@@ -33,7 +33,8 @@ class Data:
     """A value that depends on the input: its node, and the shape of one sample.
 
     Where the file runs the samples together, `dims` is the shape there, and `mixed` the error
-    to raise unless a later node brings the batch axis back.
+    to raise unless a later node brings the batch axis back. Where it only moved the batch axis,
+    `order` says which axis of the value, batch first, each axis of the file's is.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Data:
     integer: bool = False
     dims: tuple[int, ...] | None = None
     mixed: BatchMixed | None = None
+    order: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -215,6 +217,21 @@ class Net:
         if list(dims) == list(range(len(x.shape) + 1)):
             return x
         return self.emit("permute", x, part=part, dims=list(dims))
+
+    def moved(self, x: Data, order: Sequence[int]) -> Data:
+        """`x`, batch first, where the file has its axes in another order, the batch not first."""
+        dims = tuple((self.batch, *x.shape)[axis] for axis in order)
+        error = x.mixed or self.mixed(f"axis {order[0]} becomes axis 0")
+        return replace(x, dims=dims, mixed=error, order=tuple(order))
+
+    def settled(self, x: Data) -> Data:
+        """`x` with its batch first where that can be: a batch of one and another axis of size 1
+        trade places without moving a value."""
+        if x.order is None or x.dims is None or self.batch != 1 or x.dims[0] != 1:
+            return x
+        plain = replace(x, dims=None, mixed=None, order=None)
+        moved = self.permute(plain, [0, *[i for i in x.order if i != 0]], part="moved")
+        return self.reshape(moved, x.dims)
 
     def broadcast(self, x: Data, constant: Constant) -> tuple[Data, Constant]:
         """Bring data and a constant to one rank; the constant then has 1 on the batch axis."""

@@ -30,6 +30,7 @@ _TRACE = "pkg.torch.onnx.stack_trace"
 _ANY_TYPE = {"Cast", "CastLike", "Shape", "Size", "Identity"}
 # Ops that may bring back a batch axis that an earlier node ran together with others.
 _ANY_DIMS = _ANY_TYPE | {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Gather", "Dropout"}
+_ANY_ORDER = _ANY_TYPE | {"Transpose", "GatherND"}
 
 
 @dataclass
@@ -120,12 +121,15 @@ class Reader:
         attributes = {a.name: _plain(onnx.helper.get_attribute_value(a)) for a in node.attribute}
         if node.domain not in ("", "ai.onnx") or node.op_type not in ONNX_OPS.names():
             raise Blocked(_unknown(node))
+        if node.op_type not in _ANY_ORDER:
+            inputs = [net.settled(v) if isinstance(v, Data) else v for v in inputs]
         data = [value for value in inputs if isinstance(value, Data)]
         if node.op_type not in _ANY_TYPE and any(value.integer for value in data):
             raise Blocked("it computes with whole numbers that depend on the input")
-        mixed = next((value.mixed for value in data if value.mixed), None)
-        if mixed is not None and node.op_type not in _ANY_DIMS:
-            raise mixed
+        for value in data:
+            allowed = _ANY_DIMS if value.order is None else _ANY_ORDER
+            if value.mixed is not None and node.op_type not in allowed:
+                raise value.mixed
         while inputs and inputs[-1] is None:
             inputs.pop()
         try:
