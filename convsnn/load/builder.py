@@ -70,6 +70,15 @@ class Builder:
         return Graph(nodes, tensors, tuple(outputs))
 
 
+def layer_name(path: str, kind: str, op: str) -> str:
+    """What an op is called: the module's path where it is one of torch's own layers, of class
+    `kind`, and `path.op` where it stands in the forward method of the user's module."""
+    leaf = kind.startswith("torch.nn.modules.") and "container" not in kind
+    if leaf and path:
+        return path
+    return f"{path}.{op}" if path else op
+
+
 def pixel_shuffle(builder: Builder, x: str, shape: Sequence[int], factor: int) -> str:
     """(C * factor^2, H, W) to (C, H * factor, W * factor), as torch orders it."""
     channels, height, width = shape
