@@ -97,3 +97,18 @@ def adaptive_average(builder: Builder, x: str, shape: Sequence[int], size: Seque
     return builder.emit(
         "avg_pool", x, kernel=kernel, stride=kernel, padding=[0] * (2 * len(kernel))
     )
+
+
+def ranges(indices: Sequence[int]) -> list[range]:
+    """Split into ascending ranges of constant step; a lone element is a range of one."""
+    if isinstance(indices, range) and indices.step > 0:
+        return [indices]
+    runs: list[range] = []
+    for index in indices:
+        last = runs[-1] if runs else None
+        step = index - last[-1] if last else 0
+        if last and step > 0 and (len(last) == 1 or step == last.step):
+            runs[-1] = range(last[0], index + 1, step)
+        else:
+            runs.append(range(index, index + 1))
+    return runs or [range(0)]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from convsnn.errors import LoadError
-from convsnn.load.builder import Builder
+from convsnn.load.builder import Builder, ranges
 from convsnn.ops import OPS
 from convsnn.registry import Registry
 
@@ -34,7 +34,8 @@ class Data:
 
     Where the file runs the samples together, `dims` is the shape there, and `mixed` the error
     to raise unless a later node brings the batch axis back. Where it only moved the batch axis,
-    `order` says which axis of the value, batch first, each axis of the file's is.
+    `order` says which axis of the value, batch first, each axis of the file's is. `low` are
+    paddings with minus infinity, as Pad writes them, that only max-pooling can take up.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Data:
     dims: tuple[int, ...] | None = None
     mixed: BatchMixed | None = None
     order: tuple[int, ...] | None = None
+    low: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -255,7 +257,7 @@ class Net:
 
     def take(self, x: Data, axis: int, indices: Sequence[int], *, name: str = "") -> Data:
         """Elements `indices` of `axis`, in that order: one slice for each run of equal steps."""
-        runs = _runs(indices)
+        runs = ranges(indices)
         if runs == [range(x.shape[axis - 1])]:
             return x
         if len(runs) > 64:
@@ -274,18 +276,3 @@ class Net:
             for run in runs
         ]
         return parts[0] if len(parts) == 1 else self.emit("concat", *parts, name=name, dim=axis)
-
-
-def _runs(indices: Sequence[int]) -> list[range]:
-    """Split into ascending ranges of constant step; a lone element is a range of one."""
-    if isinstance(indices, range) and indices.step > 0:
-        return [indices]
-    runs: list[range] = []
-    for index in indices:
-        last = runs[-1] if runs else None
-        step = index - last[-1] if last else 0
-        if last and step > 0 and (len(last) == 1 or step == last.step):
-            runs[-1] = range(last[0], index + 1, step)
-        else:
-            runs.append(range(index, index + 1))
-    return runs or [range(0)]

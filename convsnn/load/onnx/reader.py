@@ -134,6 +134,8 @@ class Reader:
             allowed = _ANY_DIMS if value.order is None else _ANY_ORDER
             if value.mixed is not None and node.op_type not in allowed:
                 raise value.mixed
+        if node.op_type not in ("MaxPool", *_ANY_TYPE) and any(value.low for value in data):
+            raise Blocked("its input is padded with minus infinity, which only MaxPool reads")
         while inputs and inputs[-1] is None:
             inputs.pop()
         try:
