@@ -41,14 +41,15 @@ class Builder:
         self.nodes.append(Node(name, op, inputs, attrs, self.source))
         return name
 
-    def constant(self, value: Tensor, name: str) -> str:
-        """Enter a copy of a constant under `name`, once, as float32 whatever its type."""
+    def constant(self, value: Tensor, name: str, *, copy: bool = True) -> str:
+        """Enter a constant under `name`, once, as float32 whatever its type; a copy, unless the
+        value is the caller's to give away."""
         source = self._sources.get(name)
         if source is not None and _same_memory(source, value):
             return name
         name = self.unique(name)
         self._sources[name] = value
-        self.tensors[name] = value.detach().to(torch.float32, copy=True)
+        self.tensors[name] = value.detach().to(torch.float32, copy=copy)
         return name
 
     def opaque(

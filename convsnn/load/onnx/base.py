@@ -159,7 +159,7 @@ class Net:
         key = (constant.name, id(constant.array))
         if key not in self._stored:
             array = np.array(constant.array, dtype=np.float32, order="C")
-            name = self.builder.constant(torch.from_numpy(array), constant.name)
+            name = self.builder.constant(torch.from_numpy(array), constant.name, copy=False)
             self._stored[key] = (name, constant.array)  # keeps the array, and so its id, alive
         return self._stored[key][0]
 
