@@ -242,7 +242,7 @@ def _run(
 
 def _apply(node: Node, arguments: list[Tensor], steps: int, constant: set[str]) -> Tensor:
     """Run an op on all steps at once; max-pooling as the simulation does, on the running sum."""
-    pooled = node.role is Role.MAX_POOL
+    pooled = node.role is Role.MAX_POOL and not node.attrs.get("each_step")
     merged = [
         a if name in constant else (a.cumsum(0) if pooled else a).flatten(0, 1)
         for name, a in zip(node.inputs, arguments, strict=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import torch
@@ -87,6 +88,41 @@ def pixel_shuffle(builder: Builder, x: str, shape: Sequence[int], factor: int) -
     x = builder.emit("reshape", x, shape=[out, factor, factor, height, width])
     x = builder.emit("permute", x, dims=[0, 1, 4, 2, 5, 3])
     return builder.emit("reshape", x, shape=[out, height * factor, width * factor])
+
+
+def pixel_unshuffle(builder: Builder, x: str, shape: Sequence[int], factor: int) -> str:
+    """(C, H * factor, W * factor) to (C * factor^2, H, W), as torch orders it."""
+    channels, height, width = shape[0], shape[1] // factor, shape[2] // factor
+    x = builder.emit("reshape", x, shape=[channels, height, factor, width, factor])
+    x = builder.emit("permute", x, dims=[0, 1, 3, 5, 2, 4])
+    return builder.emit("reshape", x, shape=[channels * factor**2, height, width])
+
+
+def product(builder: Builder, x: str, shape: Sequence[int], factor: Tensor) -> str:
+    """x (..., M, K) of sample shape `shape` times constant matrices (..., K, N) that broadcast to
+    it: a fully connected layer, or a grouped convolution where the matrices differ."""
+    inner, columns = factor.shape[-2:]
+    name = f"{builder.layer}.weight"
+    if factor.numel() == inner * columns:
+        weight = builder.constant(factor.reshape(inner, columns).t().contiguous(), name)
+        return builder.emit("linear", x, weight)
+    *stack, rows, _ = shape
+    groups, swap = prod(stack), [*range(len(shape) - 1), len(shape), len(shape) - 1]
+    kernels = factor.expand(*stack, inner, columns).mT.reshape(groups * columns, inner, 1)
+    weight = builder.constant(kernels.contiguous(), name)
+    x = builder.emit("permute", x, dims=swap)
+    x = builder.emit("reshape", x, shape=[groups * inner, rows])
+    x = builder.emit("conv", x, weight, stride=[1], padding=[0, 0], dilation=[1], groups=groups)
+    x = builder.emit("reshape", x, shape=[*stack, columns, rows])
+    return builder.emit("permute", x, dims=swap)
+
+
+def product_from_left(builder: Builder, factor: Tensor, x: str, shape: Sequence[int]) -> str:
+    """Constant matrices (..., N, M) times x (..., M, K) of sample shape `shape`."""
+    swap = [*range(len(shape) - 1), len(shape), len(shape) - 1]
+    turned = builder.emit("permute", x, dims=swap)
+    done = product(builder, turned, [*shape[:-2], shape[-1], shape[-2]], factor.mT)
+    return builder.emit("permute", done, dims=swap)
 
 
 def adaptive_average(builder: Builder, x: str, shape: Sequence[int], size: Sequence[int]) -> str:

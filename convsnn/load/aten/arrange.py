@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from convsnn.load.aten.base import Blocked, Constant, Data, Lowering, aten
-from convsnn.load.builder import pixel_shuffle
+from convsnn.load.builder import pixel_shuffle, pixel_unshuffle
 
 _PRODUCT = "a product of two values that both depend on the input is not linear"
 
@@ -219,6 +219,13 @@ def shuffle(lowering: Lowering, *, upscale_factor: int, **arguments: Any) -> str
     """Channels to space."""
     x: Data = arguments["self"]
     return pixel_shuffle(lowering.builder, x.name, x.shape, upscale_factor)
+
+
+@aten("pixel_unshuffle")
+def unshuffle(lowering: Lowering, *, downscale_factor: int, **arguments: Any) -> str:
+    """Space to channels."""
+    x: Data = arguments["self"]
+    return pixel_unshuffle(lowering.builder, x.name, x.shape, downscale_factor)
 
 
 @aten("channel_shuffle")

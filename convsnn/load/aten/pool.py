@@ -103,6 +103,21 @@ def adaptive_max_pool(lowering: Lowering, **arguments: Any) -> tuple[str, ...]:
     return (name,) * 2
 
 
+@aten("amax")
+def amax(lowering: Lowering, *, dim: Any, keepdim: bool = False, **arguments: Any) -> str:
+    """Maximum over all spatial axes, as max pooling."""
+    x: Data = arguments["self"]
+    rank = len(x.shape) + 1
+    if sorted(d % rank for d in dim) != list(range(2, rank)) or rank > 5:
+        raise Blocked("a maximum over other than all spatial axes has no spiking form here")
+    kernel = list(x.shape[1:])
+    ones, padding = [1] * len(kernel), [0] * (2 * len(kernel))
+    name = lowering.builder.emit(
+        "max_pool", x.name, kernel=kernel, stride=kernel, padding=padding, dilation=ones
+    )
+    return name if keepdim else lowering.builder.emit("reshape", name, shape=[x.shape[0]])
+
+
 @aten("mean")
 def mean(lowering: Lowering, *, dim: Any = None, keepdim: bool = False, **arguments: Any) -> str:
     """Mean over axes other than the batch."""
