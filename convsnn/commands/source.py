@@ -185,7 +185,7 @@ def _torchvision(name: str, own_weights: bool) -> Source:
     if name not in known:
         raise ConfigError(f"torchvision has no model '{name}'", hint=nearest(name, known))
     preset = models.get_model_weights(name).DEFAULT.transforms()
-    crop, resize = getattr(preset, "crop_size", [224]), getattr(preset, "resize_size", [256])
+    resize = getattr(preset, "resize_size", [256])
     settings = Preprocessing(
         mean=tuple(getattr(preset, "mean", ())),
         std=tuple(getattr(preset, "std", ())),
@@ -196,12 +196,14 @@ def _torchvision(name: str, own_weights: bool) -> Source:
     if name in ("googlenet", "inception_v3"):  # as these are built for the published weights
         options |= {"transform_input": True, "init_weights": False}
     module = models.get_model(name, weights=None, **options)
+    # a vision transformer is built for one size, which may not be that of its published weights
+    size = getattr(module, "image_size", getattr(preset, "crop_size", [224])[0])
     return Source(
         name,
         name,
         "",
         module=module.eval(),
-        input_shape=(3, crop[0], crop[0]),
+        input_shape=(3, size, size),
         preprocessing=settings,
         trained=False,
     )
