@@ -42,6 +42,9 @@ class Site:
 
     `shape` is that of one sample, `channel_axis` the axis of it that has a threshold each in
     channel-wise methods, `ceiling` the largest value the activation can take (None for ReLU).
+    `slope` is the factor of negative values, broadcasting to one sample (None where they become
+    zero). `levels` and `shift` are those of a network trained with a clip-floor activation: the
+    number of steps of its staircase, and where in a step it starts (None and 0 for others).
     """
 
     name: str
@@ -49,6 +52,14 @@ class Site:
     shape: tuple[int, ...]
     channel_axis: int
     ceiling: float | None
+    slope: Tensor | None = field(default=None, compare=False)
+    levels: int | None = None
+    shift: float = 0.0
+
+    @property
+    def signed(self) -> bool:
+        """Whether the activation can be negative."""
+        return self.slope is not None
 
     @property
     def channels(self) -> int:
@@ -156,9 +167,23 @@ class Graph:
         while behind_linear.op in ("add_constant", "scale", "identity", "add"):
             behind_linear = self.by_name[self.data_inputs(behind_linear)[0]]
         last = behind_linear.op == "linear" and len(shape) > 1
+        slope = self.tensors[node.inputs[1]][0] if len(node.inputs) > 1 else None
         return Site(
-            node.name, node.op, shape, len(shape) - 1 if last else 0, node.attrs.get("ceiling")
+            node.name,
+            node.op,
+            shape,
+            len(shape) - 1 if last else 0,
+            node.attrs.get("ceiling"),
+            slope,
+            node.attrs.get("levels"),
+            node.attrs.get("shift", 0.0),
         )
+
+    def activate(self, name: str, currents: Tensor) -> Tensor:
+        """What the activation of site `name` makes of `currents` (B, *shape)."""
+        node = self.by_name[name]
+        constants = [self.tensors[i] for i in node.inputs if i in self.tensors]
+        return OPS[node.op].run(currents, *constants, **node.attrs)
 
     def behind(self, roles: Collection[Role]) -> frozenset[str]:
         """Names of the nodes with one of `roles`, and of all that depend on them."""

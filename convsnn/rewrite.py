@@ -3,19 +3,18 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from inspect import signature
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from convsnn.encoders import ENCODERS, Encoder
-from convsnn.errors import ConfigError, UnsupportedError
+from convsnn.errors import UnsupportedError
 from convsnn.fan_out import fan_out
 from convsnn.graph import Graph
-from convsnn.neurons import NEURONS, Neuron
-from convsnn.plan import Plan, SitePlan
-from convsnn.registry import split_spec
+from convsnn.neurons import Neuron
+from convsnn.plan import Plan
+from convsnn.population import population, site_neurons
 
 
 @dataclass(frozen=True, repr=False)
@@ -42,7 +41,14 @@ class Spiking:
     @cached_property
     def neurons(self) -> Mapping[str, Neuron]:
         """The neuron population of every site."""
-        return {name: _neuron(self.neuron, p) for name, p in self.plan.sites.items()}
+        sites = self.graph.sites
+        return {name: population(self.neuron, sites[name], p) for name, p in self.plan.sites.items()}
+
+    @cached_property
+    def kinds(self) -> Mapping[str, str]:
+        """The name of the neuron of every site: `signed` where the activation needs it."""
+        specs = site_neurons(self.neuron, self.graph)
+        return {name: spec.partition(":")[0] for name, spec in specs.items()}
 
     @cached_property
     def body(self) -> Graph:
@@ -68,15 +74,6 @@ class Spiking:
         return replace(self, graph=self.graph.to(dtype, device), plan=plan)
 
 
-def _neuron(spec: str, planned: SitePlan) -> Neuron:
-    known = planned.tensors()
-    known.pop("shift", None)  # belongs to the current, not to the neuron
-    name, _ = split_spec(spec)
-    for key in known.keys() - signature(NEURONS.get(name)).parameters.keys():
-        raise ConfigError(f"neuron '{name}' has no {key}, which the calibration sets")
-    return NEURONS.create(spec, **known)
-
-
 def to_spiking(
     graph: Graph,
     plan: Plan,
@@ -91,6 +88,7 @@ def to_spiking(
     is missing or not usable, ConfigError for an unknown neuron or encoder.
     """
     graph.require_convertible()
+    site_neurons(neuron, graph)  # before the plan is looked at: all layers it cannot stand for
     plan.check(graph)
     plan = replace(plan, sites={name: plan.sites[name] for name in graph.sites})
     made = ENCODERS.create(encoder) if isinstance(encoder, str) else encoder

@@ -18,6 +18,7 @@ from convsnn.load.verify import gaps
 from convsnn.measure import energy
 from convsnn.ops import Role
 from convsnn.passes import TOLERANCE
+from convsnn.report.wording import counted
 
 _BECOMES = {
     Role.INPUT: "input",
@@ -99,6 +100,11 @@ def _becomes(node: Node, blocked: bool) -> str:
         return "behind what is blocked"
     if node.op == "clip":
         return f"neurons, threshold at most {node.attrs['ceiling']:g}"
+    if node.op == "quantized_clip":
+        levels = counted(node.attrs["levels"], "level")
+        return f"neurons, threshold {node.attrs['ceiling']:g} as trained, {levels}"
+    if node.op == "leaky_relu":
+        return "neurons with signed spikes"
     return _BECOMES[node.role]
 
 
