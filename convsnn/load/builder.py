@@ -8,6 +8,10 @@ import torch
 from torch import Tensor
 
 from convsnn.graph import Graph, Node
+from convsnn.ops.pieces import REASONS
+from convsnn.passes import join_pieces
+
+RETRAIN = "retrain the network with ReLU in its place"
 
 
 def _same_memory(a: Tensor, b: Tensor) -> bool:
@@ -59,15 +63,27 @@ class Builder:
             "opaque", *inputs, kind=kind, reason=reason, remedy=remedy, shape=list(shape)
         )
 
+    def piece(
+        self, op: str, *inputs: str, kind: str, detail: str = "", remedy: str = RETRAIN, **attrs: Any
+    ) -> str:
+        """Append a piece of an activation, which blocks unless a pass finds the whole."""
+        reason = f"{detail}: {REASONS[op]}" if detail else REASONS[op]
+        return self.emit(op, *inputs, **attrs, kind=kind, reason=reason, remedy=remedy)
+
+    def is_op(self, name: str, op: str) -> bool:
+        """Whether the node `name` was made by `op`."""
+        return any(node.name == name and node.op == op for node in self.nodes)
+
     def finish(self, outputs: Sequence[str]) -> Graph:
-        """The graph with only the nodes and tensors that the outputs need."""
+        """The graph with only the nodes and tensors that the outputs need, and the activations
+        among them put together."""
         needed = set(outputs)
         for node in reversed(self.nodes):
             if node.name in needed:
                 needed.update(node.inputs)
         nodes = tuple(n for n in self.nodes if n.name in needed or n.op == "input")
         tensors: Mapping[str, Tensor] = {k: v for k, v in self.tensors.items() if k in needed}
-        return Graph(nodes, tensors, tuple(outputs))
+        return join_pieces(Graph(nodes, tensors, tuple(outputs)))
 
 
 def pixel_shuffle(builder: Builder, x: str, shape: Sequence[int], factor: int) -> str:
