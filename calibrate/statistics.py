@@ -33,7 +33,8 @@ def sizes(site: Site, value: Tensor) -> Tensor:
 def maxima(context: Context) -> dict[str, Tensor]:
     """The largest activation (in size, where it has a sign) of every channel of every site, (C,).
 
-    Where the network was trained with a staircase, this is its ceiling, whatever the images. Raises CalibrationError where a layer is silent on all images or not finite.
+    Where the network was trained with a staircase, this is its ceiling, whatever the images.
+    Raises CalibrationError where a layer is silent on all images or not finite.
     """
     found: dict[str, Tensor] = {}
 

@@ -42,7 +42,9 @@ class Spiking:
     def neurons(self) -> Mapping[str, Neuron]:
         """The neuron population of every site."""
         sites = self.graph.sites
-        return {name: population(self.neuron, sites[name], p) for name, p in self.plan.sites.items()}
+        return {
+            name: population(self.neuron, sites[name], p) for name, p in self.plan.sites.items()
+        }
 
     @cached_property
     def kinds(self) -> Mapping[str, str]:
@@ -93,12 +95,12 @@ def to_spiking(
     plan = replace(plan, sites={name: plan.sites[name] for name in graph.sites})
     made = ENCODERS.create(encoder) if isinstance(encoder, str) else encoder
     net = Spiking(graph, plan, neuron, made, dict(provenance or {}))
-    for name, population in net.neurons.items():  # a wrong neuron spec is refused here
+    for name, neurons in net.neurons.items():  # a wrong neuron spec is refused here
         ceiling, top = graph.sites[name].ceiling, float(plan.sites[name].threshold.max())
-        if ceiling is not None and population.spikes_per_step * top > ceiling * (1 + 1e-6):
+        if ceiling is not None and neurons.spikes_per_step * top > ceiling * (1 + 1e-6):
             raise UnsupportedError(
                 f"layer '{name}' is clipped at {ceiling:g}, but a '{neuron}' neuron can send "
-                f"{population.spikes_per_step} times its threshold of {top:g} in a step",
+                f"{neurons.spikes_per_step} times its threshold of {top:g} in a step",
                 hint="use a neuron with one spike a step, such as if",
             )
     return net

@@ -64,11 +64,23 @@ class Builder:
         )
 
     def piece(
-        self, op: str, *inputs: str, kind: str, detail: str = "", remedy: str = RETRAIN, **attrs: Any
+        self,
+        op: str,
+        *inputs: str,
+        kind: str,
+        detail: str = "",
+        remedy: str = RETRAIN,
+        **attrs: Any,
     ) -> str:
         """Append a piece of an activation, which blocks unless a pass finds the whole."""
+        said = self.blocking(op, kind=kind, detail=detail, remedy=remedy)
+        return self.emit(op, *inputs, **attrs, **said)
+
+    @staticmethod
+    def blocking(op: str, *, kind: str, detail: str, remedy: str) -> dict[str, str]:
+        """What a piece says of itself where it blocks."""
         reason = f"{detail}: {REASONS[op]}" if detail else REASONS[op]
-        return self.emit(op, *inputs, **attrs, kind=kind, reason=reason, remedy=remedy)
+        return {"kind": kind, "reason": reason, "remedy": remedy}
 
     def is_op(self, name: str, op: str) -> bool:
         """Whether the node `name` was made by `op`."""

@@ -34,7 +34,9 @@ def clamp(
 
 
 @op("compare", Role.BLOCKED)
-def compare(x: Tensor, *, relation: str, bound: float, kind: str, reason: str, remedy: str) -> Tensor:
+def compare(
+    x: Tensor, *, relation: str, bound: float, kind: str, reason: str, remedy: str
+) -> Tensor:
     """1 where x is greater than (gt), less or equal (le)... the bound, else 0."""
     del kind, reason, remedy
     return _COMPARE[relation](x, bound).to(x.dtype)

@@ -48,14 +48,13 @@ class _Ramp:
             low, high = 0.0, node.attrs.get("ceiling", math.inf)
         elif node.op == "clamp":
             given = node.attrs["low"], node.attrs["high"]
-            low, high = (-math.inf if given[0] is None else given[0]), (
-                math.inf if given[1] is None else given[1]
+            low, high = (
+                (-math.inf if given[0] is None else given[0]),
+                (math.inf if given[1] is None else given[1]),
             )
         elif node.op != "identity":
             return None
-        return replace(
-            self, low=min(max(self.low, low), high), high=min(max(self.high, low), high)
-        )
+        return replace(self, low=min(max(self.low, low), high), high=min(max(self.high, low), high))
 
     def _times(self, factor: float) -> "_Ramp":
         return _Ramp(
@@ -143,7 +142,7 @@ def _best(
     found = [(node, _stairs(before, rounding, ramp)) for node, ramp in places]
     known = [(node, stairs) for node, stairs in found if stairs is not None]
     plain = [pair for pair in known if abs(pair[1].gain - 1) <= _CLOSE]
-    return (plain or known or [None])[-1]
+    return (plain or known)[-1] if known else None
 
 
 def _replacement(graph: Graph, source: str, end: Node, stairs: _Stairs) -> Graph:

@@ -11,11 +11,10 @@ and clip-floor activations, for which see `clip_floor`. What stays a piece block
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-import torch
-
+from convsnn.errors import LoadError
 from convsnn.graph import Graph, Node
 from convsnn.passes.clip_floor import fold_clip_floor
-from convsnn.passes.edit import only_reader, rebuild
+from convsnn.passes.edit import rebuild
 
 _PIECES = ("rounding", "clamp", "compare", "select", "product", "maximum")
 _AFFIRMS = ("gt", "ge")
@@ -103,7 +102,7 @@ def _relu_of_minimum(graph: Graph, node: Node) -> Node | None:
     )
 
 
-def _around(graph: Graph, node: Node) -> str | None:
+def _around(graph: Graph, node: Node) -> Node | None:
     """The rounding r of x where `node` is x + (r - x) or x - (x - r)."""
     sums = [node.inputs, node.inputs[::-1]] if node.op == "add" else [node.inputs]
     for x, name in sums:
@@ -113,7 +112,7 @@ def _around(graph: Graph, node: Node) -> str | None:
         left, right = difference.inputs if node.op == "add" else difference.inputs[::-1]
         rounded = _made(graph, left, "rounding")
         if right == x and rounded and rounded.inputs == (x,):
-            return rounded.name
+            return rounded
     return None
 
 
@@ -130,8 +129,9 @@ def _join_one(graph: Graph) -> Graph | None:
     for node in graph.nodes:
         if node.op in ("add", "sub"):
             rounded = _around(graph, node)
-            if rounded is not None and node.name not in graph.outputs:
-                return rebuild(graph, rewired={node.name: rounded})
+            if rounded is not None:
+                whole = replace(rounded, name=node.name)
+                return rebuild(graph, changed={node.name: (whole,)})
         found = _RULES[node.op](graph, node) if node.op in _RULES else None
         if found is not None:
             return rebuild(graph, changed={node.name: (found,)})
@@ -141,6 +141,10 @@ def _join_one(graph: Graph) -> Graph | None:
 def join_pieces(graph: Graph) -> Graph:
     """Join every activation that is written in pieces."""
     if not any(node.op in _PIECES for node in graph.nodes):
+        return graph
+    try:
+        _ = graph.shapes
+    except LoadError:  # behind what is refused, shapes may be unknown; the refusal says more
         return graph
     while (joined := _join_one(graph)) is not None:
         graph = joined

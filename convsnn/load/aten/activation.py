@@ -27,7 +27,7 @@ def _clamped(lowering: Lowering, x: Data, low: Any, high: Any) -> str:
 def _number(value: Any, what: str) -> float:
     """A plain number, or a constant that is the same number everywhere."""
     if isinstance(value, Constant):
-        first = value.value.flatten()[0]
+        first = value.value.detach().flatten()[0]
         if value.value.is_floating_point() and bool((value.value == first).all()):
             return float(first)
     elif isinstance(value, (int, float)):
@@ -180,6 +180,7 @@ def minimum(lowering: Lowering, *, other: Any = None, **arguments: Any) -> str:
 @aten("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full")
 def filled_like(lowering: Lowering, *, fill_value: Any = None, **arguments: Any) -> Constant:
     """A constant of the shape of a value; what it holds does not depend on the input."""
+    del arguments
     kind = lowering.op.removeprefix("new_").removesuffix("_like")
     value = {"zeros": 0.0, "ones": 1.0}.get(kind, fill_value)
     full = torch.full((1, *lowering.shape), _number(value, "value"))

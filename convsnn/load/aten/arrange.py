@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
 from convsnn.load.aten.base import Blocked, Constant, Data, Lowering, aten
 from convsnn.load.builder import pixel_shuffle
 from convsnn.ops.pieces import REASONS
+
 
 def _sum(lowering: Lowering, left: Any, right: Any, sign: int, alpha: Any) -> str:
     rank = len(lowering.shape) + 1

@@ -12,6 +12,7 @@ from torch.fx import Node as FxNode
 from convsnn.errors import UnsupportedError
 from convsnn.load.builder import RETRAIN, Builder
 
+
 @dataclass(frozen=True)
 class Data:
     """A value that depends on the input: its node and the shape of one sample.
@@ -40,7 +41,18 @@ class Blocked(Exception):
         self.reason, self.remedy = reason, remedy
 
 
-__all__ = ["LOWERINGS", "MASKS", "RETRAIN", "Blocked", "Constant", "Data", "Lowering", "aten", "lower", "refuse"]
+__all__ = [
+    "LOWERINGS",
+    "MASKS",
+    "RETRAIN",
+    "Blocked",
+    "Constant",
+    "Data",
+    "Lowering",
+    "aten",
+    "lower",
+    "refuse",
+]
 
 MASKS = frozenset({"gt", "ge", "lt", "le"})  # their results are truth values, kept as 0 and 1
 

@@ -53,7 +53,9 @@ def sub(net: Net, a: Value, b: Value) -> Data:
 def mul(net: Net, a: Value, b: Value) -> Data:
     """a * b, one of them constant."""
     if isinstance(a, Data) and isinstance(b, Data):
-        raise Blocked("it multiplies two values that both depend on the input")
+        if not any(net.builder.is_op(value.name, "compare") for value in (a, b)):
+            raise Blocked("it multiplies two values that both depend on the input")
+        return net.piece("product", a, b)
     x, constant = (a, b) if isinstance(a, Data) else (b, a)
     return net.emit("scale", *net.broadcast(as_data(x), as_constant(constant, "factor")))
 
