@@ -29,7 +29,7 @@ def pool_before_neuron(graph: Graph) -> Graph:
             continue
         if not _keeps_order(graph, node):
             continue
-        first = replace(pool, inputs=node.inputs, attrs={**pool.attrs, "each_step": True})
+        first = replace(pool, inputs=node.inputs[:1], attrs={**pool.attrs, "each_step": True})
         second = replace(node, inputs=(pool.name, *node.inputs[1:]))
         after = {
             n.name: (
