@@ -6,6 +6,7 @@ A clip-floor activation (QCFS, Bu et al. 2022, equation 12, and PACT or LSQ, whi
 
 is what an integrate-and-fire neuron with threshold c and initial potential shift * c sends on
 average in L steps of a constant current z. Under ReLU6 and its like the ceiling is the threshold.
+Layers without a ceiling keep what the stages before this one say.
 """
 
 from dataclasses import asdict, dataclass
@@ -30,18 +31,18 @@ class Trained:
     potential: float = 0.5
 
     def __call__(self, context: Context, plan: Plan) -> Plan:
-        """See `Stage`; CalibrationError names the layers that have no ceiling."""
+        """See `Stage`; CalibrationError names the layers that have no threshold from anywhere."""
         graph = context.graph
-        without = [name for name, site in graph.sites.items() if site.ceiling is None]
+        clipped = {name: s.ceiling for name, s in graph.sites.items() if s.ceiling is not None}
+        without = [name for name in graph.sites if name not in {*clipped, *plan.sites}]
         if without:
             raise CalibrationError(
                 f"the network was trained with no threshold in {', '.join(without)}",
-                hint="use a stage that measures thresholds, such as mse; where a layer was trained "
-                "with one, it keeps it",
+                hint="put a stage that measures thresholds before it: mse+trained",
             )
         like = next(iter(graph.tensors.values()), torch.ones(()))
         sites = {
-            name: site_plan(site, like.new_tensor([site.ceiling]), self.potential, like)
-            for name, site in graph.sites.items()
+            name: site_plan(graph.sites[name], like.new_tensor([top]), self.potential, like)
+            for name, top in clipped.items()
         }
         return plan.with_sites(sites, {"stage": "trained", **asdict(self)})
