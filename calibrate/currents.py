@@ -57,8 +57,8 @@ def balance(
         for name, top in _largest(context, plans, wave, steps=count, neuron=neuron).items():
             if float(top) <= 0 and sites[name].levels is None:
                 raise CalibrationError(
-                    f"layer '{name}' gets no current that would make it speak in {steps} steps, "
-                    "so its threshold would be zero",
+                    f"layer '{name}' gets no positive current in {steps} steps, so its threshold "
+                    "would be zero",
                     hint="use more steps (steps=...) or more calibration images",
                 )
             plans[name] = site_plan(sites[name], top[None], 0.0, top)

@@ -1,6 +1,6 @@
 """Thresholds that the network was trained with: no images are looked at.
 
-A clip-floor activation (QCFS, Bu et al. 2022, equation 12, and PACT or LSQ, which round likewise)
+A clip-floor activation (QCFS of Bu et al. 2022; PACT and LSQ round likewise)
 
     a = c / L * floor(clip(z, 0, c) * L / c + shift)
 

@@ -220,7 +220,7 @@ def test_trained_thresholds_need_no_images_and_name_the_layers_without() -> None
     assert "mse" in caught.value.hint
     made = convsnn.convert(plain, X, [X], parse_stages("max:factor=0.5+trained"))
     first, second = made.plan.sites.values()
-    assert float(first.threshold) == pytest.approx(float(plain[1](plain[0](X)).max()) / 2)
+    assert float(first.threshold) == pytest.approx(float(plain[:2](X).detach().max()) / 2)
     assert float(second.threshold) == 2.0
 
 
@@ -240,6 +240,11 @@ def test_a_deep_network_converts_and_nears_the_original() -> None:
     out = simulate(made, x, steps=64).outputs[0]
     gaps = [float((out[t - 1] - wanted).norm() / wanted.norm()) for t in (2, 8, 64)]
     assert gaps[2] < gaps[1] < gaps[0]
+
+
+def test_a_site_is_named_after_the_module_that_it_is() -> None:
+    graph = load_module(deep(), torch.randn(2, 3, 8, 8))
+    assert list(graph.sites) == ["2", "5", "8", "11"]
 
 
 def test_verification_allows_what_rounding_makes_of_steps_and_no_more() -> None:

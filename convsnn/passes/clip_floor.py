@@ -1,6 +1,6 @@
 """Folds the staircase that a network was trained with into one activation, exactly.
 
-QCFS (Bu et al. 2022, equation 12) and the uniform quantizers of PACT and LSQ are chains of
+QCFS (Bu et al. 2022) and the uniform quantizers of PACT and LSQ are chains of
 numbers: x times a plus b, bounded, rounded down, times a' plus b', bounded. Such a chain is
 
     y = step * clip(floor(gain * x / step + offset), 0, levels)
@@ -167,8 +167,22 @@ def _replacement(graph: Graph, source: str, end: Node, stairs: _Stairs) -> Graph
         "shift": shift,
         **({"even": True} if stairs.even else {}),
     }
-    whole = replace(end, op="quantized_clip", inputs=(source,), attrs=attrs)
-    return rebuild(graph, changed={end.name: (*nodes, whole)}, tensors=tensors)
+    name = _module(graph, source, end)
+    whole = replace(end, name=name, op="quantized_clip", inputs=(source,), attrs=attrs)
+    rewired = {} if name == end.name else {end.name: name}
+    return rebuild(graph, changed={end.name: (*nodes, whole)}, rewired=rewired, tensors=tensors)
+
+
+def _module(graph: Graph, source: str, end: Node) -> str:
+    """The name of the module whose ops all lie between `source` and `end`, else that of `end`."""
+    path = end.name.rpartition(".")[0]
+    chain, name = {end.name}, end.inputs[0]
+    while name != source:
+        chain.add(name)
+        name = graph.by_name[name].inputs[0]
+    inside = {node.name for node in graph.nodes if node.name.startswith(f"{path}.")}
+    taken = path in graph.by_name or path in graph.tensors or end.name in graph.outputs
+    return path if path and not taken and inside == chain else end.name
 
 
 def fold_clip_floor(graph: Graph) -> Graph:
