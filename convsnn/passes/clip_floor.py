@@ -146,6 +146,7 @@ def _best(
 
 
 def _replacement(graph: Graph, source: str, end: Node, stairs: _Stairs) -> Graph:
+    own_name = _module(graph, source, end)
     shift = stairs.offset - math.floor(stairs.offset)
     moves = {
         "scale": 1.0 if abs(stairs.gain - 1) <= _CLOSE else stairs.gain,
@@ -157,19 +158,18 @@ def _replacement(graph: Graph, source: str, end: Node, stairs: _Stairs) -> Graph
     for op, number in moves.items():
         if number == (1.0 if op == "scale" else 0.0):
             continue
-        name = f"{end.name}.{op}"
-        tensors[f"{name}.number"] = torch.full((1,) * rank, number)
-        nodes.append(Node(name, op, (source, f"{name}.number"), {}, end.source))
-        source = name
+        before = f"{end.name}.{op}"
+        tensors[f"{before}.number"] = torch.full((1,) * rank, number)
+        nodes.append(Node(before, op, (source, f"{before}.number"), {}, end.source))
+        source = before
     attrs = {
         "ceiling": stairs.step * stairs.levels,
         "levels": stairs.levels,
         "shift": shift,
         **({"even": True} if stairs.even else {}),
     }
-    name = _module(graph, source, end)
-    whole = replace(end, name=name, op="quantized_clip", inputs=(source,), attrs=attrs)
-    rewired = {} if name == end.name else {end.name: name}
+    whole = replace(end, name=own_name, op="quantized_clip", inputs=(source,), attrs=attrs)
+    rewired = {} if own_name == end.name else {end.name: own_name}
     return rebuild(graph, changed={end.name: (*nodes, whole)}, rewired=rewired, tensors=tensors)
 
 
