@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from convsnn.channels import channel_axes
 from convsnn.errors import Blocker, ConfigError, LoadError, UnsupportedError
 from convsnn.ops import OPS, Role
 
@@ -162,22 +163,21 @@ class Graph:
         return {n.name: self._site(n) for n in self.nodes if n.role is Role.ACTIVATION}
 
     def _site(self, node: Node) -> Site:
-        shape = self.shapes[node.name]
-        behind_linear = self.by_name[self.data_inputs(node)[0]]
-        while behind_linear.op in ("add_constant", "scale", "identity", "add"):
-            behind_linear = self.by_name[self.data_inputs(behind_linear)[0]]
-        last = behind_linear.op == "linear" and len(shape) > 1
-        slope = self.tensors[node.inputs[1]][0] if len(node.inputs) > 1 else None
+        before = self.data_inputs(node)[0]
         return Site(
             node.name,
             node.op,
-            shape,
-            len(shape) - 1 if last else 0,
+            self.shapes[node.name],
+            self._channel_axes[before],
             node.attrs.get("ceiling"),
-            slope,
+            self.tensors[node.inputs[1]][0] if len(node.inputs) > 1 else None,
             node.attrs.get("levels"),
             node.attrs.get("shift", 0.0),
         )
+
+    @cached_property
+    def _channel_axes(self) -> Mapping[str, int]:
+        return channel_axes(self)
 
     def activate(self, name: str, currents: Tensor) -> Tensor:
         """What the activation of site `name` makes of `currents` (B, *shape)."""
@@ -200,16 +200,23 @@ class Graph:
             for n in self.nodes
             if n.role is Role.BLOCKED and n.attrs["reason"]  # no reason: only follows another
         ]
-        readouts = self.behind([Role.READOUT])
         for node in self.nodes:
-            if node.role is Role.READOUT:
-                continue
-            if node.name in readouts and node.role in (Role.ACTIVATION, Role.MAX_POOL):
-                what = next(n for n in self.nodes if n.role is Role.READOUT)
-                reason = f"it comes after {what.op} '{what.name}', which has no spiking form"
-                remedy = f"{what.op} can only stand at the very end, as a readout"
+            if node.role is Role.READOUT and self._read_by_layers(node):
+                reason = f"a {node.op} that is not at the very end would stay analog"
+                remedy = "retrain the network without it; as the last layer, a readout, it may stay"
                 found.append(Blocker(node.name, node.op, reason, remedy, node.source))
         return tuple(found)
+
+    def _read_by_layers(self, readout: Node) -> bool:
+        """Whether neurons, pools or what is blocked itself read its value."""
+        behind = {readout.name}
+        for node in self.nodes:
+            if behind.isdisjoint(node.inputs):
+                continue
+            behind.add(node.name)
+            if node.role in (Role.ACTIVATION, Role.MAX_POOL, Role.BLOCKED):
+                return True
+        return False
 
     def require_convertible(self) -> None:
         """Raise UnsupportedError with every offender; return silently where there is none."""

@@ -352,7 +352,7 @@ def test_all_blockers_are_named_at_once(tmp_path: Path) -> None:
     )  # fmt: skip
     items = load(made, tmp_path).blockers()
     assert [(i.layer, i.op) for i in items] == [
-        ("n_a", "Softplus"), ("n_c", "Mul"), ("n_d", "Elu"), ("n_y", "relu"),
+        ("n_a", "Softplus"), ("n_c", "Mul"), ("n_d", "Elu"), ("n_e", "sigmoid"),
     ]  # fmt: skip
     assert all(i.reason for i in items)
 

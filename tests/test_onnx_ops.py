@@ -25,6 +25,15 @@ def ints(*values: int) -> np.ndarray:
     return np.array(values, dtype=np.int64)
 
 
+# pairs of rows, and columns 0, 2 and 5, as torch's exporter writes the windows of pooling
+WINDOWS = np.stack(
+    np.broadcast_arrays(
+        np.array([[0, 1], [2, 3], [4, 5]])[:, :, None, None], np.array([[0], [2], [5]])
+    ),
+    axis=-1,
+).astype(np.int64)
+
+
 @dataclass(frozen=True)
 class Case:
     """One node `op(x, *constants)`, or `nodes` ending in `y`."""
@@ -274,6 +283,21 @@ CASES = [
     Case("Unsqueeze", (3,), {"a": ints(0)}, fixed_only=True),
     Case("Transpose", attrs={"perm": [0, 2, 3, 1]}),
     Case("Transpose", (1, 4, 5), attrs={"perm": [1, 0, 3, 2]}, fixed_only=True),
+    Case(
+        "GatherND",
+        nodes=(
+            node("Transpose", "x", "t", perm=[2, 3, 0, 1]),
+            node("GatherND", "t i", "g"),
+            node("Transpose", "g", "y", perm=[4, 5, 0, 1, 2, 3]),
+        ),
+        constants={"i": WINDOWS},
+    ),
+    Case(
+        "Where",
+        constants={"c": np.array([[True], [False]] * 3), "n": np.float32(2)},
+        inputs=("c", "x", "n"),
+    ),
+    Case("Where", constants={"c": np.arange(6) > 2, "n": np.float32(0)}, inputs=("c", "n", "x")),
     Case("Expand", (3, 1, 1), {"s": ints(1, 3, 4, 5)}),
     Case("Expand", (3, 4), {"s": ints(1, 1)}),
     Case("DepthToSpace", (8, 2, 3), attrs={"blocksize": 2}),

@@ -95,18 +95,22 @@ def test_convolution_windows(
 
 @fuzz
 @given(
-    length=st.integers(1, 6), size=st.integers(1, 13), mode=st.sampled_from(["nearest", "linear"]),
+    length=st.integers(1, 6), size=st.integers(1, 13),
+    mode=st.sampled_from(["nearest", "linear", "cubic"]),
+    coefficient=st.sampled_from([-0.75, -0.5]),
     transform=st.sampled_from(["half_pixel", "pytorch_half_pixel", "asymmetric", "align_corners"]),
     rounding=st.sampled_from(["floor", "ceil", "round_prefer_floor", "round_prefer_ceil"]),
     scale=st.sampled_from([None, 0.5, 0.7, 1.0, 1.5, 2.0, 2.6, 3.0]),
 )  # fmt: skip
 def test_resizing(
-    length: int, size: int, mode: str, transform: str, rounding: str, scale: float | None,
-    tmp_path: Path,
+    length: int, size: int, mode: str, coefficient: float, transform: str, rounding: str,
+    scale: float | None, tmp_path: Path,
 ) -> None:  # fmt: skip
     attrs: dict[str, Any] = {"mode": mode, "coordinate_transformation_mode": transform}
     if mode == "nearest":
         attrs["nearest_mode"] = rounding
+    if mode == "cubic":
+        attrs["cubic_coeff_a"] = coefficient
     shape, path = (2, length, 4), tmp_path / "m.onnx"
     if scale is None:
         attrs["axes"] = [2, 3]

@@ -67,11 +67,11 @@ def evaluate(
         )
     spec = scoring.require_data(data or origin.get("data"), str(artifact))
     known = Preprocessing.from_json(origin.get("preprocessing", {}))
-    settings = options.override(
-        known, scale=scale, mean=mean, std=std, resize=resize, layout=input_layout
+    given = options.preprocessing(
+        scale=scale, mean=mean, std=std, resize=resize, layout=input_layout
     )
     shape = tuple(net.graph.input.attrs["shape"])
-    opened = open_data(spec, input_shape=shape, preprocessing=settings)
+    opened = open_data(spec, input_shape=shape, preprocessing=known.override(**given))
     scoring.require_scores(max_drop, opened, net.graph)
     report = scoring.score(
         net,

@@ -39,8 +39,7 @@ def inspect(
     as_json: options.Json = False,
 ) -> int:
     """Show what each layer becomes and what blocks; exit 1 where something does."""
-    shape = None if input_shape is None else options.sizes(input_shape, "--input-shape")
-    source = find_source(model, weights=weights, input_shape=shape)
+    source = find_source(model, weights=weights, input_shape=input_shape)
     if source.input_shape is None:
         raise ConfigError(
             f"'{model}' does not say what input it takes", hint="give --input-shape, like 3,32,32"

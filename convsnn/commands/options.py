@@ -1,12 +1,11 @@
 """Options that several commands share, and how their texts are read."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from convsnn.errors import ConfigError
-from zoo.data import Preprocessing
 
 _DATA = "Data and preprocessing"
 _NETWORK = "Network"
@@ -104,20 +103,19 @@ def sizes(text: str, option: str) -> tuple[int, ...]:
     return found
 
 
-def override(
-    known: Preprocessing,
+def preprocessing(
     *,
     scale: float | None,
     mean: str | None,
     std: str | None,
     resize: str | None,
     layout: str | None,
-) -> Preprocessing:
-    """The model's own preprocessing with what the user gave in its place."""
-    return known.override(
-        scale=scale,
-        mean=None if mean is None else numbers(mean, "--mean"),
-        std=None if std is None else numbers(std, "--std"),
-        resize=None if resize is None else sizes(resize, "--resize"),
-        layout=layout,
-    )
+) -> dict[str, Any]:
+    """What the user gave, to stand in place of a model's own: see `Preprocessing.override`."""
+    return {
+        "scale": scale,
+        "mean": None if mean is None else numbers(mean, "--mean"),
+        "std": None if std is None else numbers(std, "--std"),
+        "resize": None if resize is None else sizes(resize, "--resize"),
+        "layout": layout,
+    }

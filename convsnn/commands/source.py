@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from convsnn.commands.options import sizes
 from convsnn.errors import ConfigError, LoadError
 from convsnn.graph import Graph
 from convsnn.load import (
@@ -34,8 +35,8 @@ NO_WEIGHTS = "give them with --weights FILE; nothing is downloaded"
 class Source:
     """A model the user named, before it is read.
 
-    `module` or `path` (an ONNX file) is set, not both. `input_shape` is None where only the data
-    can tell it. `trained` is False where the weights are random.
+    `module` is set, or `path` (an ONNX file) and what was `read` from it. `input_shape` is None
+    where only the data can tell it. `trained` is False where the weights are random.
     """
 
     name: str
@@ -43,18 +44,19 @@ class Source:
     sha256: str
     module: nn.Module | None = None
     path: Path | None = None
+    read: Graph | None = None
     input_shape: tuple[int, ...] | None = None
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     data: str | None = None
     trained: bool = True
-    factory: bool = False  # the user's own code, which may or may not load weights itself
+    loaded: bool = True  # False where only the user's own code can know whether it loads weights
 
     def graph(self, example: Tensor) -> Graph:
         """The network as a graph; `example` is (B, *input shape)."""
         if self.module is not None:
             return load_module(self.module, example)
-        assert self.path is not None
-        return load_onnx(self.path, input_shape=self.input_shape)
+        assert self.read is not None
+        return self.read
 
     def reference(self) -> Reference:
         """The original network: the module itself, or the file in ONNX Runtime."""
@@ -71,8 +73,12 @@ class Source:
         return sum(t.numel() for name, t in graph.tensors.items() if name not in statistics)
 
 
-def find_source(text: str, *, weights: Path | None, input_shape: tuple[int, ...] | None) -> Source:
-    """Find the model that `text` names; LoadError or ConfigError says what is wrong with it."""
+def find_source(text: str, *, weights: Path | None, input_shape: str | None) -> Source:
+    """Find the model that `text` names; LoadError or ConfigError says what is wrong with it.
+
+    `input_shape` is that of one sample, as typed: `3,32,32`.
+    """
+    shape = None if input_shape is None else sizes(input_shape, "--input-shape")
     kind, colon, name = text.partition(":")
     if Path(text).suffix == ".py":
         name = Path(text).stem
@@ -80,7 +86,7 @@ def find_source(text: str, *, weights: Path | None, input_shape: tuple[int, ...]
     if Path(text).suffix == ".onnx" or (len(text) < 4096 and os.path.isfile(text)):
         if weights is not None:
             raise ConfigError("an ONNX file holds its own weights", hint="leave out --weights")
-        return _onnx(text, Path(text), input_shape)
+        return _onnx(text, Path(text), shape)
     if not colon:
         beside = Path(f"{text}.onnx")
         forms = "give an ONNX file, package.module:factory, torchvision:NAME, timm:NAME or zoo:NAME"
@@ -101,8 +107,9 @@ def find_source(text: str, *, weights: Path | None, input_shape: tuple[int, ...]
         source,
         text=text,
         sha256=_module_digest(module) if weights is None else _file_digest(weights),
-        input_shape=input_shape or source.input_shape,
+        input_shape=shape or source.input_shape,
         trained=source.trained or weights is not None,
+        loaded=source.loaded or weights is not None,
     )
 
 
@@ -122,7 +129,8 @@ def _module_digest(module: nn.Module) -> str:
 def _onnx(text: str, path: Path, input_shape: tuple[int, ...] | None) -> Source:
     if not path.is_file():
         raise LoadError(f"{path} does not exist or is no file", hint="check the path")
-    shape = tuple(load_onnx(path, input_shape=input_shape).input.attrs["shape"])
+    graph = load_onnx(path, input_shape=input_shape)
+    shape = tuple(graph.input.attrs["shape"])
     if input_shape not in (None, shape):
         raise ConfigError(f"--input-shape {input_shape} contradicts {path}, which takes {shape}")
     known = read_metadata(path)
@@ -147,6 +155,7 @@ def _onnx(text: str, path: Path, input_shape: tuple[int, ...] | None) -> Source:
         text,
         _file_digest(path),
         path=path,
+        read=graph,
         input_shape=shape,
         preprocessing=Preprocessing.from_json(preprocessing),
         data=data,
@@ -218,4 +227,4 @@ def _timm(name: str, own_weights: bool) -> Source:
 
 
 def _factory(text: str) -> Source:
-    return Source(text.rpartition(":")[2], text, "", module=load_factory(text).eval(), factory=True)
+    return Source(text.rpartition(":")[2], text, "", module=load_factory(text).eval(), loaded=False)

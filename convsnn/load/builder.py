@@ -45,14 +45,15 @@ class Builder:
         self.nodes.append(Node(name, op, inputs, attrs, self.source))
         return name
 
-    def constant(self, value: Tensor, name: str) -> str:
-        """Enter a copy of a constant under `name`, once, as float32 whatever its type."""
+    def constant(self, value: Tensor, name: str, *, copy: bool = True) -> str:
+        """Enter a constant under `name`, once, as float32 whatever its type; a copy, unless the
+        value is the caller's to give away."""
         source = self._sources.get(name)
         if source is not None and _same_memory(source, value):
             return name
         name = self.unique(name)
         self._sources[name] = value
-        self.tensors[name] = value.detach().to(torch.float32, copy=True)
+        self.tensors[name] = value.detach().to(torch.float32, copy=copy)
         return name
 
     def opaque(
@@ -98,6 +99,15 @@ class Builder:
         return join_pieces(Graph(nodes, tensors, tuple(outputs)))
 
 
+def layer_name(path: str, kind: str, op: str) -> str:
+    """What an op is called: the module's path where it is one of torch's own layers, of class
+    `kind`, and `path.op` where it stands in the forward method of the user's module."""
+    leaf = kind.startswith("torch.nn.modules.") and "container" not in kind
+    if leaf and path:
+        return path
+    return f"{path}.{op}" if path else op
+
+
 def pixel_shuffle(builder: Builder, x: str, shape: Sequence[int], factor: int) -> str:
     """(C * factor^2, H, W) to (C, H * factor, W * factor), as torch orders it."""
     channels, height, width = shape
@@ -116,3 +126,18 @@ def adaptive_average(builder: Builder, x: str, shape: Sequence[int], size: Seque
     return builder.emit(
         "avg_pool", x, kernel=kernel, stride=kernel, padding=[0] * (2 * len(kernel))
     )
+
+
+def ranges(indices: Sequence[int]) -> list[range]:
+    """Split into ascending ranges of constant step; a lone element is a range of one."""
+    if isinstance(indices, range) and indices.step > 0:
+        return [indices]
+    runs: list[range] = []
+    for index in indices:
+        last = runs[-1] if runs else None
+        step = index - last[-1] if last else 0
+        if last and step > 0 and (len(last) == 1 or step == last.step):
+            runs[-1] = range(last[0], index + 1, step)
+        else:
+            runs.append(range(index, index + 1))
+    return runs or [range(0)]

@@ -74,5 +74,5 @@ def mean(x: Tensor, *, dims: Sequence[int], keepdim: bool = False) -> Tensor:
 def upsample(
     x: Tensor, *, size: Sequence[int], mode: str, align_corners: bool | None = None
 ) -> Tensor:
-    """Nearest or linear interpolation of the spatial axes to `size`."""
+    """Nearest, linear or cubic interpolation of the spatial axes to `size`."""
     return F.interpolate(x, list(size), mode=mode, align_corners=align_corners)

@@ -202,16 +202,6 @@ def transpose(lowering: Lowering, *, dim0: int, dim1: int, **arguments: Any) -> 
     return _permute(lowering, x, dims)
 
 
-@aten("pad", "constant_pad_nd")
-def pad(
-    lowering: Lowering, *, pad: Sequence[int], mode: str = "constant", value: Any = 0, **rest: Any
-) -> str:
-    """Zero padding."""
-    if mode != "constant" or value not in (None, 0):
-        raise Blocked(f"padding with mode {mode} and value {value}: only zeros are read")
-    return lowering.builder.emit("pad", rest["self"].name, pads=list(pad))
-
-
 @aten("pixel_shuffle")
 def shuffle(lowering: Lowering, *, upscale_factor: int, **arguments: Any) -> str:
     """Channels to space."""

@@ -17,12 +17,14 @@ from convsnn.load.builder import RETRAIN, Builder
 class Data:
     """A value that depends on the input: its node and the shape of one sample.
 
-    `sound` is False behind an op that lost the batch axis: what follows is only named.
+    `sound` is False behind an op that lost the batch axis: what follows is only named. `low` are
+    paddings with minus infinity, in torch's order, that only max-pooling can take up.
     """
 
     name: str
     shape: tuple[int, ...]
     sound: bool = True
+    low: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,8 @@ class Lowering:
         value = self.values[node.name]
         if not isinstance(value, Data):
             raise UnsupportedError(f"output '{node.name}' does not depend on the input")
+        if value.low:
+            raise UnsupportedError(f"output '{node.name}' holds minus infinity")
         return value.name
 
     def tensor(self, constant: Constant, suffix: str = "") -> str:
@@ -253,6 +257,8 @@ def _lower_data(
             raise Blocked("it moves or mixes the batch axis")
         if not tensors[0].is_floating_point() and kind not in MASKS:
             raise Blocked(f"its result is of type {tensors[0].dtype}, not a real number")
+        if any(d.low for d in data) and not kind.startswith("max_pool"):
+            raise Blocked("its input is padded with minus infinity, which only max pooling reads")
         lowering.op, lowering.shape = kind, shapes[0]
         names = node.target._schema.arguments  # type: ignore[union-attr]
         bound = {a.name: a.default_value for a in names if a.has_default_value()}

@@ -27,10 +27,20 @@ def max_pool(
         x.name,
         kernel=_per_axis(kernel_size, n),
         stride=_per_axis(stride or kernel_size, n),
-        padding=_per_axis(padding, n) * 2,
+        padding=_padding(x, _per_axis(padding, n), ceil_mode),
         dilation=_per_axis(dilation, n),
         ceil_mode=ceil_mode,
     )
+
+
+def _padding(x: Data, own: list[int], ceil_mode: bool) -> list[int]:
+    """The pool's own padding and what was padded with minus infinity before it."""
+    begin, end = list(x.low[::2]), list(x.low[1::2])
+    if len(begin) > len(own) or min(x.low, default=0) < 0 or (x.low and ceil_mode):
+        raise Blocked("its input is padded with minus infinity in a way that is not read")
+    missing = [0] * (len(own) - len(begin))
+    pairs = ((own, [*missing, *begin[::-1]]), (own, [*missing, *end[::-1]]))
+    return [a + b for mine, more in pairs for a, b in zip(mine, more, strict=True)]
 
 
 def _spatial(x: Data) -> int:
@@ -115,15 +125,15 @@ def nearest(lowering: Lowering, **arguments: Any) -> str:
 _LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
-@aten("upsample_linear1d", "upsample_bilinear2d", "upsample_trilinear3d")
-def linear(lowering: Lowering, *, align_corners: bool, **arguments: Any) -> str:
-    """Linear upsampling."""
+@aten("upsample_linear1d", "upsample_bilinear2d", "upsample_trilinear3d", "upsample_bicubic2d")
+def smooth(lowering: Lowering, *, align_corners: bool, **arguments: Any) -> str:
+    """Linear and cubic upsampling."""
     size = list(lowering.shape[1:])
     return lowering.builder.emit(
         "upsample",
         _source(arguments, size).name,
         size=size,
-        mode=_LINEAR[len(size)],
+        mode="bicubic" if "bicubic" in lowering.op else _LINEAR[len(size)],
         align_corners=align_corners,
     )
 

@@ -1,6 +1,7 @@
 """Add, Sub, Mul, Div, Neg, Sum, Mean: data with data, and data with constants."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from convsnn.load.onnx.base import (
     ONNX_OPS,
@@ -74,6 +75,28 @@ def div(net: Net, a: Value, b: Value) -> Data:
 def neg(net: Net, x: Value) -> Data:
     """-x."""
     return _times(net, as_data(x), -1.0)
+
+
+@ONNX_OPS.register("Where")
+def where(net: Net, condition: Value, a: Value, b: Value) -> Data:
+    """Elements of a or b as a constant condition says, as a sum of both with zeros in them."""
+    mask = as_constant(condition, "condition").array.astype(bool)
+    parts = [
+        _masked(net, value, kept, part=part)
+        for value, kept, part in ((a, mask, "chosen"), (b, ~mask, "other"))
+    ]
+    return _add(net, *parts)
+
+
+def _masked(net: Net, value: Value, kept: NDArray[np.bool_], *, part: str) -> Data | Constant:
+    if isinstance(value, Data):
+        factor = net.made(kept.astype(np.float32), part)
+        return net.emit("scale", *net.broadcast(value, factor), part=part)
+    constant = as_constant(value, part)
+    masked = np.where(kept, constant.array, 0)
+    if not np.isfinite(masked).all():
+        raise Blocked("it puts numbers that are not finite in place of values")
+    return net.made(masked, part)
 
 
 def _sum(net: Net, inputs: tuple[Value, ...], *, part: str = "") -> Data:

@@ -1,6 +1,7 @@
 """Reshape, Flatten, Squeeze, Unsqueeze, Transpose, Expand, DepthToSpace and SpaceToDepth."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -64,14 +65,12 @@ def transpose(net: Net, x: Value, *, perm: Sequence[int] = ()) -> Data:
     order = list(perm) or list(reversed(range(len(dims))))
     if sorted(order) != list(range(len(dims))):
         raise net.error(f"has the axes {order}, but its input has {len(dims)}")
+    if data.order is not None:
+        order = [data.order[i] for i in order]
+        data = replace(data, dims=None, mixed=None, order=None)
     if order[0] == 0:
         return net.permute(data, order)
-    after = [dims[i] for i in order]
-    if net.batch != 1 or after[0] != 1:
-        raise net.mixed(f"axis {order[0]} becomes axis 0")
-    # a batch of one and another axis of size 1 trade places: no value moves
-    moved = net.permute(data, [0, *[i for i in order if i != 0]], part="moved")
-    return net.reshape(moved, after)
+    return net.moved(data, order)
 
 
 @ONNX_OPS.register("Expand")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from convsnn.errors import LoadError
-from convsnn.load.builder import RETRAIN, Builder
+from convsnn.load.builder import RETRAIN, Builder, ranges
 from convsnn.ops import OPS
 from convsnn.registry import Registry
 
@@ -32,7 +32,9 @@ class Data:
     """A value that depends on the input: its node, and the shape of one sample.
 
     Where the file runs the samples together, `dims` is the shape there, and `mixed` the error
-    to raise unless a later node brings the batch axis back.
+    to raise unless a later node brings the batch axis back. Where it only moved the batch axis,
+    `order` says which axis of the value, batch first, each axis of the file's is. `low` are
+    paddings with minus infinity, as Pad writes them, that only max-pooling can take up.
     """
 
     name: str
@@ -40,6 +42,8 @@ class Data:
     integer: bool = False
     dims: tuple[int, ...] | None = None
     mixed: BatchMixed | None = None
+    order: tuple[int, ...] | None = None
+    low: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -172,7 +176,7 @@ class Net:
         key = (constant.name, id(constant.array))
         if key not in self._stored:
             array = np.array(constant.array, dtype=np.float32, order="C")
-            name = self.builder.constant(torch.from_numpy(array), constant.name)
+            name = self.builder.constant(torch.from_numpy(array), constant.name, copy=False)
             self._stored[key] = (name, constant.array)  # keeps the array, and so its id, alive
         return self._stored[key][0]
 
@@ -233,6 +237,21 @@ class Net:
             return x
         return self.emit("permute", x, part=part, dims=list(dims))
 
+    def moved(self, x: Data, order: Sequence[int]) -> Data:
+        """`x`, batch first, where the file has its axes in another order, the batch not first."""
+        dims = tuple((self.batch, *x.shape)[axis] for axis in order)
+        error = x.mixed or self.mixed(f"axis {order[0]} becomes axis 0")
+        return replace(x, dims=dims, mixed=error, order=tuple(order))
+
+    def settled(self, x: Data) -> Data:
+        """`x` with its batch first where that can be: a batch of one and another axis of size 1
+        trade places without moving a value."""
+        if x.order is None or x.dims is None or self.batch != 1 or x.dims[0] != 1:
+            return x
+        plain = replace(x, dims=None, mixed=None, order=None)
+        moved = self.permute(plain, [0, *[i for i in x.order if i != 0]], part="moved")
+        return self.reshape(moved, x.dims)
+
     def broadcast(self, x: Data, constant: Constant) -> tuple[Data, Constant]:
         """Bring data and a constant to one rank; the constant then has 1 on the batch axis."""
         array = constant.array
@@ -255,7 +274,7 @@ class Net:
 
     def take(self, x: Data, axis: int, indices: Sequence[int], *, name: str = "") -> Data:
         """Elements `indices` of `axis`, in that order: one slice for each run of equal steps."""
-        runs = _runs(indices)
+        runs = ranges(indices)
         if runs == [range(x.shape[axis - 1])]:
             return x
         if len(runs) > 64:
@@ -274,18 +293,3 @@ class Net:
             for run in runs
         ]
         return parts[0] if len(parts) == 1 else self.emit("concat", *parts, name=name, dim=axis)
-
-
-def _runs(indices: Sequence[int]) -> list[range]:
-    """Split into ascending ranges of constant step; a lone element is a range of one."""
-    if isinstance(indices, range) and indices.step > 0:
-        return [indices]
-    runs: list[range] = []
-    for index in indices:
-        last = runs[-1] if runs else None
-        step = index - last[-1] if last else 0
-        if last and step > 0 and (len(last) == 1 or step == last.step):
-            runs[-1] = range(last[0], index + 1, step)
-        else:
-            runs.append(range(index, index + 1))
-    return runs or [range(0)]

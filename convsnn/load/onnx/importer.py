@@ -111,8 +111,12 @@ def _outputs(path: str | Path, net: Net, wanted: Sequence[str]) -> list[str]:
             raise LoadError(f"'{path}': no node makes the output '{output}'")
         if not isinstance(value, Data):
             raise LoadError(f"'{path}': output '{output}' does not depend on the input")
+        if value.low:
+            raise LoadError(f"'{path}': output '{output}' holds minus infinity")
+        net.label = output
+        value = net.settled(value)
         if value.mixed is not None:
-            if net.batch != 1 or value.dims is None:
+            if value.order is not None or net.batch != 1 or value.dims is None:
                 raise value.mixed
             # a file for one sample may drop the batch axis at the end
             value = net.emit("reshape", value, name=output, shape=list(value.dims))

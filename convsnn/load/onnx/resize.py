@@ -1,6 +1,8 @@
-"""Resize and Upsample, in the forms that torch's interpolation gives exactly; others block."""
+"""Resize and Upsample: torch's interpolation where it looks at the same places, else a product
+with a constant matrix along each axis."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,12 @@ from convsnn.load.onnx.base import (
     as_ints,
 )
 
-_LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
+_FORMS = {
+    ("linear", 1): "linear",
+    ("linear", 2): "bilinear",
+    ("linear", 3): "trilinear",
+    ("cubic", 2): "bicubic",
+}
 Points = NDArray[Any]  # float32, as ONNX Runtime computes them, which decides ties
 
 
@@ -48,7 +55,7 @@ def resize(
     nearest_mode: str | None = None,
 ) -> Data:
     """Interpolation of the spatial axes; opset 10 knows scales only, as Upsample."""
-    del cubic_coeff_a, extrapolation_value  # belong to forms that are refused below
+    del extrapolation_value  # belongs to a form that is refused below
     data = as_data(x)
     if net.opset < 11:
         return _resize(net, data, _factors(roi), None, mode, "asymmetric", "floor")
@@ -72,6 +79,7 @@ def resize(
         mode,
         coordinate_transformation_mode or "half_pixel",
         nearest_mode or "round_prefer_floor",
+        cubic_coeff_a,
     )
 
 
@@ -98,6 +106,7 @@ def _resize(
     mode: str,
     transform: str,
     rounding: str,
+    cubic: float = -0.75,
 ) -> Data:
     before = net.file_shape(x)
     if sizes is None:
@@ -112,13 +121,13 @@ def _resize(
     if sizes[1] != before[1] or spatial not in (1, 2, 3) or min(sizes) < 1:
         raise Blocked("it resizes other than 1 to 3 spatial axes behind the channels")
     net.check_size(sizes[1:])
-    if mode not in ("nearest", "linear"):
+    if mode not in ("nearest", "linear", "cubic"):
         raise Blocked(f"{mode} interpolation is not known here")
     points = [
         _points(n, s, f, transform)
         for n, s, f in zip(before[2:], sizes[2:], (factors or [])[2:], strict=True)
     ]
-    return _interpolated(net, x, points, sizes[2:], mode, rounding)
+    return _interpolated(net, x, points, sizes[2:], mode, rounding, cubic)
 
 
 def _points(length: int, size: int, factor: float, transform: str) -> Points:
@@ -136,31 +145,76 @@ def _points(length: int, size: int, factor: float, transform: str) -> Points:
 
 
 def _interpolated(
-    net: Net, x: Data, points: list[Points], size: list[int], mode: str, rounding: str
+    net: Net,
+    x: Data,
+    points: list[Points],
+    size: list[int],
+    mode: str,
+    rounding: str,
+    cubic: float,
 ) -> Data:
-    """The form of torch's interpolation that looks at the same places."""
+    """The form of torch's interpolation that looks at the same places, or else matrices."""
     lengths = x.shape[1:]
     if mode == "nearest":
-        picked = [
-            _rounded(p, rounding).clip(0, n - 1) for p, n in zip(points, lengths, strict=True)
+        chosen = [
+            _rounded(p, rounding).clip(0, n - 1).astype(int)
+            for p, n in zip(points, lengths, strict=True)
         ]
         for form, shift in (("nearest", 0.0), ("nearest-exact", 0.5)):
             places = [
                 np.floor((np.arange(s) + shift) * (n / s)).clip(0, n - 1)
                 for s, n in zip(size, lengths, strict=True)
             ]
-            if all(np.array_equal(a, b) for a, b in zip(picked, places, strict=True)):
+            if all(np.array_equal(a, b) for a, b in zip(chosen, places, strict=True)):
                 return net.emit("upsample", x, size=size, mode=form)
-        raise Blocked("its nearest neighbours are not those that torch takes")
+        return _by_matrix(net, x, [np.eye(n)[p] for p, n in zip(chosen, lengths, strict=True)])
     for corners, transform in ((True, "align_corners"), (False, "half_pixel")):
         places = [_points(n, s, s / n, transform) for s, n in zip(size, lengths, strict=True)]
         if all(
             np.allclose(a.clip(0, n - 1), b.clip(0, n - 1), rtol=0, atol=1e-6)
             for a, b, n in zip(points, places, lengths, strict=True)
         ):
-            form = _LINEAR[len(size)]
-            return net.emit("upsample", x, size=size, mode=form, align_corners=corners)
-    raise Blocked("its coordinates are not those that torch's interpolation uses")
+            kind = _FORMS.get((mode, len(size)))
+            if kind is not None and (mode == "linear" or cubic == -0.75):  # torch's own constant
+                return net.emit("upsample", x, size=size, mode=kind, align_corners=corners)
+    weigh = _linear_rows if mode == "linear" else partial(_cubic_rows, a=cubic)
+    return _by_matrix(net, x, [weigh(p, n) for p, n in zip(points, lengths, strict=True)])
+
+
+def _linear_rows(points: Points, length: int) -> Points:
+    """Weights of the two neighbours of each point, a matrix (points, length)."""
+    places = points.clip(0, length - 1)
+    low = np.floor(places).astype(int)
+    high, share = np.minimum(low + 1, length - 1), (places - low)[:, None]
+    eye = np.eye(length)
+    return eye[low] * (1 - share) + eye[high] * share
+
+
+def _cubic_rows(points: Points, length: int, *, a: float) -> Points:
+    """Weights of the four neighbours of each point (Keys 1981); the border is repeated."""
+    low = np.floor(points)
+    t, eye = (points - low)[:, None], np.eye(length)
+    rows = np.zeros((len(points), length))
+    for shift in (-1, 0, 1, 2):
+        d = np.abs(t - shift)
+        near = ((a + 2) * d - (a + 3)) * d * d + 1
+        far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
+        rows += eye[(low + shift).clip(0, length - 1).astype(int)] * np.where(d <= 1, near, far)
+    return rows
+
+
+def _by_matrix(net: Net, x: Data, rows: list[Points]) -> Data:
+    """Each spatial axis multiplied by its matrix (size, length)."""
+    rank = len(x.shape) + 1
+    for axis, matrix in enumerate(rows, start=2):
+        if np.array_equal(matrix, np.eye(matrix.shape[1])):
+            continue
+        last = [i for i in range(rank) if i != axis] + [axis]
+        weight = net.made(matrix.astype(np.float32), f"axis{axis}")
+        x = net.permute(x, last, part="moved")
+        x = net.emit("linear", x, weight, part=f"axis{axis}")
+        x = net.permute(x, [last.index(i) for i in range(rank)], part="back")
+    return x
 
 
 def _rounded(points: Points, rounding: str) -> Points:

@@ -1,0 +1,172 @@
+"""A network, its graph and its data, opened for a command that converts: checked before any work.
+
+`convert`, `compare` and `tune` start here, so that one command line means the same in all three.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from calibrate import parse_stages
+from convsnn.commands import scoring
+from convsnn.commands.source import NO_WEIGHTS, Source
+from convsnn.convert import convert
+from convsnn.encoders import ENCODERS
+from convsnn.errors import ConfigError
+from convsnn.graph import Graph
+from convsnn.load.verify import verify_import
+from convsnn.neurons import NEURONS
+from convsnn.plan import Stage
+from convsnn.report.assemble import versions
+from convsnn.rewrite import Spiking
+from zoo.data import DataSet, choose, open_data
+
+EXAMPLES = 4  # images that every exact step is verified on
+
+
+@dataclass(frozen=True)
+class Method:
+    """How to convert, as the user wrote it; ConfigError where a part is unknown."""
+
+    calibrate: str
+    neuron: str = "if"
+    encoder: str = "direct"
+    max_pool: Literal["exact", "current"] = "exact"
+
+    def __post_init__(self) -> None:
+        self.stages()
+        NEURONS.create(self.neuron, threshold=1.0)
+        ENCODERS.create(self.encoder)
+
+    def stages(self) -> Sequence[Stage]:
+        """The calibration stages."""
+        return parse_stages(self.calibrate)
+
+    def to_json(self) -> dict[str, Any]:
+        """As the report names it."""
+        return {
+            "calibration": self.calibrate,
+            "neuron": self.neuron,
+            "encoder": self.encoder,
+            "max_pool": self.max_pool,
+        }
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is known before a conversion: the network as a graph, the data, the images chosen.
+
+    `images` are training images to calibrate on, `example` a few of them, (B, *input shape).
+    """
+
+    source: Source
+    spec: str
+    data: DataSet
+    images: scoring.Images
+    example: Tensor
+    graph: Graph
+    preprocessing: dict[str, Any]
+    device: torch.device
+    seed: int
+    batch_size: int
+
+    def convert(self, method: Method, *, steps: int, samples: int | None = None) -> Spiking:
+        """Calibrate and rewrite; the network says how it was made.
+
+        `samples` is how many test images the user means to score.
+        """
+        return convert(
+            self.graph.to(device=self.device),
+            self.example.to(self.device),
+            self.images,
+            method.stages(),
+            steps=steps,
+            neuron=method.neuron,
+            encoder=method.encoder,
+            max_pool=method.max_pool,
+            seed=self.seed,
+            provenance=self._provenance(method, steps, samples),
+        )
+
+    def score(self, net: Spiking, *, steps: int, samples: int | None = None) -> dict[str, Any]:
+        """The report on `net`, scored on `samples` test images (None: all)."""
+        return scoring.score(
+            net,
+            self.data,
+            steps=steps,
+            samples=samples,
+            seed=self.seed,
+            batch_size=self.batch_size,
+            device=self.device,
+        )
+
+    def _provenance(self, method: Method, steps: int, samples: int | None) -> dict[str, Any]:
+        part = self.images.part
+        return {
+            "command": scoring.command_line(),
+            "model": {
+                "name": self.source.name,
+                "source": self.source.text,
+                "sha256": self.source.sha256,
+                "parameters": self.source.parameters(self.graph),
+                "thresholds": 0,
+                "input_shape": list(self.example.shape[1:]),
+            },
+            "data": self.spec,
+            "preprocessing": self.preprocessing,
+            "versions": versions(),
+            "calibration": scoring.describe_part(part, len(self.images.indices)),
+            "method": method.to_json(),
+            "seed": self.seed,
+            "timesteps": steps,
+            "batch_size": self.batch_size,
+            "samples": samples,
+        }
+
+
+def open_job(
+    source: Source,
+    *,
+    data: str | None,
+    preprocessing: Mapping[str, Any],
+    calibration_samples: int,
+    batch_size: int | None,
+    seed: int,
+    device: torch.device,
+    verify: bool,
+    gate: float | None = None,
+) -> Job:
+    """Open the data, read the network and prove that what was read is the original.
+
+    `preprocessing` replaces the model's own where it is not None; `gate` is the user's bound on
+    the loss of accuracy, refused where nothing could be scored. Raises ConfigError, LoadError,
+    UnsupportedError or RewriteError, all before any calibration.
+    """
+    if not source.trained:
+        raise ConfigError(f"'{source.text}' has no trained weights", hint=NO_WEIGHTS)
+    spec = scoring.require_data(data or source.data, source.text)
+    settings = source.preprocessing.override(**preprocessing)
+    shape = source.input_shape or scoring.natural_shape(spec, settings.resize)
+    opened = open_data(spec, input_shape=shape, preprocessing=settings)
+    batch = batch_size or scoring.DEFAULT_BATCH
+    chosen = choose(opened.train, calibration_samples, seed=seed)
+    images = scoring.Images(opened.train, chosen, batch, device)
+    example, _ = next(opened.train.batches(EXAMPLES, indices=chosen[:EXAMPLES]))
+    note = Console(stderr=True, highlight=False)
+    note.print(f"reading {source.text}", markup=False)
+    if not source.loaded:
+        note.print(
+            "note: no --weights given; the network has those its factory sets", style="yellow"
+        )
+    graph = source.graph(example)
+    graph.require_convertible()
+    scoring.require_scores(gate, opened, graph)
+    if verify:
+        verify_import(graph, source.reference(), example)
+    return Job(
+        source, spec, opened, images, example, graph, settings.to_json(), device, seed, batch
+    )
