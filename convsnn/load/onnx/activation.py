@@ -166,19 +166,6 @@ def less_or_equal(net: Net, a: Value, b: Value) -> Data:
     return _compared(net, a, b, "le")
 
 
-@ONNX_OPS.register("Where")
-def where(net: Net, condition: Value, x: Value, y: Value) -> Data:
-    """A choice by a comparison: a ReLU, or it blocks."""
-    if not isinstance(condition, Data):
-        raise Blocked("it chooses by a constant mask, which is not read")
-    sides = [
-        net.broadcast(condition, side)[1] if isinstance(side, Constant) else side for side in (x, y)
-    ]
-    if any(not isinstance(side, (Data, Constant)) for side in sides):
-        raise Blocked("a side of it is not known")
-    return net.piece("select", condition, *(s for s in sides if isinstance(s, (Data, Constant))))
-
-
 def _softmax(net: Net, op: str, x: Value, axis: int | None) -> Data:
     data = as_data(x)
     rank = len(data.shape) + 1
