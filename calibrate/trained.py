@@ -36,8 +36,9 @@ class Trained:
         clipped = {name: s.ceiling for name, s in graph.sites.items() if s.ceiling is not None}
         without = [name for name in graph.sites if name not in {*clipped, *plan.sites}]
         if without:
+            names = ", ".join(f"'{name}'" for name in without)
             raise CalibrationError(
-                f"the network was trained with no threshold in {', '.join(without)}",
+                f"the network was trained with no threshold in {names}",
                 hint="put a stage that measures thresholds before it: mse+trained",
             )
         like = next(iter(graph.tensors.values()), torch.ones(()))

@@ -215,7 +215,7 @@ def test_trained_thresholds_need_no_images_and_name_the_layers_without() -> None
     made = convsnn.convert(clipped, X, [], parse_stages("trained"))
     assert [p.threshold.tolist() for p in made.plan.sites.values()] == [6.0, 2.0]
     plain = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 4), Qcfs()).eval()
-    with pytest.raises(CalibrationError, match="no threshold in 1") as caught:
+    with pytest.raises(CalibrationError, match="no threshold in '1'") as caught:
         convsnn.convert(plain, X, [], parse_stages("trained"))
     assert "mse" in caught.value.hint
     made = convsnn.convert(plain, X, [X], parse_stages("max:factor=0.5+trained"))
