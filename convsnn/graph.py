@@ -43,6 +43,9 @@ class Site:
 
     `shape` is that of one sample, `channel_axis` the axis of it that has a threshold each in
     channel-wise methods, `ceiling` the largest value the activation can take (None for ReLU).
+    `slope` is the factor of negative values, broadcasting to one sample (None where they become
+    zero). `levels` and `shift` are those of a network trained with a clip-floor activation: the
+    number of steps of its staircase, and where in a step it starts (None and 0 for others).
     """
 
     name: str
@@ -50,6 +53,14 @@ class Site:
     shape: tuple[int, ...]
     channel_axis: int
     ceiling: float | None
+    slope: Tensor | None = field(default=None, compare=False)
+    levels: int | None = None
+    shift: float = 0.0
+
+    @property
+    def signed(self) -> bool:
+        """Whether the activation can be negative."""
+        return self.slope is not None
 
     @property
     def channels(self) -> int:
@@ -153,12 +164,26 @@ class Graph:
 
     def _site(self, node: Node) -> Site:
         before = self.data_inputs(node)[0]
-        axis, ceiling = self._channel_axes[before], node.attrs.get("ceiling")
-        return Site(node.name, node.op, self.shapes[node.name], axis, ceiling)
+        return Site(
+            node.name,
+            node.op,
+            self.shapes[node.name],
+            self._channel_axes[before],
+            node.attrs.get("ceiling"),
+            self.tensors[node.inputs[1]][0] if len(node.inputs) > 1 else None,
+            node.attrs.get("levels"),
+            node.attrs.get("shift", 0.0),
+        )
 
     @cached_property
     def _channel_axes(self) -> Mapping[str, int]:
         return channel_axes(self)
+
+    def activate(self, name: str, currents: Tensor) -> Tensor:
+        """What the activation of site `name` makes of `currents` (B, *shape)."""
+        node = self.by_name[name]
+        constants = [self.tensors[i] for i in node.inputs if i in self.tensors]
+        return OPS[node.op].run(currents, *constants, **node.attrs)
 
     def behind(self, roles: Collection[Role]) -> frozenset[str]:
         """Names of the nodes with one of `roles`, and of all that depend on them."""

@@ -9,6 +9,10 @@ import torch
 from torch import Tensor
 
 from convsnn.graph import Graph, Node
+from convsnn.ops.pieces import REASONS
+from convsnn.passes import join_pieces
+
+RETRAIN = "retrain the network with ReLU in its place"
 
 
 def _same_memory(a: Tensor, b: Tensor) -> bool:
@@ -61,15 +65,39 @@ class Builder:
             "opaque", *inputs, kind=kind, reason=reason, remedy=remedy, shape=list(shape)
         )
 
+    def piece(
+        self,
+        op: str,
+        *inputs: str,
+        kind: str,
+        detail: str = "",
+        remedy: str = RETRAIN,
+        **attrs: Any,
+    ) -> str:
+        """Append a piece of an activation, which blocks unless a pass finds the whole."""
+        said = self.blocking(op, kind=kind, detail=detail, remedy=remedy)
+        return self.emit(op, *inputs, **attrs, **said)
+
+    @staticmethod
+    def blocking(op: str, *, kind: str, detail: str, remedy: str) -> dict[str, str]:
+        """What a piece says of itself where it blocks."""
+        reason = f"{detail}: {REASONS[op]}" if detail else REASONS[op]
+        return {"kind": kind, "reason": reason, "remedy": remedy}
+
+    def is_op(self, name: str, op: str) -> bool:
+        """Whether the node `name` was made by `op`."""
+        return any(node.name == name and node.op == op for node in self.nodes)
+
     def finish(self, outputs: Sequence[str]) -> Graph:
-        """The graph with only the nodes and tensors that the outputs need."""
+        """The graph with only the nodes and tensors that the outputs need, and the activations
+        among them put together."""
         needed = set(outputs)
         for node in reversed(self.nodes):
             if node.name in needed:
                 needed.update(node.inputs)
         nodes = tuple(n for n in self.nodes if n.name in needed or n.op == "input")
         tensors: Mapping[str, Tensor] = {k: v for k, v in self.tensors.items() if k in needed}
-        return Graph(nodes, tensors, tuple(outputs))
+        return join_pieces(Graph(nodes, tensors, tuple(outputs)))
 
 
 def layer_name(path: str, kind: str, op: str) -> str:

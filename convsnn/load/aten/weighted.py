@@ -7,8 +7,7 @@ from torch import Tensor
 
 from convsnn.load.aten.base import Blocked, Constant, Data, Lowering, aten
 from convsnn.load.builder import product, product_from_left
-
-_PRODUCT = "a product of two values that both depend on the input is not linear"
+from convsnn.ops.pieces import REASONS
 
 
 def _weight(value: Any) -> Constant:
@@ -104,7 +103,7 @@ def matmul(lowering: Lowering, **arguments: Any) -> str:
     left: Any = arguments["self"]
     right: Any = arguments.get("other", arguments.get("mat2"))
     if isinstance(left, Data) and isinstance(right, Data):
-        raise Blocked(_PRODUCT, "")
+        raise Blocked(REASONS["product"], "")
     on_right = isinstance(left, Data)
     x: Data = left if on_right else right
     factor: Tensor = right.value if on_right else left.value
@@ -123,7 +122,7 @@ def addmm(lowering: Lowering, *, mat1: Any, mat2: Any, beta: Any, alpha: Any, **
     """bias + x @ matrix."""
     bias = rest["self"]
     if not isinstance(mat1, Data) or not isinstance(mat2, Constant) or isinstance(bias, Data):
-        raise Blocked(_PRODUCT, "")
+        raise Blocked(REASONS["product"], "")
     weight = lowering.filled(mat2.value.t().contiguous() * alpha, "weight")
     offset = torch.broadcast_to(bias.value * beta, (mat2.value.shape[1],)).contiguous()
     return lowering.builder.emit("linear", mat1.name, weight, lowering.filled(offset, "bias"))

@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from convsnn.errors import LoadError
-from convsnn.load.builder import Builder, ranges
+from convsnn.load.builder import RETRAIN, Builder, ranges
 from convsnn.ops import OPS
 from convsnn.registry import Registry
 
 LARGEST = 1 << 28  # elements of one value; a damaged file may ask for any number
-RETRAIN = "retrain the network with ReLU in its place"
 
 
 class BatchMixed(LoadError):
@@ -53,6 +52,12 @@ class Constant:
 
     name: str
     array: NDArray[Any]
+
+    def number(self, what: str) -> float:
+        """Its value where that is the same everywhere; Blocked where it is not."""
+        if not self.array.size or np.any(self.array != self.array.flat[0]):
+            raise Blocked(f"its {what} is not one number", RETRAIN)
+        return float(self.array.flat[0])
 
 
 @dataclass(frozen=True)
@@ -146,6 +151,18 @@ class Net:
         names = [v.name if isinstance(v, Data) else self._store(v) for v in inputs]
         self.builder.layer = name or (f"{self.label}.{part}" if part else self.label)
         return Data(self.builder.emit(op, *names, **attrs), tuple(out.shape[1:]))
+
+    def piece(
+        self,
+        op: str,
+        *inputs: Data | Constant,
+        detail: str = "",
+        remedy: str = RETRAIN,
+        **attrs: Any,
+    ) -> Data:
+        """Append a piece of an activation, which blocks unless a pass finds the whole."""
+        said = self.builder.blocking(op, kind=self.op, detail=detail, remedy=remedy)
+        return self.emit(op, *inputs, **attrs, **said)
 
     def check_size(self, shape: Sequence[int]) -> None:
         """LoadError for a value that no machine holds."""
