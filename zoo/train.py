@@ -29,6 +29,8 @@ from zoo.models import MODELS, Entry
 from zoo.models.base import WEIGHTS
 from zoo.recipes.ann import RECIPES, Recipe, augmentation, optimizer_of
 
+LAYER_NOTES = ("pkg.torch.onnx.name_scopes", "pkg.torch.onnx.class_hierarchy")
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -42,7 +44,9 @@ class Trained:
 
 
 @torch.inference_mode()
-def accuracy(module: nn.Module, x: Tensor, y: Tensor, *, device: str | torch.device = "cpu") -> float:
+def accuracy(
+    module: nn.Module, x: Tensor, y: Tensor, *, device: str | torch.device = "cpu"
+) -> float:
     """Fraction of right answers in eval mode; x (N, *input shape), y (N,)."""
     module.eval()
     answers = torch.cat([module(part.to(device)).argmax(1).cpu() for part in x.split(500)])
@@ -158,11 +162,18 @@ def _whole(part: Part) -> tuple[Tensor, Tensor]:
 
 
 def _forget_where_it_was_made(proto: onnx.ModelProto) -> None:
-    # The exporter notes the stack of every op, with the absolute paths of the machine.
+    # The exporter notes the stack of every op, with the absolute paths of the machine; what it
+    # notes of the modules stays, for it names the layers.
     graph = proto.graph
+    for node in graph.node:
+        notes = {e.key: e.value for e in node.metadata_props if e.key in LAYER_NOTES}
+        node.ClearField("metadata_props")
+        for key, value in notes.items():
+            node.metadata_props.add(key=key, value=value)
+        node.doc_string = ""
     graph.doc_string = proto.doc_string = ""
     graph.ClearField("metadata_props")
-    for part in (*graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+    for part in (*graph.value_info, *graph.input, *graph.output, *graph.initializer):
         part.doc_string = ""
         part.ClearField("metadata_props")
 
