@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from inspect import signature
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -17,13 +17,17 @@ from convsnn.neurons import NEURONS, Neuron
 from convsnn.plan import Plan, SitePlan
 from convsnn.registry import split_spec
 
+Readout = Literal["mean", "rising"]
+
 
 @dataclass(frozen=True, repr=False)
 class Spiking:
     """A spiking network: the graph it came from, the plan, and the neurons of every site.
 
     `neuron` and the encoder's spec are the texts that built them; `options` and `provenance` are
-    what else a report has to say about how it was made.
+    what else a report has to say about how it was made. `readout` says how the outputs of t steps
+    become one: "mean" counts every step alike, "rising" counts step s as s, so that what went
+    wrong at the start is forgotten as 1/t^2 instead of 1/t.
     """
 
     graph: Graph
@@ -31,6 +35,7 @@ class Spiking:
     neuron: str
     encoder: Encoder
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    readout: Readout = "mean"
 
     def __repr__(self) -> str:
         count = sum(torch.Size(site.shape).numel() for site in self.graph.sites.values())
@@ -84,17 +89,22 @@ def to_spiking(
     neuron: str = "if",
     encoder: Encoder | str = "direct",
     provenance: Mapping[str, Any] | None = None,
+    readout: Readout = "mean",
 ) -> Spiking:
     """Replace every activation of `graph` by neurons as `plan` says.
 
     Raises UnsupportedError where something would stay analog, CalibrationError where a threshold
-    is missing or not usable, ConfigError for an unknown neuron or encoder.
+    is missing or not usable, ConfigError for an unknown neuron, encoder or readout.
     """
+    if readout not in get_args(Readout):
+        raise ConfigError(
+            f"unknown readout '{readout}'", hint=f"known readouts: {', '.join(get_args(Readout))}"
+        )
     graph.require_convertible()
     plan.check(graph)
     plan = replace(plan, sites={name: plan.sites[name] for name in graph.sites})
     made = ENCODERS.create(encoder) if isinstance(encoder, str) else encoder
-    net = Spiking(graph, plan, neuron, made, dict(provenance or {}))
+    net = Spiking(graph, plan, neuron, made, dict(provenance or {}), readout)
     for name, population in net.neurons.items():  # a wrong neuron spec is refused here
         ceiling, top = graph.sites[name].ceiling, float(plan.sites[name].threshold.max())
         if ceiling is not None and population.spikes_per_step * top > ceiling * (1 + 1e-6):
