@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from calibrate.base import CALIBRATORS, Context
-from calibrate.statistics import by_channel, maxima
+from calibrate.statistics import by_channel, maxima, sizes
 from calibrate.thresholds import guarded, site_plan
 from convsnn.graph import Node, run
 from convsnn.ops import Role
@@ -52,10 +52,14 @@ class Balance:
             if node.role is not Role.ACTIVATION:
                 return
             site = graph.sites[node.name]
-            excess = by_channel(site, activation) - values[node.name][:, None]
+            if site.levels is not None:
+                return  # its threshold is known and its activation clipped already
+            excess = sizes(site, by_channel(site, activation)) - values[node.name][:, None]
             values[node.name] += self.rate * excess.clamp(min=0).mean(1)
             # what a watcher changes is what the layers behind it read: they see clipped values
-            activation.copy_(torch.minimum(activation, site.per_channel(values[node.name])))
+            bound = site.per_channel(values[node.name])
+            clipped = torch.minimum(activation, bound)
+            activation.copy_(torch.maximum(clipped, -bound) if site.signed else clipped)
 
         with torch.no_grad():
             for batch in islice(_cycle(context), self.batches):

@@ -47,7 +47,7 @@ class Burst:
         sites, loosened = {}, []
         for name, site in context.graph.sites.items():
             value = found[name].quantile(self.q)
-            if float(value) <= 0:
+            if float(value) <= 0 and site.levels is None:
                 raise CalibrationError(
                     f"layer '{name}': the {self.q} percentile of its activations is zero",
                     hint="use a higher q",

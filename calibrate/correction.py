@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from calibrate.replay import Layer, Replay, activate, means
+from calibrate.replay import Layer, Replay, means
 from convsnn.plan import SitePlan
 
 Per = Literal["neuron", "channel"]
@@ -91,11 +91,10 @@ def _gaps(replay: Replay, layer: Layer, *, at: Sequence[int], per: Per) -> list[
     """Mean of a - a_snn(t) over the images, and over a channel's neurons, for each t of `at`."""
     site = layer.site
     assert site is not None
-    activation = replay.context.graph.by_name[site.name]
     total = [torch.zeros(site.shape, dtype=torch.float64) for _ in at]
     images = 0
     for ids, (currents, target) in zip(replay.ids(), replay.currents(layer, max(at)), strict=True):
-        wanted = activate(activation, target)
+        wanted = replay.context.graph.activate(site.name, target)
         got = means(replay.fire(layer, ids, currents, max(at)), at)
         total = [
             t.to(wanted.device) + (wanted - mean).double().sum(0)

@@ -5,7 +5,8 @@
 the loop of Spike-Norm (Sengupta et al. 2019), RMP-SNN and Hybrid, taken layer by layer: y_{l-1}
 comes from neurons that have their threshold already. The published form adds up 0/1 spikes
 without biases; here a spike carries its threshold, which is the same network in other units, and
-biases keep their size. `factor` applies at the end, when all maxima are known.
+biases keep their size. Where an activation has a negative side, z_l is taken through it and its
+size counts. `factor` applies at the end, when all maxima are known.
 
 Layers that do not depend on each other share a run. Each run starts at the input again, so the
 work grows with the square of the depth and memory does not grow with the number of steps.
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor
 
 from calibrate.base import Context
+from calibrate.statistics import sizes
 from calibrate.thresholds import site_plan
 from convsnn.errors import CalibrationError
 from convsnn.graph import Graph, Node
@@ -53,7 +55,7 @@ def balance(
         # without neurons before it the current of a constant input is the same at every step
         count = 1 if context.encoder.constant and not plans else steps
         for name, top in _largest(context, plans, wave, steps=count, neuron=neuron).items():
-            if float(top) <= 0:
+            if float(top) <= 0 and sites[name].levels is None:
                 raise CalibrationError(
                     f"layer '{name}' gets no positive current in {steps} steps, so its threshold "
                     "would be zero",
@@ -130,12 +132,12 @@ def _largest(
     def watch(node: Node, _: range, values: Tensor) -> None:
         if node.name not in wave:
             return
-        top = values.amax()
-        if not bool(top.isfinite()):
+        if not bool(values.amax().isfinite()):
             raise CalibrationError(
                 f"layer '{node.name}': its input current is not finite on the calibration images",
                 hint="check the weights and the scale of the images (--scale, --mean, --std)",
             )
+        top = sizes(graph.sites[node.name], graph.activate(node.name, values)).amax()
         found[node.name] = torch.maximum(found.get(node.name, top), top)
 
     seen = 0

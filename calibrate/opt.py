@@ -47,11 +47,13 @@ class Optimal:
         sites = {}
         for name, site in context.graph.sites.items():
             value = found[name].quantile(self.q)
-            if float(value) <= 0:
+            if float(value) <= 0 and site.levels is None:
                 raise CalibrationError(
                     f"layer '{name}': the {self.q} percentile of its activations is zero",
                     hint="use a higher q",
                 )
             planned = site_plan(site, value, 0.0, tops[name])
-            sites[name] = replace(planned, shift=planned.threshold / (2 * steps))
+            half = planned.threshold / (2 * steps)
+            # a network trained with a staircase has its own shift, in the initial potential
+            sites[name] = planned if site.levels is not None else replace(planned, shift=half)
         return plan.with_sites(sites, {"stage": "opt", **asdict(self), "steps": steps})

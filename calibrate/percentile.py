@@ -48,7 +48,7 @@ class Percentile(_Quantile):
         sites = {}
         for name, site in context.graph.sites.items():
             value = found[name].quantile(self.q, nonzero=self.nonzero)
-            if float(value) <= 0:
+            if float(value) <= 0 and site.levels is None:
                 raise CalibrationError(
                     f"layer '{name}': the {self.q} percentile of its activations is zero",
                     hint="use a higher q, or nonzero=true",

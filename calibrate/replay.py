@@ -20,9 +20,10 @@ from torch import Tensor
 from calibrate.base import Context
 from convsnn.errors import CalibrationError
 from convsnn.graph import Node, Site
-from convsnn.neurons import NEURONS, Keys
+from convsnn.neurons import Keys
 from convsnn.ops import OPS, Role
 from convsnn.plan import Plan, SitePlan
+from convsnn.population import population
 
 ELEMENTS = 1 << 22  # of the largest layer, over the steps and images run at once
 
@@ -41,19 +42,23 @@ class Layer:
 
 @dataclass(frozen=True)
 class Sent:
-    """What a population sent, (T, B, ...): bits along the steps times a threshold, or values."""
+    """What a population sent, (T, B, ...): bits along the steps times a threshold, or values.
+
+    Where spikes have a sign, `negative` holds the bits of the negative ones.
+    """
 
     data: np.ndarray[Any, Any] | Tensor
     threshold: Tensor
     steps: int
+    negative: np.ndarray[Any, Any] | None = None
 
     @staticmethod
     def pack(values: Tensor, threshold: Tensor) -> "Sent":
-        """Keep `values` exactly, as bits where each is zero or the threshold."""
-        bits = values != 0
-        if torch.equal(bits * threshold, values):
-            packed = np.packbits(bits.cpu().numpy(), axis=0)
-            return Sent(packed, threshold, len(values))
+        """Keep `values` exactly, as bits where each is zero or the threshold with either sign."""
+        bits, minus = values > 0, values < 0
+        if torch.equal(bits * threshold - minus * threshold, values):
+            negative = _packed(minus) if bool(minus.any()) else None
+            return Sent(_packed(bits), threshold, len(values), negative)
         return Sent(values, threshold, len(values))
 
     def values(self, steps: int) -> Tensor:
@@ -61,8 +66,18 @@ class Sent:
         if isinstance(self.data, Tensor):
             return self.data[:steps]
         count = min(steps, self.steps)
-        bits = torch.from_numpy(np.unpackbits(self.data, axis=0, count=count))
-        return bits.to(self.threshold.device) * self.threshold
+        spikes = _unpacked(self.data, count)
+        if self.negative is not None:
+            spikes = spikes - _unpacked(self.negative, count)
+        return spikes.to(self.threshold.device) * self.threshold
+
+
+def _packed(bits: Tensor) -> np.ndarray[Any, Any]:
+    return np.packbits(bits.cpu().numpy(), axis=0)
+
+
+def _unpacked(data: np.ndarray[Any, Any], count: int) -> Tensor:
+    return torch.from_numpy(np.unpackbits(data, axis=0, count=count)).to(torch.int8)
 
 
 @dataclass
@@ -124,13 +139,12 @@ class Replay:
             if stop.site is None:
                 continue
             later = {name for s in stops[index + 1 :] for name in _reads(s)}
-            activation = graph.by_name[stop.site.name]
             for images, (currents, target) in zip(self._batches, self.currents(stop), strict=True):
                 if stop.site.name in later:
                     values = self.fire(stop, images.ids, currents)
                     threshold = self.plan.sites[stop.site.name].threshold
                     images.sent[stop.site.name] = Sent.pack(values, threshold.to(values))
-                    images.original[stop.site.name] = activate(activation, target)
+                    images.original[stop.site.name] = graph.activate(stop.site.name, target)
                 for name in [n for n in images.sent if n not in later]:
                     del images.sent[name], images.original[name]
 
@@ -162,11 +176,10 @@ class Replay:
         if layer.site is None:
             raise ValueError(f"'{layer.end}' is an output; no neurons stand there")
         sites = self.context.graph.sites
-        given = self.plan.sites[layer.site.name].tensors()
-        shift = given.pop("shift", None)
-        if shift is not None:
-            currents = currents + shift
-        neuron = NEURONS.create(self.context.neuron, **given)
+        planned = self.plan.sites[layer.site.name]
+        if planned.shift is not None:
+            currents = currents + planned.shift
+        neuron = population(self.context.neuron, layer.site, planned)
         currents = currents.expand(steps or self.steps, *currents.shape[1:])
         keys = Keys(ids, list(sites).index(layer.site.name) + 1)
         return neuron.scan(currents, keys=keys)[0]
@@ -178,11 +191,6 @@ class Replay:
     def set_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Replace tensors of the graph, in the spiking network only."""
         self.plan = replace(self.plan, weights={**self.plan.weights, **weights})
-
-
-def activate(activation: Node, currents: Tensor) -> Tensor:
-    """What the original network's activation makes of `currents`."""
-    return OPS[activation.op].run(currents, **activation.attrs)
 
 
 def means(values: Tensor, at: Sequence[int]) -> list[Tensor]:
@@ -242,7 +250,7 @@ def _run(
 
 def _apply(node: Node, arguments: list[Tensor], steps: int, constant: set[str]) -> Tensor:
     """Run an op on all steps at once; max-pooling as the simulation does, on the running sum."""
-    pooled = node.role is Role.MAX_POOL
+    pooled = node.role is Role.MAX_POOL and not node.attrs.get("each_step")
     merged = [
         a if name in constant else (a.cumsum(0) if pooled else a).flatten(0, 1)
         for name, a in zip(node.inputs, arguments, strict=True)

@@ -25,16 +25,25 @@ def by_channel(site: Site, value: Tensor) -> Tensor:
     return value.movedim(site.channel_axis + 1, 0).reshape(site.channels, -1)
 
 
-def maxima(context: Context) -> dict[str, Tensor]:
-    """The largest activation of every channel of every site, (C,).
+def sizes(site: Site, value: Tensor) -> Tensor:
+    """What a threshold is measured against: activations, without their sign where they have one."""
+    return value.abs() if site.signed else value
 
+
+def maxima(context: Context) -> dict[str, Tensor]:
+    """The largest activation (in size, where it has a sign) of every channel of every site, (C,).
+
+    Where the network was trained with a staircase, this is its ceiling, whatever the images.
     Raises CalibrationError where a layer is silent on all images or not finite.
     """
     found: dict[str, Tensor] = {}
 
     def watch(node: Node, value: Tensor) -> None:
         if node.role is Role.ACTIVATION:
-            top = by_channel(context.graph.sites[node.name], value).amax(1)
+            site = context.graph.sites[node.name]
+            top = sizes(site, by_channel(site, value)).amax(1)
+            if site.levels is not None and site.ceiling is not None:
+                top = torch.full_like(top, site.ceiling)
             found[node.name] = torch.maximum(found.get(node.name, top), top)
 
     _run_all(context, watch)
@@ -55,7 +64,7 @@ def maxima(context: Context) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class Histogram:
-    """Counts of activations in equal bins of (0, top], and of zeros; one row per channel.
+    """Counts of activations, by size, in equal bins of (0, top], and of zeros; one row per channel.
 
     `top` (R,), `zeros` (R,), `counts` (R, bins); R is the number of channels, or 1 for a layer.
     """
@@ -99,7 +108,8 @@ def histograms(
         if node.role is not Role.ACTIVATION:
             return
         name = node.name
-        flat = by_channel(context.graph.sites[name], value).reshape(rows[name], -1)
+        site = context.graph.sites[name]
+        flat = sizes(site, by_channel(site, value)).reshape(rows[name], -1)
         scale = torch.where(edges[name] > 0, bins / edges[name], 0.0)
         scale = torch.where(scale.isfinite(), scale, 0.0)  # a silent channel counts as zeros
         index = (flat * scale[:, None]).ceil_().clamp_(0, bins).long()

@@ -21,8 +21,11 @@ def guarded(values: Tensor, tops: Tensor) -> Tensor:
 def site_plan(site: Site, values: Tensor, potential: float, like: Tensor) -> SitePlan:
     """Thresholds `values`, (C,) or (1,), at most the site's ceiling, and the initial potential.
 
-    `potential` is a fraction of the threshold; the result has the float type of `like`.
+    `potential` is a fraction of the threshold; the result has the float type of `like`. Where the
+    network was trained with a staircase, its ceiling and shift are taken, whatever is asked for.
     """
+    if site.levels is not None and site.ceiling is not None:
+        values, potential = torch.full_like(values, site.ceiling)[:1], site.shift
     if site.ceiling is not None:
         values = values.clamp(max=site.ceiling)
     values = values.to(like.dtype)

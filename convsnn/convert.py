@@ -13,6 +13,7 @@ from convsnn.load.verify import module_reference, verify_import
 from convsnn.neurons import NEURONS
 from convsnn.passes import EXACT, apply_exact, pool_before_neuron
 from convsnn.plan import Context, Stage, run_stages
+from convsnn.population import site_neurons
 from convsnn.rewrite import Readout, Spiking, to_spiking
 
 
@@ -55,6 +56,7 @@ def convert(
     if max_pool == "current":
         graph = apply_exact(graph, example, [pool_before_neuron])
     neuron = NEURONS.with_default(neuron, "seed", seed)
+    site_neurons(neuron, graph)  # what it cannot stand for is refused before any work
     made = ENCODERS.create(ENCODERS.with_default(encoder, "seed", seed)).fit(batches)
     plan = run_stages(Context(graph, batches, neuron, made, steps, seed), stages)
     return to_spiking(

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from convsnn.channels import channel_axes
 from convsnn.errors import Blocker, ConfigError, LoadError, UnsupportedError
 from convsnn.ops import OPS, Role
 
@@ -42,6 +43,9 @@ class Site:
 
     `shape` is that of one sample, `channel_axis` the axis of it that has a threshold each in
     channel-wise methods, `ceiling` the largest value the activation can take (None for ReLU).
+    `slope` is the factor of negative values, broadcasting to one sample (None where they become
+    zero). `levels` and `shift` are those of a network trained with a clip-floor activation: the
+    number of steps of its staircase, and where in a step it starts (None and 0 for others).
     """
 
     name: str
@@ -49,6 +53,14 @@ class Site:
     shape: tuple[int, ...]
     channel_axis: int
     ceiling: float | None
+    slope: Tensor | None = field(default=None, compare=False)
+    levels: int | None = None
+    shift: float = 0.0
+
+    @property
+    def signed(self) -> bool:
+        """Whether the activation can be negative."""
+        return self.slope is not None
 
     @property
     def channels(self) -> int:
@@ -151,14 +163,27 @@ class Graph:
         return {n.name: self._site(n) for n in self.nodes if n.role is Role.ACTIVATION}
 
     def _site(self, node: Node) -> Site:
-        shape = self.shapes[node.name]
-        behind_linear = self.by_name[self.data_inputs(node)[0]]
-        while behind_linear.op in ("add_constant", "scale", "identity", "add"):
-            behind_linear = self.by_name[self.data_inputs(behind_linear)[0]]
-        last = behind_linear.op == "linear" and len(shape) > 1
+        before = self.data_inputs(node)[0]
         return Site(
-            node.name, node.op, shape, len(shape) - 1 if last else 0, node.attrs.get("ceiling")
+            node.name,
+            node.op,
+            self.shapes[node.name],
+            self._channel_axes[before],
+            node.attrs.get("ceiling"),
+            self.tensors[node.inputs[1]][0] if len(node.inputs) > 1 else None,
+            node.attrs.get("levels"),
+            node.attrs.get("shift", 0.0),
         )
+
+    @cached_property
+    def _channel_axes(self) -> Mapping[str, int]:
+        return channel_axes(self)
+
+    def activate(self, name: str, currents: Tensor) -> Tensor:
+        """What the activation of site `name` makes of `currents` (B, *shape)."""
+        node = self.by_name[name]
+        constants = [self.tensors[i] for i in node.inputs if i in self.tensors]
+        return OPS[node.op].run(currents, *constants, **node.attrs)
 
     def behind(self, roles: Collection[Role]) -> frozenset[str]:
         """Names of the nodes with one of `roles`, and of all that depend on them."""
@@ -175,16 +200,23 @@ class Graph:
             for n in self.nodes
             if n.role is Role.BLOCKED and n.attrs["reason"]  # no reason: only follows another
         ]
-        readouts = self.behind([Role.READOUT])
         for node in self.nodes:
-            if node.role is Role.READOUT:
-                continue
-            if node.name in readouts and node.role in (Role.ACTIVATION, Role.MAX_POOL):
-                what = next(n for n in self.nodes if n.role is Role.READOUT)
-                reason = f"it comes after {what.op} '{what.name}', which has no spiking form"
-                remedy = f"{what.op} can only stand at the very end, as a readout"
+            if node.role is Role.READOUT and self._read_by_layers(node):
+                reason = f"a {node.op} that is not at the very end would stay analog"
+                remedy = "retrain the network without it; as the last layer, a readout, it may stay"
                 found.append(Blocker(node.name, node.op, reason, remedy, node.source))
         return tuple(found)
+
+    def _read_by_layers(self, readout: Node) -> bool:
+        """Whether neurons, pools or what is blocked itself read its value."""
+        behind = {readout.name}
+        for node in self.nodes:
+            if behind.isdisjoint(node.inputs):
+                continue
+            behind.add(node.name)
+            if node.role in (Role.ACTIVATION, Role.MAX_POOL, Role.BLOCKED):
+                return True
+        return False
 
     def require_convertible(self) -> None:
         """Raise UnsupportedError with every offender; return silently where there is none."""

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from inspect import signature
 from typing import Any, Literal, get_args
 
 import torch
@@ -13,9 +12,9 @@ from convsnn.encoders import ENCODERS, Encoder
 from convsnn.errors import ConfigError, UnsupportedError
 from convsnn.fan_out import fan_out
 from convsnn.graph import Graph
-from convsnn.neurons import NEURONS, Neuron
-from convsnn.plan import Plan, SitePlan
-from convsnn.registry import split_spec
+from convsnn.neurons import Neuron
+from convsnn.plan import Plan
+from convsnn.population import population, site_neurons
 
 Readout = Literal["mean", "rising"]
 
@@ -47,7 +46,16 @@ class Spiking:
     @cached_property
     def neurons(self) -> Mapping[str, Neuron]:
         """The neuron population of every site."""
-        return {name: _neuron(self.neuron, p) for name, p in self.plan.sites.items()}
+        sites = self.graph.sites
+        return {
+            name: population(self.neuron, sites[name], p) for name, p in self.plan.sites.items()
+        }
+
+    @cached_property
+    def kinds(self) -> Mapping[str, str]:
+        """The name of the neuron of every site: `signed` where the activation needs it."""
+        specs = site_neurons(self.neuron, self.graph)
+        return {name: spec.partition(":")[0] for name, spec in specs.items()}
 
     @cached_property
     def body(self) -> Graph:
@@ -73,15 +81,6 @@ class Spiking:
         return replace(self, graph=self.graph.to(dtype, device), plan=plan)
 
 
-def _neuron(spec: str, planned: SitePlan) -> Neuron:
-    known = planned.tensors()
-    known.pop("shift", None)  # belongs to the current, not to the neuron
-    name, _ = split_spec(spec)
-    for key in known.keys() - signature(NEURONS.get(name)).parameters.keys():
-        raise ConfigError(f"neuron '{name}' has no {key}, which the calibration sets")
-    return NEURONS.create(spec, **known)
-
-
 def to_spiking(
     graph: Graph,
     plan: Plan,
@@ -101,16 +100,17 @@ def to_spiking(
             f"unknown readout '{readout}'", hint=f"known readouts: {', '.join(get_args(Readout))}"
         )
     graph.require_convertible()
+    site_neurons(neuron, graph)  # before the plan is looked at: all layers it cannot stand for
     plan.check(graph)
     plan = replace(plan, sites={name: plan.sites[name] for name in graph.sites})
     made = ENCODERS.create(encoder) if isinstance(encoder, str) else encoder
     net = Spiking(graph, plan, neuron, made, dict(provenance or {}), readout)
-    for name, population in net.neurons.items():  # a wrong neuron spec is refused here
+    for name, neurons in net.neurons.items():  # a wrong neuron spec is refused here
         ceiling, top = graph.sites[name].ceiling, float(plan.sites[name].threshold.max())
-        if ceiling is not None and population.spikes_per_step * top > ceiling * (1 + 1e-6):
+        if ceiling is not None and neurons.spikes_per_step * top > ceiling * (1 + 1e-6):
             raise UnsupportedError(
                 f"layer '{name}' is clipped at {ceiling:g}, but a '{neuron}' neuron can send "
-                f"{population.spikes_per_step} times its threshold of {top:g} in a step",
+                f"{neurons.spikes_per_step} times its threshold of {top:g} in a step",
                 hint="use a neuron with one spike a step, such as if",
             )
     return net

@@ -14,10 +14,10 @@ PACKAGES = ("convsnn", "calibrate", "zoo")
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("convsnn.errors", "convsnn.registry", "convsnn.random"),
     ("convsnn.ops",),
-    ("convsnn.graph",),
+    ("convsnn.graph", "convsnn.channels"),
     ("convsnn.neurons", "convsnn.encoders"),
     ("convsnn.plan", "convsnn.fan_out"),
-    ("convsnn.passes", "convsnn.load"),
+    ("convsnn.passes", "convsnn.load", "convsnn.population"),
     ("convsnn.rewrite",),
     ("convsnn.simulate",),
     ("convsnn.train",),

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from torch import nn
 
 import convsnn
 from calibrate import parse_stages
-from convsnn.load import load_weights, onnx_reference
+from convsnn.load import load_module, load_onnx, load_weights, onnx_reference
 from zoo.data import Preprocessing, open_data
 from zoo.models import MODELS
 
@@ -73,3 +74,23 @@ def test_foreign_files_convert_and_keep_their_answers(name, shared_data):
     answers = torch.cat([reference(x)[0].argmax(1) for x, _ in scored])
     assert torch.equal(answers, result.ann_predictions)
     assert float(result.agreement[-1]) > 0.9
+
+
+def test_layers_are_called_as_in_the_torch_module(tmp_path):
+    pytest.importorskip("onnxscript", reason="torch's newer exporter needs onnxscript")
+
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.bn, self.act = nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2), nn.ReLU()
+
+        def forward(self, x):
+            return torch.relu(self.act(self.bn(self.conv(x))) + x)
+
+    module = nn.Sequential(Block(), nn.Flatten(), nn.Linear(8, 2)).eval()
+    path = tmp_path / "m.onnx"
+    torch.onnx.export(module, (torch.randn(1, 2, 2, 2),), path, dynamo=True, verbose=False)
+    names = [node.name for node in load_onnx(path).nodes if node.op != "input"]
+    entered = load_module(module, torch.randn(2, 2, 2, 2))
+    known = [node.name for node in entered.nodes if node.op not in ("input", "batch_norm")]
+    assert names == known == ["0.conv", "0.act", "0.add", "0.relu", "1", "2"]

@@ -84,6 +84,8 @@ BN = {"s": rand(3), "b": rand(3, seed=1), "m": rand(3, seed=2), "v": rand(3, see
 K2 = {"kernel_shape": [2, 2], "strides": [2, 2]}
 K3 = {"kernel_shape": [3, 3], "strides": [2, 2]}
 C = {"c": rand(3, 1, 1)}
+C1 = np.ones(1, np.float32)
+ZERO = np.float32(0)
 
 CASES = [
     Case("Conv", constants=W),
@@ -125,6 +127,50 @@ CASES = [
     Case("Clip", constants={"lo": np.float32(0), "hi": np.float32(INF)}),
     Case("Max", constants={"z": np.float32(0)}),
     Case("Max", constants={"z": np.zeros(1, np.float32)}, inputs=("z", "x")),
+    Case("Max", constants={"z": np.zeros((1, 6, 6), np.float32)}),
+    Case(
+        "Max",
+        nodes=(node("Mul", "x s", "b"), node("Max", "b x", "y")),
+        constants={"s": np.float32(0.3)},
+    ),
+    Case("Max", constants={"z": np.float32(0.25)}),
+    Case("Clip", constants={"lo": np.float32(-1), "hi": np.float32(1)}),
+    Case(
+        "Min",
+        nodes=(node("Relu", "x", "r"), node("Min", "r c", "y")),
+        constants={"c": np.float32(0.5)},
+    ),
+    Case("Min", nodes=(node("Min", "c x", "m"), node("Relu", "m", "y")), constants={"c": C1}),
+    Case("LeakyRelu"),
+    Case("LeakyRelu", (5,), attrs={"alpha": 0.3}, opset=7),
+    Case("LeakyRelu", attrs={"alpha": 0.0}),
+    Case("PRelu", constants={"a": rand(3, 1, 1)}),
+    Case("PRelu", constants={"a": rand(1)}, opset=9),
+    Case("PRelu", constants={"a": rand(3, 6, 6)}, opset=7),
+    Case("PRelu", constants={"a": np.zeros((3, 1, 1), np.float32)}),
+    Case("ThresholdedRelu", attrs={"alpha": 0.0}),
+    Case("Floor"),
+    Case("Round"),
+    *(
+        Case(op, nodes=(node(op, inputs, "m"), node("Where", choice, "y")), constants={"z": ZERO})
+        for op, inputs, choice in (
+            ("Greater", "x z", "m x z"),
+            ("GreaterOrEqual", "x z", "m x z"),
+            ("Less", "x z", "m z x"),
+            ("LessOrEqual", "x z", "m z x"),
+            ("Less", "z x", "m x z"),
+        )
+    ),
+    Case(
+        "Where",
+        nodes=(node("Greater", "x z", "m"), node("Mul", "x s", "n"), node("Where", "m x n", "y")),
+        constants={"z": ZERO, "s": np.float32(0.3)},
+    ),
+    Case(
+        "Greater",
+        nodes=(node("Greater", "x z", "m"), node("Cast", "m", "f", to=1), node("Mul", "f x", "y")),
+        constants={"z": ZERO},
+    ),
     Case("Softmax"),
     Case("Softmax", attrs={"axis": 1}),
     Case("Softmax", opset=9),
@@ -353,7 +399,6 @@ def test_op_equals_onnx_runtime(case: Case, batch: int | str, tmp_path: Path) ->
 
 
 REFUSED_INPUTS: dict[str, dict[str, Any]] = {
-    "PRelu": {"constants": {"a": rand(3, 1, 1)}},
     "Einsum": {"inputs": ("x", "x"), "attrs": {"equation": "nchw,nchw->nchw"}},
     "Pow": {"constants": {"e": np.float32(2)}},
     "TopK": {"constants": {"k": ints(2)}, "outputs": ("y", "z")},

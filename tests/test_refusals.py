@@ -9,7 +9,7 @@ import convsnn
 from calibrate import parse_stages
 from convsnn.errors import UnsupportedError
 from convsnn.graph import run
-from convsnn.load import load_module
+from convsnn.load import load_module, load_onnx
 
 
 class Net(nn.Module):
@@ -84,3 +84,53 @@ def test_the_seed_reaches_the_input_spikes():
     for spec, seed in (("poisson", 7), ("poisson:seed=3", 3)):
         net = convsnn.convert(module, x, [x], parse_stages("max"), encoder=spec, seed=7)
         assert f"seed={seed}" in net.encoder.spec()
+
+
+def test_a_gate_is_refused_by_its_own_name():
+    def gated(s, x):
+        return s.l(F.relu(x) * torch.sigmoid(s.l(F.relu(x))))
+
+    graph = load_module(Net(gated).eval(), torch.randn(6, 4))
+    assert sorted(item.op for item in graph.blockers()) == ["mul", "sigmoid"]
+
+
+LOW = -float("inf")
+PADDED = {
+    "zeros": lambda x: F.pad(x, (1, 2, 0, 1)),
+    "a constant": lambda x: F.pad(x, (1, 0), value=2.5),
+    "reflected": lambda x: F.pad(x, (2, 1, 1, 3), mode="reflect"),
+    "replicated": lambda x: F.pad(x, (0, 2, 1, 0), mode="replicate"),
+    "circular": lambda x: F.pad(x, (1, 1, 2, 0), mode="circular"),
+    "minus infinity": lambda x: F.max_pool2d(F.pad(x, (0, 1, 1, 0), value=LOW), 3, 2, 1),
+}
+
+
+class Padded(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.conv, self.function = nn.Conv2d(2, 3, 1), function
+
+    def forward(self, x):
+        return self.function(torch.relu(self.conv(x)) - 1)
+
+
+@pytest.mark.filterwarnings("ignore")  # the exporter's own
+@pytest.mark.parametrize("entrance", ["module", "onnx"])
+@pytest.mark.parametrize("case", PADDED)
+def test_padding_is_read_right(case, entrance, tmp_path):
+    torch.manual_seed(0)
+    module, x = Padded(PADDED[case]).eval(), torch.randn(2, 2, 6, 5)
+    if entrance == "module":
+        graph = load_module(module, x)
+    else:
+        path = tmp_path / "m.onnx"
+        torch.onnx.export(module, (x,), path, dynamo=False, opset_version=19)
+        graph = load_onnx(path)
+    assert graph.blockers() == ()
+    torch.testing.assert_close(run(graph, x)[graph.outputs[0]], module(x).detach())
+
+
+def test_minus_infinity_elsewhere_is_refused_by_name():
+    module = Padded(lambda x: F.avg_pool2d(F.pad(x, (1, 1), value=LOW), 2))
+    graph = load_module(module.eval(), torch.randn(2, 2, 6, 6))
+    assert [item.op for item in graph.blockers()] == ["avg_pool2d"]

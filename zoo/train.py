@@ -1,16 +1,16 @@
-"""The recipe behind the bundled weights: `python -m zoo.train mnist5k-cnn`.
+"""Trains a network of the zoo by its recipe: `python -m zoo.train mnist5k-cnn`.
 
-Trains on the train split only, with light shifts, turns and zooms. A tenth of it is held out and
-watched; nothing is chosen by it. The test split is scored once, after the last epoch. The same
+Trains on the train split only. What the recipe holds out of it is watched; nothing is chosen by
+it. The test split is scored once, after the last epoch. The same
 command gives the same weights to the last bit on the same machine, versions and thread count.
 """
 
 import importlib.util
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import onnx
 import onnxruntime
@@ -22,25 +22,12 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torch.optim.lr_scheduler import OneCycleLR
-from torchvision.transforms import InterpolationMode, v2
 
 from convsnn.errors import ConfigError, ConvsnnError, ExportError, MissingExtraError
-from zoo.data import Part, open_data
+from zoo.data import Part, Preprocessing, open_data
 from zoo.models import MODELS, Entry
 from zoo.models.base import WEIGHTS
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a network is trained."""
-
-    epochs: int = 40
-    seed: int = 0
-    batch_size: int = 64
-    learning_rate: float = 4e-3
-    weight_decay: float = 0.05
-    held_out: float = 0.1
+from zoo.recipes.ann import RECIPES, Recipe, augmentation, optimizer_of
 
 
 @dataclass(frozen=True)
@@ -48,65 +35,90 @@ class Trained:
     """A trained network in eval mode, its accuracies as fractions, and the command that made it."""
 
     module: nn.Module
-    held_out_accuracy: float
+    held_out_accuracy: float | None
     test_accuracy: float
+    data: str
     command: str
 
 
 @torch.inference_mode()
-def accuracy(module: nn.Module, x: Tensor, y: Tensor) -> float:
+def accuracy(module: nn.Module, x: Tensor, y: Tensor, *, device: str | torch.device = "cpu") -> float:
     """Fraction of right answers in eval mode; x (N, *input shape), y (N,)."""
     module.eval()
-    answers = torch.cat([module(part).argmax(1) for part in x.split(500)])
+    answers = torch.cat([module(part.to(device)).argmax(1).cpu() for part in x.split(500)])
     return float((answers == y).double().mean())
 
 
-def fit(module: nn.Module, x: Tensor, y: Tensor, *, recipe: Recipe) -> float:
+def fit(
+    module: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    recipe: Recipe,
+    preprocessing: Preprocessing,
+    device: torch.device,
+) -> float | None:
     """Train `module` in place on x (N, C, H, W) and y (N,); the accuracy on the held-out part."""
     order = torch.randperm(len(x))
     size = int(len(x) * recipe.held_out)
     held, used = order[:size], order[size:]
     # What a shift uncovers is black, which after normalisation is the smallest value.
-    black = x.amin((0, 2, 3)).tolist()
-    augment = v2.RandomAffine(
-        10, (0.08, 0.08), (0.9, 1.1), interpolation=InterpolationMode.BILINEAR, fill=black
-    )
-    optimizer = torch.optim.AdamW(
-        module.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay
-    )
+    augment = augmentation(recipe, preprocessing, x.amin((0, 2, 3)).tolist())
+    module.to(device)
     steps = recipe.epochs * -(-len(used) // recipe.batch_size)
-    schedule = OneCycleLR(optimizer, recipe.learning_rate, steps)
+    optimizer, schedule = optimizer_of(recipe, module, steps=steps)
+    score = None
     with Progress(console=Console(stderr=True)) as progress:
         task = progress.add_task("training", total=steps)
         for epoch in range(recipe.epochs):
             module.train()
             for chosen in used[torch.randperm(len(used))].split(recipe.batch_size):
                 seen = torch.stack([augment(image) for image in x[chosen]])
-                loss = cross_entropy(module(seen), y[chosen])
+                answers = module(seen.to(device))
+                wanted = y[chosen].to(device)
+                loss = cross_entropy(answers, wanted, label_smoothing=recipe.label_smoothing)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
                 schedule.step()
                 progress.advance(task)
-            score = accuracy(module, x[held], y[held])
-            progress.update(task, description=f"epoch {epoch + 1}, held out {score:.2%}")
+            told = f"epoch {epoch + 1}"
+            if size:
+                score = accuracy(module, x[held], y[held], device=device)
+                told += f", held out {score:.2%}"
+            progress.update(task, description=told)
     return score
 
 
-def train(entry: Entry, *, recipe: Recipe) -> Trained:
-    """Train the network of `entry` on its data set; ConfigError where it has none of images."""
-    if entry.data is None or len(entry.input_shape) != 3:
+def train(entry: Entry, *, recipe: Recipe, data: str | None, device: torch.device) -> Trained:
+    """Train the network of `entry` on `data` (default: its own); ConfigError without images."""
+    spec = data or entry.data
+    if spec is None:
         raise ConfigError(
-            f"zoo model '{entry.name}' has no data set of images to be trained on",
-            hint="train one that has: "
-            + ", ".join(name for name in MODELS.names() if MODELS.create(name).data),
+            f"zoo model '{entry.name}' has no data set of its own",
+            hint="name one with --data, like mnist:ROOT, cifar10:ROOT or npz:TRAIN.npz,TEST.npz",
         )
-    data = open_data(entry.data, input_shape=entry.input_shape, preprocessing=entry.preprocessing)
+    opened = open_data(spec, input_shape=entry.input_shape, preprocessing=entry.preprocessing)
     torch.manual_seed(recipe.seed)
     module = entry.module(weights=False)
-    held_out = fit(module, *_whole(data.train), recipe=recipe)
+    held_out = fit(
+        module,
+        *_whole(opened.train),
+        recipe=recipe,
+        preprocessing=entry.preprocessing,
+        device=device,
+    )
     command = f"python -m zoo.train {entry.name} --epochs {recipe.epochs} --seed {recipe.seed}"
-    return Trained(module, held_out, accuracy(module, *_whole(data.test)), command)
+    if data is not None:
+        command += f" --data {_kind(data)}"
+    score = accuracy(module, *_whole(opened.test), device=device)
+    return Trained(module.cpu(), held_out, score, spec, command)
+
+
+def _kind(spec: str) -> str:
+    """A data spec without the places of the machine it was used on."""
+    name, colon, _ = spec.partition(":")
+    return name + (":..." if colon else "")
 
 
 def onnx_file(entry: Entry, trained: Trained) -> onnx.ModelProto:
@@ -128,7 +140,7 @@ def onnx_file(entry: Entry, trained: Trained) -> onnx.ModelProto:
     proto: onnx.ModelProto = program.model_proto
     _forget_where_it_was_made(proto)
     about = {
-        "convsnn.data": entry.data or "",
+        **({"convsnn.data": entry.data} if entry.data else {}),
         "convsnn.preprocessing": json.dumps(entry.preprocessing.to_json()),
         "convsnn.command": trained.command,
     }
@@ -201,8 +213,10 @@ def save(entry: Entry, trained: Trained, *, folder: Path) -> tuple[Path, Path]:
     proto = onnx_file(entry, trained)
     about = {
         "command": trained.command,
-        "data": entry.data or "",
-        "held_out_accuracy": str(trained.held_out_accuracy),
+        "data": _kind(trained.data),
+        "held_out_accuracy": ""
+        if trained.held_out_accuracy is None
+        else str(trained.held_out_accuracy),
         "test_accuracy": str(trained.test_accuracy),
         "versions": json.dumps({m.__name__: str(m.__version__) for m in (torch, torchvision)}),
     }
@@ -214,8 +228,14 @@ def save(entry: Entry, trained: Trained, *, folder: Path) -> tuple[Path, Path]:
 
 def main(
     name: Annotated[str, typer.Argument(help="a zoo model with a data set, such as mnist5k-cnn")],
-    epochs: Annotated[int, typer.Option(min=1)] = Recipe.epochs,
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1)] = Recipe.seed,
+    data: Annotated[
+        str | None, typer.Option(help="mnist:ROOT, npz:TRAIN,TEST and the like; default: its own")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="instead of the recipe's number")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1)] = 0,
+    device: Annotated[Literal["cpu", "cuda"], typer.Option(help="where it trains")] = "cpu",
     folder: Annotated[
         Path, typer.Option("--out", "-o", help="where the files go", show_default="zoo/weights")
     ] = WEIGHTS,
@@ -224,12 +244,16 @@ def main(
     try:
         entry = MODELS.create(name)
         _require_savable(folder)
-        trained = train(entry, recipe=Recipe(epochs, seed))
+        if device == "cuda" and not torch.cuda.is_available():
+            raise ConfigError("torch sees no CUDA device here", hint="train with --device cpu")
+        recipe = replace(RECIPES.get(name, Recipe()), seed=seed)
+        recipe = recipe if epochs is None else replace(recipe, epochs=epochs)
+        trained = train(entry, recipe=recipe, data=data, device=torch.device(device))
         paths = save(entry, trained, folder=folder)
     except ConvsnnError as error:
         typer.echo(f"error: {error}" + (f"\nhint: {error.hint}" if error.hint else ""), err=True)
         raise typer.Exit(2) from None
-    typer.echo(f"test accuracy {trained.test_accuracy:.2%} of {entry.data}, scored once")
+    typer.echo(f"test accuracy {trained.test_accuracy:.2%} of {trained.data}, scored once")
     for path in paths:
         typer.echo(f"wrote {path}")
 

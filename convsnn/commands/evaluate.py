@@ -7,10 +7,9 @@ import typer
 from rich.console import Console
 
 from convsnn.commands import options, scoring
-from convsnn.errors import ConfigError, LoadError
-from convsnn.export import load_artifact
+from convsnn.commands.saved import open_saved
+from convsnn.errors import ConfigError
 from convsnn.report.files import ResultDirectory
-from zoo.data import Preprocessing, open_data
 
 
 def evaluate(
@@ -50,32 +49,20 @@ def evaluate(
     if timesteps is not None and timesteps < 1:
         raise ConfigError(f"--timesteps must be at least 1, not {timesteps}")
     target = scoring.pick_device(device)
-    if artifact.is_file() and artifact.suffix != ".safetensors":
-        raise LoadError(
-            f"'{artifact}' is no saved spiking network",
-            hint="give a result directory of convsnn convert, or its network.safetensors",
-        )
-    net = load_artifact(artifact / "network.safetensors" if artifact.is_dir() else artifact)
     if output is not None:
         ResultDirectory(output, force=force).check()
-    origin = net.provenance
-    missing = {"model", "calibration", "method", "timesteps", "seed", "batch_size"} - set(origin)
-    if missing:
-        raise LoadError(
-            f"{artifact} does not say how it was made: {', '.join(sorted(missing))} is missing",
-            hint="evaluate networks that convsnn convert wrote; others with convsnn.evaluate",
-        )
-    spec = scoring.require_data(data or origin.get("data"), str(artifact))
-    known = Preprocessing.from_json(origin.get("preprocessing", {}))
-    given = options.preprocessing(
-        scale=scale, mean=mean, std=std, resize=resize, layout=input_layout
+    saved = open_saved(
+        artifact,
+        data=data,
+        preprocessing=options.preprocessing(
+            scale=scale, mean=mean, std=std, resize=resize, layout=input_layout
+        ),
+        gate=max_drop,
     )
-    shape = tuple(net.graph.input.attrs["shape"])
-    opened = open_data(spec, input_shape=shape, preprocessing=known.override(**given))
-    scoring.require_scores(max_drop, opened, net.graph)
+    origin = saved.origin
     report = scoring.score(
-        net,
-        opened,
+        saved.net,
+        saved.data,
         steps=timesteps or origin["timesteps"],
         samples=samples or origin.get("samples"),
         seed=origin["seed"] if seed is None else seed,

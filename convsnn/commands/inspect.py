@@ -17,7 +17,8 @@ from convsnn.graph import Graph, Node
 from convsnn.load.verify import gaps
 from convsnn.measure import energy
 from convsnn.ops import Role
-from convsnn.passes import TOLERANCE
+from convsnn.passes import tolerance
+from convsnn.report.wording import counted
 
 _BECOMES = {
     Role.INPUT: "input",
@@ -57,13 +58,18 @@ def inspect(
     blocked = bool(found["blockers"]) or not found["sites"]
     if verify and not blocked:
         measured = gaps(graph, source.reference(), example)
+        found["tolerance"] = tolerance(graph, example)
         found["verify"] = {k: gap if math.isfinite(gap) else None for k, gap in measured.items()}
     if as_json:
         print(json.dumps(found, indent=2))
     else:
         _print(found)
-    differs = any(gap is None or gap > TOLERANCE for gap in found.get("verify", {}).values())
+    differs = any(not _equal(found, gap) for gap in found.get("verify", {}).values())
     return 1 if blocked or differs else 0
+
+
+def _equal(found: dict[str, Any], gap: float | None) -> bool:
+    return gap is not None and gap <= found["tolerance"]
 
 
 def _describe(graph: Graph) -> dict[str, Any]:
@@ -98,6 +104,11 @@ def _becomes(node: Node, blocked: bool) -> str:
         return "behind what is blocked"
     if node.op == "clip":
         return f"neurons, threshold at most {node.attrs['ceiling']:g}"
+    if node.op == "quantized_clip":
+        levels = counted(node.attrs["levels"], "level")
+        return f"neurons, threshold {node.attrs['ceiling']:g} as trained, {levels}"
+    if node.op == "leaky_relu":
+        return "neurons with signed spikes"
     return _BECOMES[node.role]
 
 
@@ -125,7 +136,7 @@ def _print(found: dict[str, Any]) -> None:
         print_blockers([Blocker(**item) for item in found["blockers"]], console)
         console.print(f"{len(found['blockers'])} place(s) block the conversion", style="red")
     for name, gap in found.get("verify", {}).items():
-        equal = gap is not None and gap <= TOLERANCE
+        equal = _equal(found, gap)
         size = "not finite, or of another shape" if gap is None else f"gap {gap:.1e} of its scale"
         line = f"output '{name}' against the original: {'equal' if equal else 'DIFFERENT'} ({size})"
         console.print(line, markup=False)

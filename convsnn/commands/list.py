@@ -6,8 +6,11 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from calibrate import CALIBRATORS
+from calibrate.methods import LONGEST, methods
+from convsnn.commands.convert import DEFAULT_STAGES
 from convsnn.commands.options import Json
 from convsnn.encoders import ENCODERS
 from convsnn.neurons import NEURONS
@@ -21,12 +24,30 @@ _REGISTRIES: dict[str, Registry[Any]] = {
     "encoders": ENCODERS,
     "datasets": DATASETS,
 }
-_Kind = Literal["neurons", "calibrators", "encoders", "datasets", "models"]
+_Kind = Literal["neurons", "calibrators", "encoders", "datasets", "models", "methods"]
+
+_METHOD_COLUMNS = ("name", "spikes", "calibrate", "neuron", "source")
 
 
 def _rows(kind: str) -> list[dict[str, Any]]:
     if kind == "models":
         return describe()
+    if kind == "methods":
+        keys = (
+            "name",
+            "title",
+            "kind",
+            "spikes",
+            "calibrate",
+            "neuron",
+            "source",
+            "note",
+            "differs",
+        )
+        return [
+            {**{key: getattr(method, key) for key in keys}, "calibrate": method.stages(LONGEST)}
+            for method in methods(DEFAULT_STAGES)
+        ]
     registry = _REGISTRIES[kind]
     return [
         {
@@ -53,7 +74,7 @@ def list_(
     *,
     as_json: Json = False,
 ) -> None:
-    """List the known neurons, calibrators, encoders, datasets or models."""
+    """List the known neurons, calibrators, encoders, datasets, models or methods of compare."""
     rows = _rows(kind)
     if as_json:
         print(json.dumps({kind: rows}, indent=2))
@@ -70,6 +91,11 @@ def list_(
                 row["weights"] or "-",
                 row["description"],
             )
+    elif kind == "methods":
+        for title in _METHOD_COLUMNS:
+            table.add_column(title, overflow="fold")
+        for row in rows:
+            table.add_row(*(Text(row[key]) for key in _METHOD_COLUMNS))
     else:
         for title in ("name", "options", "description"):
             table.add_column(title)

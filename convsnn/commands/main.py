@@ -12,10 +12,15 @@ import typer
 from rich.console import Console
 
 from convsnn.commands.blocking import print_blockers
+from convsnn.commands.compare import compare
 from convsnn.commands.convert import convert
+from convsnn.commands.coverage import coverage
+from convsnn.commands.diagnose import diagnose
 from convsnn.commands.evaluate import evaluate
+from convsnn.commands.figures import figures
 from convsnn.commands.inspect import inspect
 from convsnn.commands.list import list_
+from convsnn.commands.tune import tune
 from convsnn.errors import ConfigError, ConvsnnError, UnsupportedError
 
 app = typer.Typer(
@@ -26,10 +31,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 _COMMANDS: dict[str, Callable[..., int | None]] = {
+    "compare": compare,
     "convert": convert,
+    "coverage": coverage,
+    "diagnose": diagnose,
     "evaluate": evaluate,
+    "figures": figures,
     "inspect": inspect,
     "list": list_,
+    "tune": tune,
 }
 for _name, _command in _COMMANDS.items():
     app.command(_name)(_command)
@@ -79,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         code = result if isinstance(result, int) else 0
     if code == 130:
-        shown = ConvsnnError("interrupted; nothing was written")
+        shown = ConvsnnError("interrupted")
     if shown is not None:
         _show(shown, "--json" in given)
     return code

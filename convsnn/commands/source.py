@@ -35,8 +35,8 @@ NO_WEIGHTS = "give them with --weights FILE; nothing is downloaded"
 class Source:
     """A model the user named, before it is read.
 
-    `module` or `path` (an ONNX file) is set, not both. `input_shape` is None where only the data
-    can tell it. `trained` is False where the weights are random.
+    `module` is set, or `path` (an ONNX file) and what was `read` from it. `input_shape` is None
+    where only the data can tell it. `trained` is False where the weights are random.
     """
 
     name: str
@@ -44,6 +44,7 @@ class Source:
     sha256: str
     module: nn.Module | None = None
     path: Path | None = None
+    read: Graph | None = None
     input_shape: tuple[int, ...] | None = None
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     data: str | None = None
@@ -54,8 +55,8 @@ class Source:
         """The network as a graph; `example` is (B, *input shape)."""
         if self.module is not None:
             return load_module(self.module, example)
-        assert self.path is not None
-        return load_onnx(self.path, input_shape=self.input_shape)
+        assert self.read is not None
+        return self.read
 
     def reference(self) -> Reference:
         """The original network: the module itself, or the file in ONNX Runtime."""
@@ -128,7 +129,8 @@ def _module_digest(module: nn.Module) -> str:
 def _onnx(text: str, path: Path, input_shape: tuple[int, ...] | None) -> Source:
     if not path.is_file():
         raise LoadError(f"{path} does not exist or is no file", hint="check the path")
-    shape = tuple(load_onnx(path, input_shape=input_shape).input.attrs["shape"])
+    graph = load_onnx(path, input_shape=input_shape)
+    shape = tuple(graph.input.attrs["shape"])
     if input_shape not in (None, shape):
         raise ConfigError(f"--input-shape {input_shape} contradicts {path}, which takes {shape}")
     known = read_metadata(path)
@@ -153,6 +155,7 @@ def _onnx(text: str, path: Path, input_shape: tuple[int, ...] | None) -> Source:
         text,
         _file_digest(path),
         path=path,
+        read=graph,
         input_shape=shape,
         preprocessing=Preprocessing.from_json(preprocessing),
         data=data,
@@ -182,7 +185,7 @@ def _torchvision(name: str, own_weights: bool) -> Source:
     if name not in known:
         raise ConfigError(f"torchvision has no model '{name}'", hint=nearest(name, known))
     preset = models.get_model_weights(name).DEFAULT.transforms()
-    crop, resize = getattr(preset, "crop_size", [224]), getattr(preset, "resize_size", [256])
+    resize = getattr(preset, "resize_size", [256])
     settings = Preprocessing(
         mean=tuple(getattr(preset, "mean", ())),
         std=tuple(getattr(preset, "std", ())),
@@ -193,12 +196,14 @@ def _torchvision(name: str, own_weights: bool) -> Source:
     if name in ("googlenet", "inception_v3"):  # as these are built for the published weights
         options |= {"transform_input": True, "init_weights": False}
     module = models.get_model(name, weights=None, **options)
+    # a vision transformer is built for one size, which may not be that of its published weights
+    size = getattr(module, "image_size", getattr(preset, "crop_size", [224])[0])
     return Source(
         name,
         name,
         "",
         module=module.eval(),
-        input_shape=(3, crop[0], crop[0]),
+        input_shape=(3, size, size),
         preprocessing=settings,
         trained=False,
     )

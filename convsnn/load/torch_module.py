@@ -12,7 +12,7 @@ from torch.fx import Node as FxNode
 from convsnn.errors import UnsupportedError
 from convsnn.graph import Graph
 from convsnn.load.aten import Lowering, lower
-from convsnn.load.builder import Builder
+from convsnn.load.builder import Builder, layer_name
 
 _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
 
@@ -81,10 +81,7 @@ def _layer(node: FxNode) -> str:
     path = re.sub(r"@\d+", "", stack[-1][0]) if stack else ""
     kind = stack[-1][1] if stack else ""
     op = getattr(node.target, "_opname", str(node.target)).rstrip("_")
-    leaf = str(kind).startswith("torch.nn.modules.") and "container" not in str(kind)
-    if leaf and path:
-        return path
-    return f"{path}.{op}" if path else op
+    return layer_name(path, str(kind), op)
 
 
 def _source(node: FxNode) -> str:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from convsnn.errors import RewriteError
 from convsnn.graph import Graph, run
-from convsnn.passes import TOLERANCE, relative_gap
+from convsnn.passes import relative_gap, tolerance
 
 Reference = Callable[[Tensor], Sequence[Tensor]]
 
@@ -41,11 +41,13 @@ def gaps(graph: Graph, reference: Reference, example: Tensor) -> dict[str, float
 
 
 def verify_import(graph: Graph, reference: Reference, example: Tensor) -> None:
-    """Raise RewriteError where an output differs by more than 1e-4 of its scale."""
+    """Raise RewriteError where an output differs by more than rounding explains: 1e-4 of its
+    scale, and more only where the network has steps (`passes.tolerance`)."""
+    allowed = tolerance(graph, example)
     for name, gap in gaps(graph, reference, example).items():
-        if not gap <= TOLERANCE:
+        if not gap <= allowed:
             raise RewriteError(
                 f"the imported network is not the original: output '{name}' is off by {gap:.2e} "
-                f"of its scale (at most {TOLERANCE:.0e} is allowed)",
+                f"of its scale (at most {allowed:.0e} is allowed)",
                 hint="this is a fault of convsnn; please report it with the network",
             )

@@ -21,6 +21,8 @@ class Activity:
 
     SIN are neurons that the original kept silent (pre-activation below zero) and that spiked at
     least once up to the step (MSAT, section 3.3); `silent` counts all the original kept silent.
+    Where the original's activation has a sign, they are neurons that sent a spike of the other
+    sign, and `silent` counts all whose activation is not zero.
     """
 
     net: Spiking
@@ -34,7 +36,12 @@ class Activity:
 
     def batch(self, pre_activations: Mapping[str, Tensor]) -> "Watch":
         """An observer for `simulate` on the images whose ANN pre-activations these are."""
-        return Watch(self, {name: value < 0 for name, value in pre_activations.items()})
+        graph, signs = self.net.graph, {}
+        for name, value in pre_activations.items():
+            if graph.sites[name].signed:
+                signs[name] = graph.activate(name, value).sign()
+        watched = {n: signs[n] != 0 if n in signs else v < 0 for n, v in pre_activations.items()}
+        return Watch(self, watched, signs)
 
     def add(self, run: Run, samples: int) -> None:
         """Add the counts of one run."""
@@ -54,7 +61,7 @@ class Activity:
         return self.events[name].cumsum(0).double() / (steps * neurons * self.samples)
 
     def sin_ratio(self, name: str) -> Tensor:
-        """Share of the neurons the original kept silent that fired up to each step, (T,)."""
+        """Share of the `silent` neurons that fired wrongly up to each step, (T,)."""
         return self.sin[name].double() / max(1, self.silent[name])
 
     def operations_per_image(self, name: str) -> Tensor:
@@ -75,12 +82,16 @@ class Watch:
     """Sees the spikes of one batch as they are simulated; `finish` adds them to the activity.
 
     `earliness` is per sample and neuron the number of steps left at its first spike, the first
-    step's included: 0 for a neuron that never fired.
+    step's included: 0 for a neuron that never fired. `wrongness` is the same for spikes against
+    the `signs` of the original's activations; of the sites without, every spike of a neuron in
+    `watched` is wrong.
     """
 
     activity: Activity
-    negative: Mapping[str, Tensor]
+    watched: Mapping[str, Tensor]
+    signs: Mapping[str, Tensor] = field(default_factory=dict)
     earliness: dict[str, Tensor] = field(default_factory=dict)
+    wrongness: dict[str, Tensor] = field(default_factory=dict)
 
     def __call__(self, node: Node, steps: range, value: Tensor) -> None:
         """See `simulate`'s `observe`."""
@@ -93,19 +104,27 @@ class Watch:
             dtype=torch.float32,
             device=value.device,
         )
-        early = ((value != 0) * left.reshape(-1, *[1] * (value.dim() - 1))).amax(0)
-        known = self.earliness.get(node.name)
-        self.earliness[node.name] = early if known is None else torch.maximum(known, early)
+        left = left.reshape(-1, *[1] * (value.dim() - 1))
+        _raise(self.earliness, node.name, ((value != 0) * left).amax(0))
+        if node.name in self.signs:
+            wrong = value * self.signs[node.name] < 0
+            _raise(self.wrongness, node.name, (wrong * left).amax(0))
 
     def finish(self) -> None:
         """Count wrongly firing and dead neurons of the batch."""
         total, steps = self.activity, self.activity.steps
         for name, early in self.earliness.items():
             first = (steps - early).long()
-            wrong = torch.bincount(first[self.negative[name]], minlength=steps + 1)
+            erred = (steps - self.wrongness.get(name, early)).long()
+            wrong = torch.bincount(erred[self.watched[name]], minlength=steps + 1)
             counts = wrong[:steps].cumsum(0).cpu()
             total.sin[name] = total.sin[name] + counts if name in total.sin else counts
-            total.silent[name] = total.silent.get(name, 0) + int(self.negative[name].sum())
+            total.silent[name] = total.silent.get(name, 0) + int(self.watched[name].sum())
             earliest = first.amin(0)
             known = total.first_spike.get(name)
             total.first_spike[name] = earliest if known is None else torch.minimum(known, earliest)
+
+
+def _raise(found: dict[str, Tensor], name: str, value: Tensor) -> None:
+    known = found.get(name)
+    found[name] = value if known is None else torch.maximum(known, value)

@@ -28,7 +28,8 @@ class Keys:
 class Neuron(Protocol):
     """A population of neurons of one site, given by its threshold and initial potential.
 
-    `graded` is True where a spike can carry other values than 0 and the threshold;
+    `graded` is True where a spike can carry other sizes than 0 and the threshold (a sign does not
+    make it graded: a weight is subtracted as easily as it is added, no multiplication is needed);
     `spikes_per_step` is the most a neuron can send in one step, in units of its threshold.
     """
 

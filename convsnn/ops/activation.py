@@ -29,6 +29,26 @@ def clip(x: Tensor, *, ceiling: float) -> Tensor:
     return x.clamp(0.0, ceiling)
 
 
+@op("leaky_relu", Role.ACTIVATION)
+def leaky_relu(x: Tensor, slope: Tensor) -> Tensor:
+    """x where x > 0, else slope * x; the slope has batch axis 1 and the rank of x (PReLU)."""
+    return torch.where(x > 0, x, x * slope)
+
+
+@op("quantized_clip", Role.ACTIVATION)
+def quantized_clip(
+    x: Tensor, *, ceiling: float, levels: int, shift: float, even: bool = False
+) -> Tensor:
+    """ceiling / levels * floor(clip(x, 0, ceiling) * levels / ceiling + shift), shift in [0, 1).
+
+    QCFS has a shift of 1/2. `even` (with a shift of 1/2) rounds ties to even instead of up, as
+    the rounding of torch and ONNX does; neurons always round them up.
+    """
+    place = x.clamp(0.0, ceiling) * (levels / ceiling)
+    level = torch.round(place) if even else torch.floor(place + shift)
+    return level * (ceiling / levels)
+
+
 @op("softmax", Role.READOUT)
 def softmax(x: Tensor, *, dim: int) -> Tensor:
     """Softmax over axis `dim`."""

@@ -28,7 +28,11 @@ def _sink(graph: Graph, permute: Node, reader: Node) -> Graph | None:
         name = f"{reader.name}.permuted"
         tensors[name] = graph.tensors[reader.inputs[1]].permute(_inverse(dims)).contiguous()
         inputs = (source, name)
-    elif reader.op not in ("relu", "clip", "identity"):
+    elif reader.op == "leaky_relu":
+        name = f"{reader.name}.permuted_slope"
+        tensors[name] = graph.tensors[reader.inputs[1]].permute(_inverse(dims)).contiguous()
+        inputs = (source, name)
+    elif reader.op not in ("relu", "clip", "quantized_clip", "identity"):
         return None
     # The neuron keeps the user's name; the permute behind it takes another.
     inner = replace(reader, inputs=inputs)

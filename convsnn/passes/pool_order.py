@@ -8,9 +8,17 @@ concatenation, read twice) stay as they are: exact.
 
 from dataclasses import replace
 
-from convsnn.graph import Graph
+from convsnn.graph import Graph, Node
 from convsnn.ops import Role
 from convsnn.passes.edit import only_reader, rebuild
+
+
+def _keeps_order(graph: Graph, node: Node) -> bool:
+    """Whether the activation rises everywhere, and is the same all over a window."""
+    slope = graph.sites[node.name].slope
+    if slope is None:
+        return True
+    return bool((slope >= 0).all()) and all(size == 1 for size in slope.shape[1:])
 
 
 def pool_before_neuron(graph: Graph) -> Graph:
@@ -19,8 +27,10 @@ def pool_before_neuron(graph: Graph) -> Graph:
         pool = only_reader(graph, node)
         if node.role is not Role.ACTIVATION or pool is None or pool.role is not Role.MAX_POOL:
             continue
-        first = replace(pool, inputs=node.inputs, attrs={**pool.attrs, "each_step": True})
-        second = replace(node, inputs=(pool.name,))
+        if not _keeps_order(graph, node):
+            continue
+        first = replace(pool, inputs=node.inputs[:1], attrs={**pool.attrs, "each_step": True})
+        second = replace(node, inputs=(pool.name, *node.inputs[1:]))
         after = {
             n.name: (
                 replace(n, inputs=tuple(node.name if i == pool.name else i for i in n.inputs)),

@@ -100,7 +100,7 @@ def _layer(net: Spiking, evaluation: Evaluation, name: str) -> dict[str, Any]:
     activity, threshold = evaluation.activity, net.plan.sites[name].threshold.double()
     return {
         "name": name,
-        "kind": net.neuron.partition(":")[0],
+        "kind": net.kinds[name],
         "neurons": torch.Size(net.graph.shapes[name]).numel(),
         "threshold": {
             "min": float(threshold.min()),

@@ -23,13 +23,13 @@ def accuracy_chart(report: Report) -> str:
     snn, ann = report["snn"], report["ann"]["accuracy"]
 
     def paint(figure: Figure) -> None:
-        axes = _time_axes(figure, report["timesteps"])
+        axes = time_axes(figure, report["timesteps"])
         if ann is not None:
             axes.axhline(ann, color=INK, linestyle=(0, (5, 3)), linewidth=1.4, label="ANN")
-            _line(axes, snn["accuracy"], FIRST, "o", "SNN")
-        _line(axes, snn["agreement"], SECOND, "s", "agreement")
+            line(axes, snn["accuracy"], FIRST, "o", "SNN")
+        line(axes, snn["agreement"], SECOND, "s", "agreement")
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
-        _legend(axes, 3)
+        legend(axes, 3)
 
     what = "Agreement" if ann is None else "Accuracy and agreement"
     label = f"{what} over time steps; after the last, agreement is {percent(snn['agreement'][-1])}"
@@ -41,14 +41,14 @@ def energy_chart(report: Report) -> str:
     energy = report["energy"]
 
     def paint(figure: Figure) -> None:
-        axes = _time_axes(figure, report["timesteps"])
+        axes = time_axes(figure, report["timesteps"])
         axes.axhline(1.0, color=INK, linestyle=(0, (5, 3)), linewidth=1.4, label="ANN")
-        _line(axes, energy["paper"], THIRD, "^", "paper")
-        _line(axes, energy["counted"], FIRST, "o", "counted")
-        _line(axes, energy["cached"], SECOND, "s", "cached")
+        line(axes, energy["paper"], THIRD, "^", "paper")
+        line(axes, energy["counted"], FIRST, "o", "counted")
+        line(axes, energy["cached"], SECOND, "s", "cached")
         axes.set_ylim(bottom=0)
         axes.set_ylabel("energy, ANN = 1")
-        _legend(axes, 4)
+        legend(axes, 4)
 
     label = f"Energy ratio over time steps; counted, {significant(energy['counted'][-1])} at last"
     return draw("energy", paint, size=(WIDTH, 3.5), label=label)
@@ -59,7 +59,7 @@ def rate_chart(report: Report) -> str:
     rates = [layer["firing_rate"][-1] for layer in report["layers"]]
 
     def paint(figure: Figure) -> None:
-        axes = _layer_axes(figure, report)
+        axes = layer_axes(figure, report)
         axes.barh(np.arange(len(rates)) + 0.5, rates, height=0.66, color=FIRST)
         for place, rate in enumerate(rates):
             axes.annotate(
@@ -70,25 +70,28 @@ def rate_chart(report: Report) -> str:
         axes.grid(visible=False, axis="y")
         axes.set_xlabel("spikes per neuron and step")
 
-    return draw("rate", paint, size=_layer_size(rates), label="Firing rate of every layer")
+    return draw("rate", paint, size=layer_size(rates), label="Firing rate of every layer")
 
 
-def sin_chart(report: Report) -> str:
-    """The SIN ratio of every layer over time steps: the stronger the colour, the higher."""
+def sin_chart(report: Report, *, name: str = "sin", top: float | None = None) -> str:
+    """The SIN ratio of every layer over time steps: the stronger the colour, the higher.
+
+    The full colour stands for `top` (default: the largest ratio of the report).
+    """
     total = report["timesteps"]
     halves = (round(2 ** (k / 2)) for k in range(2 * total.bit_length() + 1))
     steps = sorted({total, *(step for step in halves if step < total)})
     cells = np.array([[layer["sin_ratio"][s - 1] for s in steps] for layer in report["layers"]])
 
     def paint(figure: Figure) -> None:
-        axes = _layer_axes(figure, report)
+        axes = layer_axes(figure, report)
         red, green, blue = (int(FIRST[i : i + 2], 16) / 255 for i in (1, 3, 5))
         shades = LinearSegmentedColormap.from_list(
             "sin", [(red, green, blue, 0.04), (red, green, blue, 1.0)], N=16
         )
-        top = max(float(cells.max()), 1e-6)
-        mesh = axes.pcolormesh(cells, cmap=shades, vmin=0, vmax=top, edgecolor=CARD, linewidth=0.8)
-        axes.set_xticks(*_labels_of(steps))
+        full = max(float(cells.max()) if top is None else top, 1e-6)
+        mesh = axes.pcolormesh(cells, cmap=shades, vmin=0, vmax=full, edgecolor=CARD, linewidth=0.8)
+        axes.set_xticks(*labels_of(steps))
         axes.grid(visible=False)
         axes.spines[:].set_visible(False)
         axes.set_xlabel("time step")
@@ -99,10 +102,11 @@ def sin_chart(report: Report) -> str:
         bar.solids.set_rasterized(False)  # an embedded picture could not follow the page's colours
 
     label = "Share of neurons that fire though the ANN's are silent, by layer and time step"
-    return draw("sin", paint, size=_layer_size(report["layers"]), label=label)
+    return draw(name, paint, size=layer_size(report["layers"]), label=label)
 
 
-def _time_axes(figure: Figure, total: int) -> Any:
+def time_axes(figure: Figure, total: int) -> Any:
+    """Axes over the time steps 1 to `total`, on a doubling scale."""
     axes = figure.add_subplot()
     axes.set_xscale("log", base=2)
     axes.set_xlim(1 / 1.2, total * 1.2)
@@ -115,24 +119,27 @@ def _time_axes(figure: Figure, total: int) -> Any:
     return axes
 
 
-def _line(axes: Any, values: Sequence[float], colour: str, marker: str, label: str) -> None:
+def line(axes: Any, values: Sequence[float], colour: str, marker: str, label: str) -> None:
+    """A line over the time steps, marked where steps are shown."""
     marked = [step - 1 for step in shown_steps(len(values))]
     steps = range(1, len(values) + 1)
     axes.plot(steps, values, color=colour, marker=marker, markevery=marked, label=label)
 
 
-def _legend(axes: Any, columns: int) -> None:
+def legend(axes: Any, columns: int) -> None:
+    """A legend in `columns` above the axes."""
     axes.legend(
         loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=columns, borderpad=0.2,
         columnspacing=1.2, handlelength=1.8, handletextpad=0.5,
     )  # fmt: skip
 
 
-def _layer_size(layers: Sequence[Any]) -> tuple[float, float]:
+def layer_size(layers: Sequence[Any]) -> tuple[float, float]:
+    """Width and height of a chart with a row for every layer."""
     return WIDTH, 0.9 + 0.22 * len(layers)
 
 
-def _layer_axes(figure: Figure, report: Report) -> Any:
+def layer_axes(figure: Figure, report: Report) -> Any:
     """One row per layer, the first at the top; row i spans i to i + 1."""
     axes = figure.add_subplot()
     names = distinct([layer["name"] for layer in report["layers"]])
@@ -144,7 +151,7 @@ def _layer_axes(figure: Figure, report: Report) -> Any:
     return axes
 
 
-def _labels_of(steps: Sequence[int]) -> tuple[list[float], list[str]]:
+def labels_of(steps: Sequence[int]) -> tuple[list[float], list[str]]:
     """Places and texts of the columns to be labelled: powers of two, and the last."""
     last = len(steps) - 1
     kept = [i for i, step in enumerate(steps) if i < last - 1 and step.bit_count() == 1] + [last]

@@ -90,6 +90,10 @@ def _notes(report: Report) -> list[Text]:
     if report["sources"]:
         names = ", ".join(f"{s['name']} ({s['kind']})" for s in report["sources"])
         notes.append(Text(f"\nSends graded values, charged as multiply-accumulates: {names}"))
+    signed = [layer["name"] for layer in report["layers"] if layer["kind"] == "signed"]
+    if signed:
+        text = f"\nSends signed spikes (-1, 0, 1), charged as additions: {', '.join(signed)}"
+        notes.append(Text(text))
     if report["not_counted"]:
         notes.append(Text(f"\nNot counted: {'; '.join(report['not_counted'])}"))
     return notes

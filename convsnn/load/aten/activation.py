@@ -3,17 +3,36 @@
 import math
 from typing import Any
 
+import torch
+
 from convsnn.load.aten.base import RETRAIN, Blocked, Constant, Data, Lowering, aten, refuse
 
 
 def _clamped(lowering: Lowering, x: Data, low: Any, high: Any) -> str:
-    low, high = (float(v.value) if isinstance(v, Constant) else v for v in (low, high))
+    low, high = (None if bound is None else _number(bound, "bound") for bound in (low, high))
+    if x.shape != lowering.shape:
+        raise Blocked("its bound repeats the data along an axis")
     unbounded = high is None or high == math.inf
     if low == 0 and unbounded:
         return lowering.builder.emit("relu", x.name)
     if low == 0 and high > 0:
         return lowering.builder.emit("clip", x.name, ceiling=float(high))
-    raise Blocked(f"clamp to [{low}, {high}]: only a lower bound of 0 is a spiking neuron", RETRAIN)
+    if high == -math.inf or low == math.inf:
+        raise Blocked(f"clamp to [{low}, {high}] leaves nothing")
+    low, high = (None if b is None or math.isinf(b) else float(b) for b in (low, high))
+    detail = f"clamp to [{low}, {high}]"
+    return lowering.builder.piece("clamp", x.name, kind="clamp", detail=detail, low=low, high=high)
+
+
+def _number(value: Any, what: str) -> float:
+    """A plain number, or a constant that is the same number everywhere."""
+    if isinstance(value, Constant):
+        first = value.value.detach().flatten()[0]
+        if value.value.is_floating_point() and bool((value.value == first).all()):
+            return float(first)
+    elif isinstance(value, (int, float)):
+        return float(value)
+    raise Blocked(f"its {what} is not one number", RETRAIN)
 
 
 @aten("relu")
@@ -40,6 +59,12 @@ def clamp(lowering: Lowering, *, min: Any = None, max: Any = None, **arguments: 
     return _clamped(lowering, arguments["self"], min, max)
 
 
+@aten("clamp_max")
+def clamp_max(lowering: Lowering, *, max: Any, **arguments: Any) -> str:
+    """Clamp from above: the upper bound of a clipped ReLU."""
+    return _clamped(lowering, arguments["self"], None, max)
+
+
 @aten("clamp_min")
 def clamp_min(lowering: Lowering, *, min: Any, **arguments: Any) -> str:
     """Clamp from below."""
@@ -52,6 +77,114 @@ def threshold(lowering: Lowering, *, threshold: Any, value: Any, **arguments: An
     if threshold != 0 or value != 0:
         raise Blocked(f"threshold({threshold}, {value}) is a ReLU only at (0, 0)", RETRAIN)
     return lowering.builder.emit("relu", arguments["self"].name)
+
+
+@aten("leaky_relu")
+def leaky_relu(lowering: Lowering, *, negative_slope: float, **arguments: Any) -> str:
+    """x where x > 0, else negative_slope * x."""
+    return _leaky(lowering, arguments["self"], Constant(torch.tensor(negative_slope), ""))
+
+
+@aten("rrelu")
+def rrelu(lowering: Lowering, *, lower: float, upper: float, training: bool, **rest: Any) -> str:
+    """Leaky ReLU with the middle of the range that its slope is drawn from in training."""
+    if training:
+        raise Blocked("it draws its slope at random", "export the network in evaluation mode")
+    return _leaky(lowering, rest["self"], Constant(torch.tensor((lower + upper) / 2), ""))
+
+
+@aten("prelu", "_prelu_kernel")
+def prelu(lowering: Lowering, *, weight: Constant, **arguments: Any) -> str:
+    """Leaky ReLU with a learned slope, one for all or one a channel (axis 1)."""
+    if not isinstance(weight, Constant):
+        raise Blocked("its slope depends on the data")
+    return _leaky(lowering, arguments["self"], weight)
+
+
+def _leaky(lowering: Lowering, x: Data, slope: Constant) -> str:
+    rank = len(x.shape) + 1
+    values = slope.value
+    if values.dim() < rank:  # along the channels
+        values = values.reshape((1, -1, *[1] * (rank - 2)) if rank > 1 else (-1,))
+    if not bool(values.any()):
+        return lowering.builder.emit("relu", x.name)
+    return lowering.builder.emit("leaky_relu", x.name, lowering.filled(values, "slope"))
+
+
+@aten("floor", "round")
+def rounding(lowering: Lowering, *, decimals: int = 0, **arguments: Any) -> str:
+    """A rounding to whole numbers: part of a clip-floor activation, or it blocks."""
+    if decimals:
+        raise Blocked("it rounds to decimals")
+    name, how = arguments["self"].name, lowering.op.rstrip("_")
+    return lowering.builder.piece("rounding", name, kind=how, how=how, remedy="")
+
+
+@aten("gt", "ge", "lt", "le")
+def compare(lowering: Lowering, *, other: Any, **arguments: Any) -> str:
+    """A comparison with a number: part of a ReLU, or it blocks."""
+    x, relation = arguments["self"], lowering.op
+    if not isinstance(x, Data):
+        x, other, relation = other, x, {"g": "l", "l": "g"}[relation[0]] + relation[1]
+    if isinstance(other, Data):
+        raise Blocked("it compares two values that depend on the input", RETRAIN)
+    bound = _number(other, "bound")
+    return lowering.builder.piece("compare", x.name, kind=relation, relation=relation, bound=bound)
+
+
+@aten("where")
+def where(lowering: Lowering, *, condition: Any, other: Any, **arguments: Any) -> str:
+    """A choice by a comparison: a ReLU, or it blocks."""
+    return _select(lowering, condition, arguments["self"], other)
+
+
+@aten("masked_fill")
+def masked_fill(lowering: Lowering, *, mask: Any, value: Any, **arguments: Any) -> str:
+    """A number where the mask is true: a ReLU, or it blocks."""
+    return _select(lowering, mask, value, arguments["self"])
+
+
+def _select(lowering: Lowering, mask: Any, chosen: Any, other: Any) -> str:
+    if not isinstance(mask, Data):
+        raise Blocked("it chooses by a constant mask, which is not read")
+    rank = len(lowering.shape) + 1
+    sides = [
+        side.name if isinstance(side, Data) else lowering.beside(side, "constant", rank)
+        for side in (chosen, other)
+    ]
+    return lowering.builder.piece("select", mask.name, *sides, kind=lowering.op)
+
+
+@aten("maximum", "max")
+def maximum(lowering: Lowering, *, other: Any = None, **arguments: Any) -> str:
+    """The larger of two values; a ReLU where one of them is zero."""
+    x = arguments["self"]
+    if other is None:
+        raise Blocked("it takes the largest value along an axis", "use max pooling")
+    if isinstance(x, Data) and isinstance(other, Data):
+        return lowering.builder.piece("maximum", x.name, other.name, kind=lowering.op)
+    x, bound = (x, other) if isinstance(x, Data) else (other, x)
+    return _clamped(lowering, x, bound, None)
+
+
+@aten("minimum", "min")
+def minimum(lowering: Lowering, *, other: Any = None, **arguments: Any) -> str:
+    """The smaller of a value and a number: the upper bound of a clipped ReLU."""
+    x = arguments["self"]
+    if other is None or (isinstance(x, Data) and isinstance(other, Data)):
+        raise Blocked("a minimum of values that depend on the input would stay analog", RETRAIN)
+    x, bound = (x, other) if isinstance(x, Data) else (other, x)
+    return _clamped(lowering, x, None, bound)
+
+
+@aten("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full")
+def filled_like(lowering: Lowering, *, fill_value: Any = None, **arguments: Any) -> Constant:
+    """A constant of the shape of a value; what it holds does not depend on the input."""
+    del arguments
+    kind = lowering.op.removeprefix("new_").removesuffix("_like")
+    value = {"zeros": 0.0, "ones": 1.0}.get(kind, fill_value)
+    full = torch.full((1, *lowering.shape), _number(value, "value"))
+    return Constant(full, f"{lowering.builder.layer}.constant")
 
 
 @aten("softmax", "_softmax", "log_softmax", "_log_softmax")
@@ -72,7 +205,6 @@ def sigmoid(lowering: Lowering, **arguments: Any) -> str:
 
 for _name in ("gelu", "silu", "hardswish", "elu", "selu", "celu", "mish", "softplus", "tanh"):
     refuse(_name, reason=f"{_name} is no ReLU; left as it is, it would stay analog")
-refuse("leaky_relu", "prelu", "rrelu", reason="its negative side needs neurons with signed spikes")
 refuse("hardsigmoid", reason="a sigmoid gate would stay analog")
 refuse(
     "layer_norm",

@@ -3,39 +3,24 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
 from convsnn.load.aten.base import Blocked, Constant, Data, Lowering, aten
-from convsnn.load.builder import pixel_shuffle
-
-_PRODUCT = "a product of two values that both depend on the input is not linear"
-
-
-def _constant(lowering: Lowering, value: Any, role: str, rank: int) -> str:
-    """A number or tensor as a constant that broadcasts over the batch of a value of `rank`."""
-    if not isinstance(value, Constant):
-        return lowering.filled(torch.full((1,) * rank, float(value)), role)
-    if value.value.dim() < rank:
-        missing = rank - value.value.dim()
-        return lowering.filled(value.value.reshape((1,) * missing + value.value.shape), role)
-    if value.value.dim() > rank or value.value.shape[0] != 1:
-        raise Blocked("a constant with a batch axis of its own is combined with the data")
-    return lowering.tensor(value)
+from convsnn.load.builder import pixel_shuffle, pixel_unshuffle
+from convsnn.ops.pieces import REASONS
 
 
 def _sum(lowering: Lowering, left: Any, right: Any, sign: int, alpha: Any) -> str:
     rank = len(lowering.shape) + 1
     if not isinstance(right, Data):
         factor = sign * alpha
-        name = _constant(lowering, _times(right, factor), "constant", rank)
+        name = lowering.beside(_times(right, factor), "constant", rank)
         return lowering.builder.emit("add_constant", left.name, name)
     if alpha != 1:
         raise Blocked("a weighted sum (alpha) of two data values is not read")
     if not isinstance(left, Data):
         if sign < 0:
-            minus = _constant(lowering, -1.0, "factor", rank)
+            minus = lowering.beside(-1.0, "factor", rank)
             right = Data(lowering.builder.emit("scale", right.name, minus), right.shape)
-        name = _constant(lowering, left, "constant", rank)
+        name = lowering.beside(left, "constant", rank)
         return lowering.builder.emit("add_constant", right.name, name)
     return lowering.builder.emit("add" if sign > 0 else "sub", left.name, right.name)
 
@@ -69,9 +54,12 @@ def mul(lowering: Lowering, *, other: Any, **arguments: Any) -> str:
     """Product with a constant."""
     left = arguments["self"]
     if isinstance(left, Data) and isinstance(other, Data):
-        raise Blocked(_PRODUCT, "")
+        made = lowering.builder
+        if not any(made.is_op(value.name, "compare") for value in (left, other)):
+            raise Blocked(REASONS["product"], "")
+        return made.piece("product", left.name, other.name, kind="mul")
     x, factor = (left, other) if isinstance(left, Data) else (other, left)
-    name = _constant(lowering, factor, "factor", len(lowering.shape) + 1)
+    name = lowering.beside(factor, "factor", len(lowering.shape) + 1)
     return lowering.builder.emit("scale", x.name, name)
 
 
@@ -86,14 +74,14 @@ def div(lowering: Lowering, *, other: Any, rounding_mode: Any = None, **argument
         if isinstance(other, Constant)
         else 1 / other
     )
-    name = _constant(lowering, inverse, "factor", len(lowering.shape) + 1)
+    name = lowering.beside(inverse, "factor", len(lowering.shape) + 1)
     return lowering.builder.emit("scale", x.name, name)
 
 
 @aten("neg")
 def neg(lowering: Lowering, **arguments: Any) -> str:
     """-x."""
-    name = _constant(lowering, -1.0, "factor", len(lowering.shape) + 1)
+    name = lowering.beside(-1.0, "factor", len(lowering.shape) + 1)
     return lowering.builder.emit("scale", arguments["self"].name, name)
 
 
@@ -214,21 +202,18 @@ def transpose(lowering: Lowering, *, dim0: int, dim1: int, **arguments: Any) -> 
     return _permute(lowering, x, dims)
 
 
-@aten("pad", "constant_pad_nd")
-def pad(
-    lowering: Lowering, *, pad: Sequence[int], mode: str = "constant", value: Any = 0, **rest: Any
-) -> str:
-    """Zero padding."""
-    if mode != "constant" or value not in (None, 0):
-        raise Blocked(f"padding with mode {mode} and value {value}: only zeros are read")
-    return lowering.builder.emit("pad", rest["self"].name, pads=list(pad))
-
-
 @aten("pixel_shuffle")
 def shuffle(lowering: Lowering, *, upscale_factor: int, **arguments: Any) -> str:
     """Channels to space."""
     x: Data = arguments["self"]
     return pixel_shuffle(lowering.builder, x.name, x.shape, upscale_factor)
+
+
+@aten("pixel_unshuffle")
+def unshuffle(lowering: Lowering, *, downscale_factor: int, **arguments: Any) -> str:
+    """Space to channels."""
+    x: Data = arguments["self"]
+    return pixel_unshuffle(lowering.builder, x.name, x.shape, downscale_factor)
 
 
 @aten("channel_shuffle")

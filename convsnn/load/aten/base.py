@@ -10,21 +10,21 @@ from torch import Tensor
 from torch.fx import Node as FxNode
 
 from convsnn.errors import UnsupportedError
-from convsnn.load.builder import Builder
-
-RETRAIN = "retrain the network with ReLU in its place"
+from convsnn.load.builder import RETRAIN, Builder
 
 
 @dataclass(frozen=True)
 class Data:
     """A value that depends on the input: its node and the shape of one sample.
 
-    `sound` is False behind an op that lost the batch axis: what follows is only named.
+    `sound` is False behind an op that lost the batch axis: what follows is only named. `low` are
+    paddings with minus infinity, in torch's order, that only max-pooling can take up.
     """
 
     name: str
     shape: tuple[int, ...]
     sound: bool = True
+    low: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,21 @@ class Blocked(Exception):
         super().__init__(reason)
         self.reason, self.remedy = reason, remedy
 
+
+__all__ = [
+    "LOWERINGS",
+    "MASKS",
+    "RETRAIN",
+    "Blocked",
+    "Constant",
+    "Data",
+    "Lowering",
+    "aten",
+    "lower",
+    "refuse",
+]
+
+MASKS = frozenset({"gt", "ge", "lt", "le"})  # their results are truth values, kept as 0 and 1
 
 Lowered = Callable[..., Any]
 LOWERINGS: dict[str, Lowered] = {}
@@ -107,11 +122,24 @@ class Lowering:
         value = self.values[node.name]
         if not isinstance(value, Data):
             raise UnsupportedError(f"output '{node.name}' does not depend on the input")
+        if value.low:
+            raise UnsupportedError(f"output '{node.name}' holds minus infinity")
         return value.name
 
     def tensor(self, constant: Constant, suffix: str = "") -> str:
         """Store a constant in the graph; returns its name."""
         return self.builder.constant(constant.value, constant.name + suffix)
+
+    def beside(self, value: Any, role: str, rank: int) -> str:
+        """A number or tensor as a constant that broadcasts over the batch of a value of `rank`."""
+        if not isinstance(value, Constant):
+            return self.filled(torch.full((1,) * rank, float(value)), role)
+        missing = rank - value.value.dim()
+        if missing > 0:
+            return self.filled(value.value.reshape((1,) * missing + value.value.shape), role)
+        if missing < 0 or value.value.shape[0] != 1:
+            raise Blocked("a constant with a batch axis of its own is combined with the data")
+        return self.tensor(value)
 
     def filled(self, value: Tensor, role: str) -> str:
         """Store a tensor that torch left out or that was computed here."""
@@ -227,8 +255,10 @@ def _lower_data(
             raise Blocked("")  # it only follows what is refused already
         if shapes[0] is None:
             raise Blocked("it moves or mixes the batch axis")
-        if not tensors[0].is_floating_point():
+        if not tensors[0].is_floating_point() and kind not in MASKS:
             raise Blocked(f"its result is of type {tensors[0].dtype}, not a real number")
+        if any(d.low for d in data) and not kind.startswith("max_pool"):
+            raise Blocked("its input is padded with minus infinity, which only max pooling reads")
         lowering.op, lowering.shape = kind, shapes[0]
         names = node.target._schema.arguments  # type: ignore[union-attr]
         bound = {a.name: a.default_value for a in names if a.has_default_value()}
@@ -249,7 +279,7 @@ def _lower_data(
         return tuple(parts) if many else parts[0]
     if isinstance(result, tuple):
         return tuple(Data(n, s or ()) for n, s in zip(result, shapes, strict=True))
-    if isinstance(result, Data):
+    if isinstance(result, (Data, Constant)):
         return result
     made = Data(result, shapes[0] or ())
     return (made, *[None] * (len(values) - 1)) if many else made

@@ -27,10 +27,20 @@ def max_pool(
         x.name,
         kernel=_per_axis(kernel_size, n),
         stride=_per_axis(stride or kernel_size, n),
-        padding=_per_axis(padding, n) * 2,
+        padding=_padding(x, _per_axis(padding, n), ceil_mode),
         dilation=_per_axis(dilation, n),
         ceil_mode=ceil_mode,
     )
+
+
+def _padding(x: Data, own: list[int], ceil_mode: bool) -> list[int]:
+    """The pool's own padding and what was padded with minus infinity before it."""
+    begin, end = list(x.low[::2]), list(x.low[1::2])
+    if len(begin) > len(own) or min(x.low, default=0) < 0 or (x.low and ceil_mode):
+        raise Blocked("its input is padded with minus infinity in a way that is not read")
+    missing = [0] * (len(own) - len(begin))
+    pairs = ((own, [*missing, *begin[::-1]]), (own, [*missing, *end[::-1]]))
+    return [a + b for mine, more in pairs for a, b in zip(mine, more, strict=True)]
 
 
 def _spatial(x: Data) -> int:
@@ -91,6 +101,21 @@ def adaptive_max_pool(lowering: Lowering, **arguments: Any) -> tuple[str, ...]:
         dilation=[1] * len(kernel),
     )
     return (name,) * 2
+
+
+@aten("amax")
+def amax(lowering: Lowering, *, dim: Any, keepdim: bool = False, **arguments: Any) -> str:
+    """Maximum over all spatial axes, as max pooling."""
+    x: Data = arguments["self"]
+    rank = len(x.shape) + 1
+    if sorted(d % rank for d in dim) != list(range(2, rank)) or rank > 5:
+        raise Blocked("a maximum over other than all spatial axes has no spiking form here")
+    kernel = list(x.shape[1:])
+    ones, padding = [1] * len(kernel), [0] * (2 * len(kernel))
+    name = lowering.builder.emit(
+        "max_pool", x.name, kernel=kernel, stride=kernel, padding=padding, dilation=ones
+    )
+    return name if keepdim else lowering.builder.emit("reshape", name, shape=[x.shape[0]])
 
 
 @aten("mean")

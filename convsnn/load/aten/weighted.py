@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 
 from convsnn.load.aten.base import Blocked, Constant, Data, Lowering, aten
+from convsnn.load.builder import product, product_from_left
+from convsnn.ops.pieces import REASONS
 
 
 def _weight(value: Any) -> Constant:
@@ -97,13 +99,22 @@ def linear(lowering: Lowering, *, input: Data, weight: Constant, bias: Constant 
 
 @aten("matmul", "mm", "bmm")
 def matmul(lowering: Lowering, **arguments: Any) -> str:
-    """A product with a constant matrix from the right."""
-    left = arguments["self"]
-    right = arguments.get("other", arguments.get("mat2"))
-    if isinstance(left, Data) and isinstance(right, Constant) and right.value.dim() == 2:
-        weight = lowering.filled(right.value.t().contiguous(), "weight")
-        return lowering.builder.emit("linear", left.name, weight)
-    raise Blocked("a product of two values that both depend on the input is not linear", "")
+    """A product with constant matrices on either side."""
+    left: Any = arguments["self"]
+    right: Any = arguments.get("other", arguments.get("mat2"))
+    if isinstance(left, Data) and isinstance(right, Data):
+        raise Blocked(REASONS["product"], "")
+    on_right = isinstance(left, Data)
+    x: Data = left if on_right else right
+    factor: Tensor = right.value if on_right else left.value
+    if factor.dim() == len(x.shape) + 1 and factor.shape[0] == 1:
+        factor = factor[0]
+    builder, fits = lowering.builder, 1 < factor.dim() <= len(x.shape)
+    if on_right and (fits or factor.dim() == 2):
+        return product(builder, x.name, x.shape, factor)
+    if fits:
+        return product_from_left(builder, factor, x.name, x.shape)
+    raise Blocked("a product with a constant of this shape is not read", "")
 
 
 @aten("addmm")
@@ -111,7 +122,7 @@ def addmm(lowering: Lowering, *, mat1: Any, mat2: Any, beta: Any, alpha: Any, **
     """bias + x @ matrix."""
     bias = rest["self"]
     if not isinstance(mat1, Data) or not isinstance(mat2, Constant) or isinstance(bias, Data):
-        raise Blocked("a product of two values that both depend on the input is not linear", "")
+        raise Blocked(REASONS["product"], "")
     weight = lowering.filled(mat2.value.t().contiguous() * alpha, "weight")
     offset = torch.broadcast_to(bias.value * beta, (mat2.value.shape[1],)).contiguous()
     return lowering.builder.emit("linear", mat1.name, weight, lowering.filled(offset, "bias"))

@@ -1,10 +1,12 @@
 """Relu and its bounded kin, readouts, and the activations that are refused by name."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from convsnn.load.builder import RETRAIN
 from convsnn.load.onnx.base import (
     ONNX_OPS,
-    RETRAIN,
     Blocked,
     Constant,
     Data,
@@ -27,35 +29,141 @@ def relu(net: Net, x: Value) -> Data:
 @ONNX_OPS.register("Clip")
 def clip(net: Net, x: Value, min: Value | float = None, max: Value | float = None) -> Data:
     """Clamp to [0, max]; ReLU6 arrives as this."""
-    low, high = _bound(min, "lower bound"), _bound(max, "upper bound")
+    return _clamped(net, as_data(x), _bound(min, "lower bound"), _bound(max, "upper bound"))
+
+
+def _clamped(net: Net, x: Data, low: float | None, high: float | None) -> Data:
     if low is None and high is None:
-        return as_data(x)
+        return x
     if low == 0 and high is None:
-        return net.emit("relu", as_data(x))
+        return net.emit("relu", x)
     if low == 0 and high is not None and high > 0:
-        return net.emit("clip", as_data(x), ceiling=high)
-    raise Blocked(f"clamp to [{low}, {high}]: only a lower bound of 0 is a spiking neuron", RETRAIN)
+        return net.emit("clip", x, ceiling=high)
+    if low == np.inf or high == -np.inf:
+        raise Blocked(f"clamp to [{low}, {high}] leaves nothing")
+    return net.piece("clamp", x, detail=f"clamp to [{low}, {high}]", low=low, high=high)
 
 
 def _bound(value: Value | float, what: str) -> float | None:
+    """One number, or None where it is so large that it bounds nothing."""
     if value is None:
         return None
-    number = value if isinstance(value, float) else float(as_constant(value, what).array.item())
-    return None if abs(number) > _UNBOUNDED else number
+    number = value if isinstance(value, float) else as_constant(value, what).number(what)
+    unbounded = number >= _UNBOUNDED if what == "upper bound" else number <= -_UNBOUNDED
+    return None if unbounded else number
 
 
 @ONNX_OPS.register("Max")
 def maximum(net: Net, *inputs: Value) -> Data:
-    """Maximum of data and zero, which is a ReLU; anything else is refused."""
+    """Maximum of data and zero, which is a ReLU; of data and a multiple of it, a leaky ReLU."""
     data = [v for v in inputs if isinstance(v, Data)]
     constants = [v for v in inputs if isinstance(v, Constant)]
-    if len(data) == 1 and not constants:
-        return data[0]
-    if len(data) != 1 or np.max([c.array.max() for c in constants]) != 0:
+    if len(data) == 2 and not constants:
+        return net.piece("maximum", *data)
+    if len(data) != 1:
         raise Blocked("only the maximum with zero is a spiking neuron", RETRAIN)
-    if any(c.array.size > 1 for c in constants):
-        raise Blocked("its constant is more than one number")
-    return net.emit("relu", data[0])
+    if not constants:
+        return data[0]
+    bound = float(np.max([c.number("constant") for c in constants]))
+    return _clamped(net, _whole(net, data[0], constants), _bound(bound, "lower bound"), None)
+
+
+@ONNX_OPS.register("Min")
+def minimum(net: Net, *inputs: Value) -> Data:
+    """Minimum of data and a number: the upper bound of a clipped ReLU."""
+    data = [v for v in inputs if isinstance(v, Data)]
+    constants = [v for v in inputs if isinstance(v, Constant)]
+    if len(data) != 1:
+        raise Blocked("a minimum of values that depend on the input would stay analog", RETRAIN)
+    if not constants:
+        return data[0]
+    bound = float(np.min([c.number("constant") for c in constants]))
+    return _clamped(net, _whole(net, data[0], constants), None, _bound(bound, "upper bound"))
+
+
+def _whole(net: Net, x: Data, constants: Sequence[Constant]) -> Data:
+    """`x`, refused where a constant would repeat it along an axis."""
+    shape = net.file_shape(x)
+    for constant in constants:
+        if np.broadcast_shapes(shape, constant.array.shape) != shape:
+            raise Blocked("its constant repeats the data along an axis")
+    return x
+
+
+@ONNX_OPS.register("ThresholdedRelu")
+def thresholded_relu(net: Net, x: Value, *, alpha: float = 1.0) -> Data:
+    """x where x > alpha, else 0: a ReLU at alpha 0."""
+    if alpha != 0:
+        raise Blocked(f"it is a ReLU only where its alpha is 0, not {alpha:g}", RETRAIN)
+    return net.emit("relu", as_data(x))
+
+
+@ONNX_OPS.register("LeakyRelu")
+def leaky_relu(net: Net, x: Value, *, alpha: float = 0.01) -> Data:
+    """x where x > 0, else alpha * x."""
+    return _leaky(net, as_data(x), net.made(np.array(alpha, np.float32), "slope"))
+
+
+@ONNX_OPS.register("PRelu")
+def p_relu(net: Net, x: Value, slope: Value) -> Data:
+    """x where x > 0, else slope * x."""
+    return _leaky(net, as_data(x), as_constant(slope, "slope"))
+
+
+def _leaky(net: Net, x: Data, slope: Constant) -> Data:
+    data, factor = net.broadcast(x, slope)
+    if not factor.array.any():
+        return net.emit("relu", data)
+    return net.emit("leaky_relu", data, factor)
+
+
+@ONNX_OPS.register("Floor")
+def floor(net: Net, x: Value) -> Data:
+    """Part of a clip-floor activation, or it blocks."""
+    return net.piece("rounding", as_data(x), remedy="", how="floor")
+
+
+@ONNX_OPS.register("Round")
+def round_(net: Net, x: Value) -> Data:
+    """To the nearest, ties to even: part of a clip-floor activation, or it blocks."""
+    return net.piece("rounding", as_data(x), remedy="", how="round")
+
+
+_TURNED = {"gt": "lt", "ge": "le", "lt": "gt", "le": "ge"}
+
+
+def _compared(net: Net, a: Value, b: Value, relation: str) -> Data:
+    if isinstance(a, Data) and isinstance(b, Data):
+        raise Blocked("it compares two values that depend on the input", RETRAIN)
+    x, constant = (a, b) if isinstance(a, Data) else (b, a)
+    bound = as_constant(constant, "bound")
+    relation = relation if isinstance(a, Data) else _TURNED[relation]
+    data = _whole(net, as_data(x), [bound])
+    return net.piece("compare", data, relation=relation, bound=bound.number("bound"))
+
+
+@ONNX_OPS.register("Greater")
+def greater(net: Net, a: Value, b: Value) -> Data:
+    """a > b: part of a ReLU, or it blocks; truth values are kept as 0 and 1."""
+    return _compared(net, a, b, "gt")
+
+
+@ONNX_OPS.register("GreaterOrEqual")
+def greater_or_equal(net: Net, a: Value, b: Value) -> Data:
+    """a >= b, as Greater."""
+    return _compared(net, a, b, "ge")
+
+
+@ONNX_OPS.register("Less")
+def less(net: Net, a: Value, b: Value) -> Data:
+    """a < b, as Greater."""
+    return _compared(net, a, b, "lt")
+
+
+@ONNX_OPS.register("LessOrEqual")
+def less_or_equal(net: Net, a: Value, b: Value) -> Data:
+    """a <= b, as Greater."""
+    return _compared(net, a, b, "le")
 
 
 def _softmax(net: Net, op: str, x: Value, axis: int | None) -> Data:
@@ -99,9 +207,8 @@ def sigmoid(net: Net, x: Value) -> Data:
 
 for _name in ("Celu", "Elu", "Erf", "Gelu", "HardSwish", "Mish", "Selu", "Softplus", "Softsign"):
     refuse(_name, reason=f"{_name} is no ReLU; left as it is, it would stay analog")
-for _name in ("Swish", "Tanh", "ThresholdedRelu"):
+for _name in ("Swish", "Tanh"):
     refuse(_name, reason=f"{_name} is no ReLU; left as it is, it would stay analog")
-refuse("LeakyRelu", "PRelu", reason="its negative side needs neurons with signed spikes")
 refuse("HardSigmoid", reason="a sigmoid gate would stay analog")
 refuse(
     "GroupNormalization",

@@ -54,7 +54,9 @@ def sub(net: Net, a: Value, b: Value) -> Data:
 def mul(net: Net, a: Value, b: Value) -> Data:
     """a * b, one of them constant."""
     if isinstance(a, Data) and isinstance(b, Data):
-        raise Blocked("it multiplies two values that both depend on the input")
+        if not any(net.builder.is_op(value.name, "compare") for value in (a, b)):
+            raise Blocked("it multiplies two values that both depend on the input")
+        return net.piece("product", a, b)
     x, constant = (a, b) if isinstance(a, Data) else (b, a)
     return net.emit("scale", *net.broadcast(as_data(x), as_constant(constant, "factor")))
 
@@ -77,13 +79,28 @@ def neg(net: Net, x: Value) -> Data:
 
 @ONNX_OPS.register("Where")
 def where(net: Net, condition: Value, a: Value, b: Value) -> Data:
-    """Elements of a or b as a constant condition says, as a sum of both with zeros in them."""
+    """Elements of a or b as a constant condition says, as a sum of both with zeros in them.
+
+    By a comparison of data it is a ReLU, or it blocks.
+    """
+    if isinstance(condition, Data):
+        return _select(net, condition, a, b)
     mask = as_constant(condition, "condition").array.astype(bool)
     parts = [
         _masked(net, value, kept, part=part)
         for value, kept, part in ((a, mask, "chosen"), (b, ~mask, "other"))
     ]
     return _add(net, *parts)
+
+
+def _select(net: Net, mask: Data, a: Value, b: Value) -> Data:
+    sides: list[Data | Constant] = []
+    for value in (a, b):
+        if isinstance(value, Data):
+            sides.append(value)
+        else:
+            sides.append(net.broadcast(mask, as_constant(value, "side"))[1])
+    return net.piece("select", mask, *sides)
 
 
 def _masked(net: Net, value: Value, kept: NDArray[np.bool_], *, part: str) -> Data | Constant:

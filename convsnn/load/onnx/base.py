@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from convsnn.errors import LoadError
-from convsnn.load.builder import Builder
+from convsnn.load.builder import RETRAIN, Builder, ranges
 from convsnn.ops import OPS
 from convsnn.registry import Registry
 
 LARGEST = 1 << 28  # elements of one value; a damaged file may ask for any number
-RETRAIN = "retrain the network with ReLU in its place"
 
 
 class BatchMixed(LoadError):
@@ -34,7 +33,8 @@ class Data:
 
     Where the file runs the samples together, `dims` is the shape there, and `mixed` the error
     to raise unless a later node brings the batch axis back. Where it only moved the batch axis,
-    `order` says which axis of the value, batch first, each axis of the file's is.
+    `order` says which axis of the value, batch first, each axis of the file's is. `low` are
+    paddings with minus infinity, as Pad writes them, that only max-pooling can take up.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Data:
     dims: tuple[int, ...] | None = None
     mixed: BatchMixed | None = None
     order: tuple[int, ...] | None = None
+    low: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,12 @@ class Constant:
 
     name: str
     array: NDArray[Any]
+
+    def number(self, what: str) -> float:
+        """Its value where that is the same everywhere; Blocked where it is not."""
+        if not self.array.size or np.any(self.array != self.array.flat[0]):
+            raise Blocked(f"its {what} is not one number", RETRAIN)
+        return float(self.array.flat[0])
 
 
 @dataclass(frozen=True)
@@ -145,6 +152,18 @@ class Net:
         self.builder.layer = name or (f"{self.label}.{part}" if part else self.label)
         return Data(self.builder.emit(op, *names, **attrs), tuple(out.shape[1:]))
 
+    def piece(
+        self,
+        op: str,
+        *inputs: Data | Constant,
+        detail: str = "",
+        remedy: str = RETRAIN,
+        **attrs: Any,
+    ) -> Data:
+        """Append a piece of an activation, which blocks unless a pass finds the whole."""
+        said = self.builder.blocking(op, kind=self.op, detail=detail, remedy=remedy)
+        return self.emit(op, *inputs, **attrs, **said)
+
     def check_size(self, shape: Sequence[int]) -> None:
         """LoadError for a value that no machine holds."""
         if prod(shape) > LARGEST:
@@ -157,7 +176,7 @@ class Net:
         key = (constant.name, id(constant.array))
         if key not in self._stored:
             array = np.array(constant.array, dtype=np.float32, order="C")
-            name = self.builder.constant(torch.from_numpy(array), constant.name)
+            name = self.builder.constant(torch.from_numpy(array), constant.name, copy=False)
             self._stored[key] = (name, constant.array)  # keeps the array, and so its id, alive
         return self._stored[key][0]
 
@@ -255,7 +274,7 @@ class Net:
 
     def take(self, x: Data, axis: int, indices: Sequence[int], *, name: str = "") -> Data:
         """Elements `indices` of `axis`, in that order: one slice for each run of equal steps."""
-        runs = _runs(indices)
+        runs = ranges(indices)
         if runs == [range(x.shape[axis - 1])]:
             return x
         if len(runs) > 64:
@@ -274,18 +293,3 @@ class Net:
             for run in runs
         ]
         return parts[0] if len(parts) == 1 else self.emit("concat", *parts, name=name, dim=axis)
-
-
-def _runs(indices: Sequence[int]) -> list[range]:
-    """Split into ascending ranges of constant step; a lone element is a range of one."""
-    if isinstance(indices, range) and indices.step > 0:
-        return [indices]
-    runs: list[range] = []
-    for index in indices:
-        last = runs[-1] if runs else None
-        step = index - last[-1] if last else 0
-        if last and step > 0 and (len(last) == 1 or step == last.step):
-            runs[-1] = range(last[0], index + 1, step)
-        else:
-            runs.append(range(index, index + 1))
-    return runs or [range(0)]

@@ -35,7 +35,7 @@ class Input:
 
 def read_metadata(path: str | Path) -> dict[str, str]:
     """The file's `metadata_props`; LoadError as for `read_model`."""
-    return {entry.key: entry.value for entry in read_model(path).metadata_props}
+    return {entry.key: entry.value for entry in _parsed(Path(path)).metadata_props}
 
 
 def read_model(path: str | Path) -> onnx.ModelProto:
@@ -45,6 +45,15 @@ def read_model(path: str | Path) -> onnx.ModelProto:
     read, or keeps a tensor outside its own folder.
     """
     path = Path(path)
+    model = _parsed(path)
+    for tensor in _tensors(model):
+        if tensor.data_location == TensorProto.EXTERNAL:
+            _load_external(path, tensor)
+    return _inlined(path, model)
+
+
+def _parsed(path: Path) -> onnx.ModelProto:
+    """The file itself, without the tensors beside it."""
     model = onnx.ModelProto()
     try:
         model.ParseFromString(path.read_bytes())
@@ -60,10 +69,7 @@ def read_model(path: str | Path) -> onnx.ModelProto:
     if not model.graph.output:
         raise LoadError(f"'{path}' holds no ONNX network (it has no output)", hint=_REEXPORT)
     _check_opset(path, model)
-    for tensor in _tensors(model):
-        if tensor.data_location == TensorProto.EXTERNAL:
-            _load_external(path, tensor)
-    return _inlined(path, model)
+    return model
 
 
 def _is_text(message: Message) -> bool:

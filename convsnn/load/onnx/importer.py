@@ -111,6 +111,8 @@ def _outputs(path: str | Path, net: Net, wanted: Sequence[str]) -> list[str]:
             raise LoadError(f"'{path}': no node makes the output '{output}'")
         if not isinstance(value, Data):
             raise LoadError(f"'{path}': output '{output}' does not depend on the input")
+        if value.low:
+            raise LoadError(f"'{path}': output '{output}' holds minus infinity")
         net.label = output
         value = net.settled(value)
         if value.mixed is not None:

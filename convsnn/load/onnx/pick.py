@@ -1,6 +1,7 @@
 """Slice, Split, Gather, Concat, Tile and Pad: parts of a value, and values put together."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -193,6 +194,9 @@ def pad(
 def _filled(net: Net, x: Data, begin: Sequence[int], end: Sequence[int], value: float) -> Data:
     if not any(begin) and not any(end):
         return x
+    if value == -np.inf and min(*begin, *end) >= 0:
+        inside = [n + b + e for n, b, e in zip(x.shape, begin[1:], end[1:], strict=True)]
+        return replace(x, shape=tuple(inside), low=(*begin[1:], *end[1:]))
     if not np.isfinite(value):
         raise Blocked(f"it pads with {value}")
     pads = [n for i in reversed(range(1, len(begin))) for n in (begin[i], end[i])]

@@ -1,6 +1,7 @@
 """MaxPool, AveragePool, global pooling, and the reductions that are means or maxima."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -57,6 +58,9 @@ def max_pool(
     stride, dilation = list(strides) or ones, list(dilations) or ones
     spatial, half = data.shape[1:], len(kernel_shape)
     padding = explicit_pads(auto_pad, pads, spatial, kernel_shape, stride, dilation)
+    if data.low:
+        data, padding = _unpadded(data, padding, bool(ceil_mode))
+        spatial = data.shape[1:]
     span = [(k - 1) * d + 1 for k, d in zip(kernel_shape, dilation, strict=True)]
     even = padding[:half] == padding[half:]
     if even and any(2 * p > k for p, k in zip(padding, kernel_shape, strict=False)):
@@ -73,6 +77,17 @@ def max_pool(
         dilation=dilation,
         ceil_mode=rounded_up,
     )
+
+
+def _unpadded(x: Data, own: Sequence[int], ceil_mode: bool) -> tuple[Data, list[int]]:
+    """The value before it was padded with minus infinity, and the pool's padding with that."""
+    half = len(x.shape)
+    begin, end = x.low[:half], x.low[half:]
+    if begin[0] or end[0] or ceil_mode:
+        raise Blocked("its input is padded with minus infinity in a way that is not read")
+    inside = [n - b - e for n, b, e in zip(x.shape, begin, end, strict=True)]
+    both = [a + b for a, b in zip(own, (*begin[1:], *end[1:]), strict=True)]
+    return replace(x, shape=tuple(inside), low=()), both
 
 
 @ONNX_OPS.register("AveragePool")

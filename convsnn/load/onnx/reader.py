@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 
 from convsnn.errors import Blocker, LoadError
+from convsnn.load.builder import layer_name
 from convsnn.load.onnx import evaluate
 from convsnn.load.onnx.base import (
     ONNX_OPS,
@@ -25,7 +26,10 @@ from convsnn.load.onnx.base import (
 from convsnn.load.onnx.file import INTEGERS
 
 _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
+_QUOTED = re.compile(r"'([^']*)'")
 _TRACE = "pkg.torch.onnx.stack_trace"
+_SCOPES = "pkg.torch.onnx.name_scopes"  # module paths from outside in, then the op's own name
+_CLASSES = "pkg.torch.onnx.class_hierarchy"  # of the same
 # Ops that read the shape of their input, or pass it on: whole numbers do no harm there.
 _ANY_TYPE = {"Cast", "CastLike", "Shape", "Size", "Identity"}
 # Ops that may bring back a batch axis that an earlier node ran together with others.
@@ -68,7 +72,7 @@ class Reader:
 
     def _read_node(self, node: onnx.NodeProto, outputs: tuple[str, ...]) -> None:
         net = self.net
-        net.label = node.name or next(filter(None, node.output), node.op_type)
+        net.label = _layer(node) or node.name or next(filter(None, node.output), node.op_type)
         net.op, net.outputs = node.op_type, outputs
         net.builder.source = _source(node)
         for name in node.input:
@@ -130,6 +134,8 @@ class Reader:
             allowed = _ANY_DIMS if value.order is None else _ANY_ORDER
             if value.mixed is not None and node.op_type not in allowed:
                 raise value.mixed
+        if node.op_type not in ("MaxPool", *_ANY_TYPE) and any(value.low for value in data):
+            raise Blocked("its input is padded with minus infinity, which only MaxPool reads")
         while inputs and inputs[-1] is None:
             inputs.pop()
         try:
@@ -215,8 +221,24 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def _noted(node: onnx.NodeProto, key: str) -> str:
+    return next((entry.value for entry in node.metadata_props if entry.key == key), "")
+
+
+def _layer(node: onnx.NodeProto) -> str:
+    """The user's name of the layer, as for a torch module, where torch's exporter wrote it down."""
+    scopes, classes = (_QUOTED.findall(_noted(node, key)) for key in (_SCOPES, _CLASSES))
+    if not 1 < len(scopes) == len(classes):
+        return ""
+    weight = next((name for name in node.input if name.endswith(".weight")), "")
+    if weight:  # a fused layer is noted under the last module that went into it
+        return weight.removesuffix(".weight")
+    path, kind = scopes[-2], classes[-2]
+    return layer_name(path, kind, re.sub(r"_\d+$", "", scopes[-1]))
+
+
 def _source(node: onnx.NodeProto) -> str:
     """`file.py:12` of the innermost frame outside torch that torch's exporter wrote down."""
-    trace = next((entry.value for entry in node.metadata_props if entry.key == _TRACE), "")
+    trace = _noted(node, _TRACE)
     frames = [f for f in _FRAME.findall(trace) if "/torch/" not in f[0].replace("\\", "/")]
     return f"{PurePath(frames[-1][0]).name}:{frames[-1][1]}" if frames else ""

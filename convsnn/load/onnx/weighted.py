@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from convsnn.load.builder import product, product_from_left
 from convsnn.load.onnx.base import (
     ONNX_OPS,
     Blocked,
@@ -165,8 +168,10 @@ def matmul(net: Net, a: Value, b: Value) -> Data:
     array = weight.array
     while array.ndim > 2 and array.shape[0] == 1 and array.ndim <= len(x.shape) + 1:
         array = array[0]
+    if 2 < array.ndim <= len(x.shape):
+        return _stacked(net, x, torch.from_numpy(array.astype(np.float32)), left=x is not a)
     if array.ndim > 2:
-        raise Blocked("it multiplies by a stack of matrices")
+        raise Blocked("it multiplies by a stack of matrices that the batch does not have")
     if isinstance(b, Constant):
         if not x.shape:
             raise net.mixed("it sums over axis 0")
@@ -184,6 +189,16 @@ def matmul(net: Net, a: Value, b: Value) -> Data:
     if array.ndim == 1:
         return net.reshape(y, net.file_shape(y)[:-1])
     return net.permute(y, swap)
+
+
+def _stacked(net: Net, x: Data, factor: Tensor, *, left: bool) -> Data:
+    """`x` times a stack of matrices, on its left or its right."""
+    net.builder.layer = net.label
+    if left:
+        name = product_from_left(net.builder, factor, x.name, x.shape)
+        return Data(name, (*x.shape[:-2], factor.shape[-2], x.shape[-1]))
+    name = product(net.builder, x.name, x.shape, factor)
+    return Data(name, (*x.shape[:-1], factor.shape[-1]))
 
 
 @ONNX_OPS.register("BatchNormalization")

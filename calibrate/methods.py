@@ -1,0 +1,222 @@
+"""The named methods of conversion that `convsnn compare` sets side by side.
+
+A method is a text for the calibration stages, a text for the neuron, and what a reader must know
+before two of them share a column. They are those of MSAT's Table 2 that are training-free or have
+a training-free part, the strongest newer one (LTB), MSAT in its forms, the fixed thresholds that
+MSAT has to beat, and this project's own. All run with the image itself as input at every step.
+
+TSC (temporal-switch coding, Han and Roy 2020) is left out on purpose: its layers run one after
+another in windows of their own, each neuron sends one positive and one negative spike, and the
+current is integrated twice, bias included. That is another simulator, not another neuron, and
+without the authors' code a reconstruction could not be told from a mistake.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from calibrate.published import TABLE_2, Published
+from convsnn.errors import ConfigError
+from convsnn.registry import nearest
+
+LONGEST = 32  # steps a method is calibrated for at most: its stages simulate every layer
+
+
+@dataclass(frozen=True)
+class NamedMethod:
+    """One method: how to run it, what kind it is, and how it differs from what was published.
+
+    `calibrate` may hold `{steps}`, for the number of steps to calibrate for. `spikes` says what a
+    neuron can send: one value, several, or both signs. `delay` is the number of steps before the
+    readout begins, which count in T. `differs` says what the authors do otherwise, and `published`
+    what they report.
+    """
+
+    name: str
+    title: str
+    calibrate: str
+    neuron: str = "if"
+    spikes: Literal["binary", "graded", "signed"] = "binary"
+    trained: bool = False
+    labels: bool = False
+    delay: int = 0
+    source: str = ""
+    note: str = ""
+    differs: str = ""
+    published: tuple[Published, ...] = field(default=(), repr=False)
+
+    def stages(self, steps: int) -> str:
+        """The calibration text for a conversion to `steps` time steps."""
+        return self.calibrate.replace("{steps}", str(min(steps, LONGEST)))
+
+    @property
+    def kind(self) -> str:
+        """What it sends, whether it trains, whether it uses labels, and its delay, in words."""
+        training = "trained" if self.trained else "training-free"
+        labels = ", uses labels" if self.labels else ""
+        delay = f", {self.delay} extra steps counted in T" if self.delay else ""
+        return f"{self.spikes} spikes, {training}{labels}{delay}"
+
+
+_TUNED_ON = "the paper tunes its constants for its own networks"
+_CURRENT = "the paper uses Poisson input and 2,500 calibration steps, here {0} the image itself"
+_MSAT = "the MSAT paper"
+
+_TABLE: tuple[NamedMethod, ...] = (
+    NamedMethod(
+        "best",
+        "Best preset",
+        "mse:steps=10+weights",
+        source="this project, after Li et al. 2021, section 4",
+        note="channel thresholds of least squared error, weights refitted in closed form",
+    ),
+    NamedMethod(
+        "p-norm",
+        "p-Norm",
+        "percentile:q=99.9,potential=0",
+        source="Rueckauer et al. 2017",
+        note="99.9 % quantile of a layer's activations",
+    ),
+    NamedMethod(
+        "max-1.0",
+        "Fixed, 1.0 of maximum",
+        "max",
+        source="Diehl et al. 2015",
+        note="the threshold of MSAT before it adapts",
+    ),
+    NamedMethod("max-0.7", "Fixed, 0.7 of maximum", "max:factor=0.7", source="baseline"),
+    NamedMethod(
+        "max-0.5", "Fixed, 0.5 of maximum", "max:factor=0.5", source="baseline of MSAT's authors"
+    ),
+    NamedMethod(
+        "msat-scale-free",
+        "MSAT, scale-free",
+        "max",
+        "msat:reference=2",
+        spikes="graded",
+        source=f"{_MSAT}, equations 15 to 18",
+        note="potentials in units of half the layer's maximum; convsnn tune fits its constants",
+        differs="the paper works in units of the network's own activations",
+    ),
+    NamedMethod(
+        "msat-vgg16",
+        "MSAT, VGG16 set",
+        "max",
+        "msat:set=vgg16",
+        spikes="graded",
+        source=f"{_MSAT}, Table 1",
+        note="the published constants suit layers whose maximum is about 1 to 3",
+        differs=_TUNED_ON,
+    ),
+    NamedMethod(
+        "msat-confidence",
+        "MSAT with confidence",
+        "max+confidence",
+        "msat:set=vgg16",
+        spikes="graded",
+        source=f"{_MSAT}, section 4.3",
+        note="confidence measured on training images, for the last spiking layer",
+        differs=f"{_TUNED_ON} and measures confidence on the test images",
+    ),
+    NamedMethod(
+        "ltb",
+        "LTB",
+        "balance",
+        source="Bu et al. 2025, arXiv 2409.03368",
+        note="channel thresholds by local threshold balancing, readout from the first step on",
+        differs="the paper leaves the first steps out of the readout",
+    ),
+    NamedMethod(
+        "calibration-light",
+        "Calibration, light",
+        "mse:per=layer,steps={steps}+bias:steps={steps}",
+        source="Li et al. 2021, sections 4.1 and 4.2",
+        note="layer thresholds of least squared error, then bias correction",
+    ),
+    NamedMethod(
+        "calibration-advanced",
+        "Calibration, advanced",
+        "mse:per=layer,steps={steps}+bias:steps={steps}+potential:steps={steps}",
+        source="Li et al. 2021, sections 4.1 to 4.3",
+        note="as light, then initial potentials; weights are not tuned",
+        differs="the paper also tunes weights by gradient descent on ImageNet",
+    ),
+    NamedMethod(
+        "opt",
+        "Opt. (shift and clip)",
+        "opt",
+        source="Deng and Gu 2021",
+        note="maximum threshold, half a level of extra current, right after T steps",
+        differs="the paper trains the network with a clipped ReLU first",
+    ),
+    NamedMethod(
+        "channel-norm",
+        "Channel-Norm",
+        "channel:q=99.9,potential=0",
+        source="Kim et al. 2020 (Spiking-YOLO)",
+        note="99.9 % quantile of each channel's activations",
+    ),
+    NamedMethod(
+        "burst",
+        "Burst, LIPool",
+        "burst:q=99.95,gamma=5",
+        "burst:gamma=5",
+        spikes="graded",
+        source="Li and Zeng 2022",
+        note="up to five spikes a step; max-pooling by running sums",
+    ),
+    NamedMethod(
+        "rmp",
+        "RMP-SNN",
+        "rmp:steps={steps}",
+        source="Han et al. 2020",
+        note="largest current of any step, soft reset",
+        differs=_CURRENT.format("up to 32 and"),
+    ),
+    NamedMethod(
+        "spike-norm",
+        "Spike-Norm",
+        "spike-norm:steps={steps}",
+        "if:reset=zero",
+        source="Sengupta et al. 2019",
+        note="largest current of any step, reset to zero",
+        differs=_CURRENT.format("up to 32 and") + "; its networks have no biases",
+    ),
+    NamedMethod(
+        "hybrid-thresholds",
+        "Hybrid, thresholds",
+        "hybrid:steps={steps}",
+        source="Rathi et al. 2020",
+        note="0.7 of the largest current; the fine-tuning that belongs to it is not done here",
+        differs="the paper goes on to train the network on its spikes",
+    ),
+)
+
+
+def methods(default: str) -> tuple[NamedMethod, ...]:
+    """All methods, the most telling first, with `default`, the stages used where none are named.
+
+    Of two methods that would run the same, the first stays.
+    """
+    own = NamedMethod(
+        "default", "Default", default, source="this project", note="what convert does when not told"
+    )
+    found: dict[tuple[str, str], NamedMethod] = {}
+    for method in (own, *_TABLE):
+        published = TABLE_2.get(method.name, ())
+        key = (method.calibrate, method.neuron)
+        found.setdefault(key, replace(method, published=published))
+    return tuple(found.values())
+
+
+def choose_methods(text: str, default: str) -> Sequence[NamedMethod]:
+    """`all`, or names joined by commas, in the table's order; ConfigError for an unknown name."""
+    known = methods(default)
+    names = [part.strip() for part in text.split(",")]
+    if names == ["all"]:
+        return known
+    for name in names:
+        if name not in {method.name for method in known}:
+            hint = f"{nearest(name, [m.name for m in known])} (convsnn list methods shows all)"
+            raise ConfigError(f"unknown method '{name}'", hint=hint)
+    return [method for method in known if method.name in names]

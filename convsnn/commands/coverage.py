@@ -1,0 +1,162 @@
+"""`convsnn coverage`: which networks of the libraries, or of a folder, convert, and why not."""
+
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from convsnn.commands.coverage_networks import LIBRARIES, list_networks
+from convsnn.commands.coverage_rows import RowFile
+from convsnn.commands.coverage_table import TITLE, render_markdown, render_terminal, summarise
+from convsnn.commands.coverage_verdict import FAILED, Extent, Row
+from convsnn.commands.coverage_worker import Limits, judge_all
+from convsnn.commands.options import Json
+from convsnn.commands.scoring import progress_bar
+from convsnn.errors import ConfigError
+from convsnn.report.assemble import versions
+from convsnn.report.files import write_text
+
+_LIMITS = "Limits"
+_MANY = 30_000_000
+
+
+def coverage(
+    *,
+    libraries: Annotated[
+        str | None,
+        typer.Option(
+            help="torchvision,timm or one of them. Default: both, or none beside --folder."
+        ),
+    ] = None,
+    folder: Annotated[Path | None, typer.Option(help="ONNX files in and below it.")] = None,
+    match: Annotated[str, typer.Option(help="Only these names: 'resnet*', 'timm:dla*'.")] = "*",
+    full: Annotated[
+        bool,
+        typer.Option(
+            "--full", help="Also compare with the original, convert and simulate a few steps."
+        ),
+    ] = False,
+    max_parameters: Annotated[
+        int, typer.Option(help="Larger networks are read only.", min=0, rich_help_panel=_LIMITS)
+    ] = _MANY,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds for one network.", min=1, rich_help_panel=_LIMITS)
+    ] = 600,
+    max_memory: Annotated[
+        float, typer.Option(help="GiB for one network.", min=1, rich_help_panel=_LIMITS)
+    ] = 8,
+    jobs: Annotated[
+        int, typer.Option(help="Networks side by side.", min=1, rich_help_panel=_LIMITS)
+    ] = 1,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Write the table to this .md file.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the rows beside --output.")
+    ] = False,
+    as_json: Json = False,
+) -> int:
+    """Say of many networks at once whether they convert; exit 1 where one failed."""
+    chosen = _libraries(libraries, folder)
+    extent = Extent(full, max_parameters, str(folder or ""))
+    if output is None and resume:
+        raise ConfigError("--resume needs the --output of the run it goes on with")
+    if output is not None:
+        _check_target(output)
+    networks = list_networks(chosen, folder, match)
+    made_by = {"full": full, "max_parameters": max_parameters, "versions": versions()}
+    store = None if output is None else RowFile(output.with_suffix(".jsonl"), made_by)
+    known = {} if store is None else store.open(resume=resume)
+    limits = Limits(timeout, int(max_memory * 2**30))
+    try:
+        rows = _judge(networks, known, extent, jobs=jobs, limits=limits, store=store)
+    except KeyboardInterrupt:
+        if store is not None:
+            note = f"the rows so far are in {store.path}; go on with --resume"
+            Console(stderr=True, highlight=False, soft_wrap=True).print(note, markup=False)
+        raise
+    command = _command(chosen, folder, match, extent)
+    if output is not None:
+        write_text(output, render_markdown(rows, command=command, versions=versions()))
+    if as_json:
+        print(json.dumps(_document(rows, command), indent=2))
+    else:
+        Console(highlight=False).print(render_terminal(rows))
+    return 1 if any(row.verdict == FAILED for row in rows) else 0
+
+
+def _libraries(text: str | None, folder: Path | None) -> list[str]:
+    if text is None:
+        return list(LIBRARIES) if folder is None else []
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _check_target(output: Path) -> None:
+    """Refuse, before hours of work, a file that cannot be written or is somebody else's."""
+    if output.suffix != ".md":
+        raise ConfigError(f"--output '{output}' is no .md file")
+    if not output.parent.is_dir():
+        raise ConfigError(f"there is no folder '{output.parent}' to write '{output.name}' to")
+    if output.exists():
+        try:
+            ours = output.is_file() and output.read_text(encoding="utf-8").startswith(TITLE)
+        except (OSError, UnicodeDecodeError):
+            ours = False
+        if not ours:
+            raise ConfigError(
+                f"'{output}' exists and is no table of coverage", hint="choose another name"
+            )
+
+
+def _judge(
+    networks: Sequence[str],
+    known: dict[str, Row],
+    extent: Extent,
+    *,
+    jobs: int,
+    limits: Limits,
+    store: RowFile | None,
+) -> list[Row]:
+    """All rows in the order of `networks`; each is stored as soon as it is known."""
+    left = [network for network in networks if network not in known]
+    note = Console(stderr=True, highlight=False, soft_wrap=True)
+    with progress_bar("networks", len(networks)) as advance:
+        advance(len(networks) - len(left))
+        for row in judge_all(left, extent, jobs=jobs, limits=limits):
+            known[row.network] = row
+            if store is not None:
+                store.add(row)
+            done = sum(network in known for network in networks)
+            advance(done)
+            if not note.is_terminal:  # a log gets a line for each, a terminal the bar
+                line = f"[{done}/{len(networks)}] {row.network} {row.verdict} {row.reason}"
+                note.print(line.strip(), markup=False)
+    return [known[network] for network in networks]
+
+
+def _command(libraries: Sequence[str], folder: Path | None, match: str, extent: Extent) -> str:
+    """The command with all that decides about the result, and nothing else."""
+    words = ["convsnn", "coverage"]
+    if libraries:
+        words += ["--libraries", ",".join(libraries)]
+    if folder is not None:
+        words += ["--folder", str(folder)]
+    if match != "*":
+        words += ["--match", match]
+    if extent.full:
+        words += ["--full", "--max-parameters", str(extent.max_parameters)]
+    return shlex.join(words)
+
+
+def _document(rows: Sequence[Row], command: str) -> dict[str, Any]:
+    return {
+        "command": command,
+        "versions": versions(),
+        "summary": asdict(summarise(rows)),
+        "networks": [row.to_json() for row in rows],
+    }

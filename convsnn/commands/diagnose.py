@@ -1,0 +1,106 @@
+"""`convsnn diagnose`: where the error of a saved spiking network comes from, and what to try.
+
+With `--json` one document (schema 1) is printed:
+
+    schema, convsnn, command, seed, timesteps
+    model, method                   as in report.json of the conversion
+    data {source, split, samples}   the images looked at
+    ann {accuracy, classes}         both null where there are no labels or classes
+    snn {accuracy, agreement}       after the last step
+    output_error                    of the outputs, relative to their root mean square
+    causes {clipping, quantisation, sin, uneven}   the part of each in the error that is not
+                                    inherited, over all layers; they add up to 1 (null: no error)
+    worst, made_here, lost          names of the layers: of the largest error, of the largest error
+                                    made in the layer itself, the first with an error above half
+                                    (null where there is none)
+    layers [{name, neurons, threshold {min, mean, max}, start, activation_rms, error, made_here,
+             mean_error, rms {...}, shares {...}, above, sin_ratio, dead, ann_dead}]
+    findings [{finding, reason, try [...]}]        the most urgent first
+
+`start` is the initial potential as a fraction of the threshold; the rest of a layer is defined in
+`convsnn.measure.decomposition`, whose five parts are the keys of `rms` and `shares`.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+
+from calibrate.confidence import scale_warnings
+from convsnn.commands import options, scoring
+from convsnn.commands.saved import open_saved
+from convsnn.errors import ConfigError
+from convsnn.measure.decomposition import decompose
+from convsnn.report.advice import advise
+from convsnn.report.diagnosis import diagnosis, render_diagnosis
+from convsnn.report.document import to_json
+from zoo.data import choose
+
+
+def diagnose(
+    artifact: Annotated[
+        Path,
+        typer.Argument(
+            metavar="ARTIFACT", help="A network.safetensors of convsnn, or the folder it is in."
+        ),
+    ],
+    *,
+    data: options.Data = None,
+    timesteps: Annotated[
+        int | None, typer.Option(help="Number of time steps (default: those it was made for).")
+    ] = None,
+    split: Annotated[
+        Literal["test", "train"], typer.Option(help="The images to look at.")
+    ] = "test",
+    samples: Annotated[int, typer.Option(help="Images to look at, chosen at random.", min=1)] = 200,
+    batch_size: options.BatchSize = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Chooses samples (default: that of the conversion).", min=0)
+    ] = None,
+    device: options.Device = "auto",
+    scale: options.Scale = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    resize: options.Resize = None,
+    input_layout: options.InputLayout = None,
+    as_json: options.Json = False,
+) -> int:
+    """Say where a spiking network loses its accuracy, layer by layer, and what to try."""
+    if timesteps is not None and timesteps < 1:
+        raise ConfigError(f"--timesteps must be at least 1, not {timesteps}")
+    target = scoring.pick_device(device)
+    saved = open_saved(
+        artifact,
+        data=data,
+        preprocessing=options.preprocessing(
+            scale=scale, mean=mean, std=std, resize=resize, layout=input_layout
+        ),
+    )
+    part = saved.data.test if split == "test" else saved.data.train
+    number = saved.origin["seed"] if seed is None else seed
+    indices = choose(part, samples, seed=number)
+    with scoring.progress_bar("diagnosing", len(indices)) as advance:
+        found = decompose(
+            saved.net,
+            part.batches(batch_size or saved.origin["batch_size"], indices=indices),
+            steps=timesteps or saved.origin["timesteps"],
+            device=target,
+            progress=advance,
+        )
+    header = {
+        "command": scoring.command_line(),
+        "seed": number,
+        "timesteps": timesteps or saved.origin["timesteps"],
+        "model": saved.origin["model"],
+        "method": saved.origin["method"],
+        "data": scoring.describe_part(part, len(indices)),
+    }
+    document = diagnosis(saved.net, found, header=header)
+    warnings = scale_warnings(saved.net.neuron, saved.net.plan)
+    document["findings"] = advise(document, warnings=warnings)
+    if as_json:
+        print(to_json(document), end="")
+    else:
+        Console().print(render_diagnosis(document))
+    return 0

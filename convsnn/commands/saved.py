@@ -1,0 +1,60 @@
+"""A saved spiking network opened with the data it was made for, or with other data."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from convsnn.commands import scoring
+from convsnn.errors import LoadError
+from convsnn.export import load_artifact
+from convsnn.rewrite import Spiking
+from zoo.data import DataSet, Preprocessing, open_data
+
+_ORIGIN = {"model", "calibration", "method", "timesteps", "seed", "batch_size"}
+
+
+@dataclass(frozen=True)
+class Saved:
+    """The network, how it was made (the header of its conversion) and its data."""
+
+    net: Spiking
+    origin: Mapping[str, Any]
+    data: DataSet
+
+
+def open_saved(
+    artifact: Path,
+    *,
+    data: str | None,
+    preprocessing: Mapping[str, Any],
+    gate: float | None = None,
+) -> Saved:
+    """Open a network.safetensors of `convsnn convert`, or the folder it is in, and its data.
+
+    `data` and those values of `preprocessing` that are not None replace what the file says;
+    `gate` is the user's bound on the loss of accuracy, refused where nothing could be scored.
+    Raises LoadError for a file that is none or does not say how it was made, ConfigError for
+    data that does not fit.
+    """
+    if artifact.is_file() and artifact.suffix != ".safetensors":
+        raise LoadError(
+            f"'{artifact}' is no saved spiking network",
+            hint="give a result directory of convsnn convert, or its network.safetensors",
+        )
+    net = load_artifact(artifact / "network.safetensors" if artifact.is_dir() else artifact)
+    missing = _ORIGIN - set(net.provenance)
+    if missing:
+        raise LoadError(
+            f"{artifact} does not say how it was made: {', '.join(sorted(missing))} is missing",
+            hint="give a network that convsnn convert wrote",
+        )
+    spec = scoring.require_data(data or net.provenance.get("data"), str(artifact))
+    known = Preprocessing.from_json(net.provenance.get("preprocessing", {}))
+    opened = open_data(
+        spec,
+        input_shape=tuple(net.graph.input.attrs["shape"]),
+        preprocessing=known.override(**preprocessing),
+    )
+    scoring.require_scores(gate, opened, net.graph)
+    return Saved(net, net.provenance, opened)

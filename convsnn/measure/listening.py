@@ -1,0 +1,133 @@
+"""Runs a spiking network and remembers, per neuron, the mean input it got and what it sent.
+
+Memory does not grow with the number of steps. Sums are of double precision, where equal spikes
+add up exactly, so that chunks of any size give the same.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from convsnn.neurons import Keys, Neuron, State
+from convsnn.rewrite import Spiking
+from convsnn.simulate import CHUNK_ELEMENTS, Run, simulate
+
+
+def total(values: Tensor) -> Tensor:
+    """Sum over the steps of (Tc, B, ...) in float64; ten times faster than `sum(0, dtype=...)`."""
+    found = torch.zeros(values.shape[1:], dtype=torch.float64, device=values.device)
+    for value in values:
+        found += value
+    return found
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What a population did in `steps` steps, (B, ...): summed `current` and its bounds, what it
+    `sent` in all, and which neurons `fired` at least once."""
+
+    steps: int
+    current: Tensor
+    low: Tensor
+    high: Tensor
+    sent: Tensor
+    fired: Tensor
+
+    @staticmethod
+    def of(currents: Tensor, sent: Tensor) -> "Heard":
+        """From the steps of a chunk, (Tc, B, ...) both."""
+        return Heard(
+            len(currents),
+            total(currents),
+            currents.amin(0),
+            currents.amax(0),
+            total(sent),
+            (sent.amax(0) != 0) | (sent.amin(0) != 0),
+        )
+
+    def then(self, later: "Heard") -> "Heard":
+        """This and what came after it."""
+        return Heard(
+            self.steps + later.steps,
+            self.current + later.current,
+            torch.minimum(self.low, later.low),
+            torch.maximum(self.high, later.high),
+            self.sent + later.sent,
+            self.fired | later.fired,
+        )
+
+    @property
+    def mean_current(self) -> Tensor:
+        """The mean over all steps; a current that never changed is itself, without rounding."""
+        mean = (self.current / self.steps).to(self.low.dtype)
+        return torch.clamp(mean, self.low, self.high)
+
+    @property
+    def mean_output(self) -> Tensor:
+        """The mean over all steps, float64."""
+        return self.sent / self.steps
+
+
+@dataclass
+class _Ear:
+    """A population that is listened to; see `Neuron`."""
+
+    neuron: Neuron
+    graded: bool
+    spikes_per_step: int
+    heard: Heard | None = None
+
+    def scan(
+        self, currents: Tensor, state: State | None = None, *, keys: Keys | None = None
+    ) -> tuple[Tensor, State]:
+        """See `Neuron.scan`."""
+        out, after = self.neuron.scan(currents, state, keys=keys)
+        new = Heard.of(currents, out)
+        self.heard = new if self.heard is None else self.heard.then(new)
+        return out, after
+
+
+@dataclass(frozen=True, repr=False)
+class _Listening(Spiking):
+    """A network whose populations are listened to."""
+
+    ears: Mapping[str, _Ear] = field(default_factory=dict)
+
+    @cached_property
+    def neurons(self) -> Mapping[str, Neuron]:
+        """See `Spiking.neurons`."""
+        return self.ears
+
+    @cached_property
+    def fan_out(self) -> Mapping[str, Tensor]:
+        """Nothing: counting synaptic operations costs time, and nobody reads them here."""
+        return {}
+
+
+def listen(net: Spiking, x: Tensor, *, steps: int, ids: Tensor) -> tuple[Run, dict[str, Heard]]:
+    """Simulate `net` on `x` as `simulate` does; per site also what its neurons got and sent.
+
+    Currents include the shift of the plan. Raises what `simulate` raises.
+    """
+    ears = {n: _Ear(e, e.graded, e.spikes_per_step) for n, e in net.neurons.items()}
+    ear = _Listening(
+        net.graph, net.plan, net.neuron, net.encoder, net.provenance, net.readout, ears
+    )
+    result = simulate(ear, x, steps=steps, ids=ids)
+    return result, {name: e.heard for name, e in ears.items() if e.heard is not None}
+
+
+def steady(neuron: Neuron, current: Tensor, *, steps: int, keys: Keys) -> Tensor:
+    """Mean output, (B, ...) in float64, of `steps` steps under the constant `current` (B, ...)."""
+    size = max(1, CHUNK_ELEMENTS // max(1, current.numel()))
+    summed = torch.zeros_like(current, dtype=torch.float64)
+    state = None
+    with torch.no_grad():
+        for first in range(0, steps, size):
+            count = min(size, steps - first)
+            sent, state = neuron.scan(current.expand(count, *current.shape), state, keys=keys)
+            summed += total(sent)
+    return summed / steps

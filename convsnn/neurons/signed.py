@@ -1,0 +1,81 @@
+"""A neuron with spikes of both signs that follows the activation of its accumulated current.
+
+    S(t) = S(t-1) + z(t)        V(t) = f_t(S(t)) + V(0) - sent(t-1)
+    s(t) = 1 if V(t) >= threshold, -1 if V(t) < 0, else 0          output = threshold * s(t)
+    f_t(S) = t f(S / t):   slope * S for S < 0, min(S, t * ceiling) above
+
+Whatever it can keep up with, it has sent threshold * floor((f_t(S(t)) + V(0)) / threshold) after t
+steps; what was sent too early is taken back by negative spikes. With a slope this is leaky ReLU and
+PReLU (Kim et al. 2020, "Spiking-YOLO", send a negative spike at -threshold / slope instead, which
+loses what a mixed current had left over). With slope 0 it is the bipolar neuron with a memory of
+what it sent (ST-BIF; You et al. 2024, "SpikeZIP-TF"), for plain ReLU. f is applied to the mean
+current, so a ceiling c bounds the sum by t c and not by c. Potentials, currents and thresholds are
+in units of the source network's activations.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from convsnn.neurons.base import NEURONS, Keys, State, as_tensor
+
+
+@dataclass(frozen=True)
+class SignedState(State):
+    """Beside potential and threshold, all current so far, all that was sent, and the steps."""
+
+    total: Tensor
+    sent: Tensor
+    step: int
+
+
+@NEURONS.register("signed")
+@dataclass(frozen=True)
+class Signed:
+    """Spikes of both signs: negative activations (leaky ReLU), and wrong spikes taken back.
+
+    `threshold`, the initial `potential`, `slope` and `ceiling` broadcast to one sample's shape;
+    the last two come from the network's activation (0 and none for ReLU).
+    """
+
+    threshold: Tensor | float
+    potential: Tensor | float = 0.0
+    slope: Tensor | None = None
+    ceiling: Tensor | None = None
+    graded = False
+    spikes_per_step = 1
+
+    def scan(
+        self, currents: Tensor, state: SignedState | None = None, *, keys: Keys | None = None
+    ) -> tuple[Tensor, SignedState]:
+        """See `Neuron.scan`."""
+        del keys  # nothing here is random
+        threshold = as_tensor(self.threshold, currents)
+        start = as_tensor(self.potential, currents).expand(currents.shape[1:])
+        if state is None:
+            zero = torch.zeros_like(currents[0])
+            state = SignedState(start, threshold, zero, zero, 0)
+        potential, total, sent = state.potential, state.total.clone(), state.sent.clone()
+        out = torch.empty_like(currents, memory_format=torch.contiguous_format)
+        for step, current in enumerate(currents):
+            total += current
+            potential = self._target(total, state.step + step + 1) + start - sent
+            fired = (potential >= threshold).to(out.dtype)
+            below = potential < 0
+            if self.slope is None:
+                below &= sent > 0  # a potential below zero is no reason to go below zero
+            torch.mul(fired - below.to(out.dtype), threshold, out=out[step])
+            sent += out[step]
+            potential = potential - out[step]
+        return out, SignedState(potential, threshold, total, sent, state.step + len(currents))
+
+    def _target(self, total: Tensor, step: int) -> Tensor:
+        """f_t of the accumulated current."""
+        if self.slope is not None:
+            value = torch.where(total > 0, total, total * as_tensor(self.slope, total))
+        else:
+            value = total.clamp(min=0)
+        if self.ceiling is not None:
+            value = torch.minimum(value, as_tensor(self.ceiling, total) * step)
+        return value

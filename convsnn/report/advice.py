@@ -1,0 +1,249 @@
+"""What a diagnosis means and what to try: rules that read nothing but the diagnosis itself.
+
+Each rule gives findings {finding, reason, try}; `try` names options of `convsnn convert`. The
+order is that of urgency: where the source network is wrong, nothing behind it can be judged.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from convsnn.neurons import NEURONS
+from convsnn.registry import split_spec
+from convsnn.report.wording import counted, percent
+
+Document = Mapping[str, Any]
+Finding = dict[str, Any]
+
+CHANCE = 0.2  # of the way from chance to all right; below it a trained network is fed wrong
+FINE = 0.005  # half a point lost needs no mending,
+CHANGED = 0.02  # unless more of the answers than this changed, some of them to the better
+SATURATED = 0.2  # of the active neurons
+BIASED = 0.1  # of the activations, all in one direction
+BIG = 0.6  # a cause is named beside the largest where it has as much of its part
+SHOWN = 4  # names of layers, then how many more
+
+
+def advise(document: Document, *, warnings: Sequence[str] = ()) -> list[Finding]:
+    """The findings on a diagnosis, the most urgent first, at least one.
+
+    `warnings` are what is known of the neuron's constants and the thresholds beside the numbers.
+    """
+    faults = [finding for rule in _FAULTS for finding in rule(document)]
+    for warning in warnings:
+        options = [_neuron_with(document, "reference=2")]
+        faults.append(_finding("Thresholds do not suit the neuron's constants", warning, options))
+    if faults:  # causes behind a fault are its consequences
+        return faults
+    found = [finding for rule in _CHOICES for finding in rule(document)]
+    if _fine(document):
+        return found or [_finding("Nothing is lost that needs mending", _praise(document), [])]
+    found += [finding for rule in _CAUSES for finding in rule(document)]
+    return found or [_finding("No layer makes an error", "the outputs differ all the same", [])]
+
+
+def _finding(finding: str, reason: str, options: Sequence[str]) -> Finding:
+    return {"finding": finding, "reason": reason, "try": list(options)}
+
+
+def _names(layers: Sequence[str]) -> str:
+    more = f" and {len(layers) - SHOWN} more" if len(layers) > SHOWN else ""
+    return ", ".join(layers[:SHOWN]) + more
+
+
+def _neuron_with(document: Document, option: str) -> str:
+    spec = document["method"]["neuron"]
+    return f"--neuron {spec}{',' if ':' in spec else ':'}{option}"
+
+
+def _stages(document: Document) -> list[str]:
+    return [split_spec(part)[0] for part in document["method"]["calibration"].split("+")]
+
+
+def _fine(document: Document) -> bool:
+    """Whether neither the score nor the answers changed by much."""
+    ann, snn = document["ann"]["accuracy"], document["snn"]
+    if ann is not None and ann - snn["accuracy"] > FINE:
+        return False
+    agreement = snn["agreement"]
+    changed = document["output_error"] or 0.0 if agreement is None else 1 - agreement
+    return bool(changed <= CHANGED)
+
+
+def _praise(document: Document) -> str:
+    steps, agreement = counted(document["timesteps"], "step"), document["snn"]["agreement"]
+    if agreement is None:
+        return f"after {steps} the outputs are within {percent(CHANGED)} of the ANN's"
+    return f"after {steps} {percent(agreement)} of the answers are the ANN's"
+
+
+def _wrong_input(document: Document) -> Iterator[Finding]:
+    ann = document["ann"]
+    if ann["accuracy"] is None or not ann["classes"]:
+        return
+    chance = 1 / ann["classes"]
+    if ann["accuracy"] < chance + CHANCE * (1 - chance):
+        yield _finding(
+            f"The ANN itself is right on only {percent(ann['accuracy'])} of these images",
+            f"guessing gives {percent(chance)}; unless it was trained no better, its input, its "
+            "weights or the labels are wrong, and the rest cannot be judged before that is mended",
+            [
+                "the preprocessing of the training: --scale, --mean, --std, --resize",
+                "--input-layout, if the channels come in another order",
+                "--weights with trained weights, and data with labels that count as in training",
+            ],
+        )
+
+
+def _dead_ann(document: Document) -> Iterator[Finding]:
+    dead = [layer["name"] for layer in document["layers"] if layer["ann_dead"] == 1]
+    if dead:
+        first = dead[0] == document["layers"][0]["name"]
+        why = "the first layer sees the images alone, so they are not scaled as in training"
+        yield _finding(
+            f"Silent in the ANN itself: {_names(dead)}",
+            why if first else "no image activates any neuron there, before any conversion",
+            ["the preprocessing of the training: --scale, --mean, --std"],
+        )
+
+
+def _dead(document: Document) -> Iterator[Finding]:
+    dead = [x["name"] for x in document["layers"] if x["dead"] == 1 > x["ann_dead"]]
+    if dead:
+        yield _finding(
+            f"No neuron ever fires: {_names(dead)}",
+            f"in {counted(document['timesteps'], 'step')} no potential reaches the threshold, so "
+            "nothing gets through; the layer where it begins matters, those behind it follow",
+            [f"--timesteps {4 * document['timesteps']}", *_lower(document)],
+        )
+
+
+def _saturated(document: Document) -> Iterator[Finding]:
+    full = [layer["name"] for layer in document["layers"] if layer["above"] > SATURATED]
+    if full:
+        yield _finding(
+            f"Saturated: {_names(full)}",
+            f"more than {percent(SATURATED)} of the active neurons should send more than they can",
+            _higher(document),
+        )
+
+
+def _reset(document: Document) -> Iterator[Finding]:
+    method = document["method"]
+    if split_spec(method["neuron"])[1].get("reset") == "zero":
+        yield _finding(
+            "Neurons are reset to zero",
+            "what a potential has above the threshold is lost at every spike, however many steps",
+            ["--neuron if"],
+        )
+
+
+def _choices(document: Document) -> Iterator[Finding]:
+    if _fine(document):
+        return
+    method = document["method"]
+    if not method["encoder"].startswith("direct"):
+        yield _finding(
+            "The input comes as random spikes",
+            "the first layers inherit the noise of the input, which fades as 1 / sqrt(steps) only",
+            ["--encoder direct"],
+        )
+    if method.get("max_pool") == "current":
+        yield _finding(
+            "Max-pooling takes the largest current of each step",
+            "the mean of the largest is more than the largest mean, at any number of steps",
+            ["--max-pool exact"],
+        )
+
+
+def _main_causes(document: Document) -> Iterator[Finding]:
+    causes = document["causes"] or {}
+    top = max(causes.values(), default=0.0)
+    for cause in sorted(causes, key=causes.__getitem__, reverse=True):
+        if causes[cause] < BIG * top or not top:
+            break
+        layers = [layer for layer in document["layers"] if layer["rms"] is not None]
+        worst = max(layers, key=lambda layer: layer["rms"][cause])
+        title, reason, options = _OF_CAUSE[cause]
+        yield _finding(
+            f"{title}: {percent(causes[cause])} of the error that layers do not inherit",
+            f"{reason}; most in {worst['name']} "
+            f"({percent(worst['rms'][cause])} of its activations)",
+            options(document),
+        )
+
+
+def _drift(document: Document) -> Iterator[Finding]:
+    biased = [x for x in document["layers"] if abs(x["mean_error"] or 0.0) > BIASED]
+    if biased:
+        most = max(biased, key=lambda layer: abs(layer["mean_error"]))
+        known = "bias" in _stages(document)
+        size = percent(abs(most["mean_error"]))
+        yield _finding(
+            f"Too {'little' if most['mean_error'] < 0 else 'much'} is sent on average: "
+            f"{_names([layer['name'] for layer in biased])}",
+            f"by {size} of the activations in {most['name']}; an error in one direction adds up "
+            "from layer to layer, and can be subtracted",
+            [] if known else [f'--calibrate "{document["method"]["calibration"]}+bias"'],
+        )
+
+
+def _higher(document: Document) -> list[str]:
+    """Options that let neurons send more."""
+    steps = 2 * document["timesteps"]
+    stage = _stages(document)[0]
+    options = ["--calibrate max:potential=0.5"] if stage == "mse" else []
+    options = options or [f"--calibrate mse:steps={steps}", "--calibrate percentile:q=99.99"]
+    burst = "--neuron burst (graded spikes; not for networks with ReLU6)"
+    return [*options, *([] if document["method"]["neuron"].startswith("burst") else [burst])]
+
+
+def _lower(document: Document) -> list[str]:
+    """Options that let neurons fire sooner."""
+    if _stages(document)[0] != "mse":
+        return ["--calibrate mse (thresholds for few steps; starts neurons at half of them)"]
+    return [] if "potential" in _stages(document) else ['--calibrate "mse+potential"']
+
+
+def _finer(document: Document) -> list[str]:
+    options = [*_lower(document), f"--timesteps {2 * document['timesteps']}"]
+    burst = "--neuron burst (graded spikes, so levels need fewer steps)"
+    return [*options, *([] if document["method"]["neuron"].startswith("burst") else [burst])]
+
+
+def _calmer(document: Document) -> list[str]:
+    """Options against spikes at the wrong time."""
+    stages, neuron = _stages(document), document["method"]["neuron"]
+    options = []
+    if neuron.startswith("msat") and "confidence" not in stages:
+        options.append(f'--calibrate "{document["method"]["calibration"]}+confidence"')
+    if not neuron.startswith("msat") and "potential" not in stages:
+        options.append('--calibrate "mse+potential" (starts every neuron where its mean is right)')
+    options.append(f"--timesteps {2 * document['timesteps']}")
+    if "signed" in NEURONS.names() and not neuron.startswith("signed"):
+        options.append("--neuron signed (takes back what was sent too early)")
+    return options
+
+
+_OF_CAUSE: Mapping[str, tuple[str, str, Callable[[Document], list[str]]]] = {
+    "clipping": ("Clipping", "activations lie above what a neuron can send", _higher),
+    "quantisation": (
+        "Quantisation",
+        "with few steps and high thresholds the levels a neuron can send lie far apart",
+        _finer,
+    ),
+    "sin": (
+        "Spikes of neurons that the ANN keeps silent (SIN)",
+        "excitation arrived before the inhibition that cancels it, and a spike once sent counts; "
+        "it fades with more steps",
+        _calmer,
+    ),
+    "uneven": (
+        "Uneven spikes",
+        "the input has the right mean, but comes in bursts and gaps that the neurons cannot follow",
+        _calmer,
+    ),
+}
+
+_FAULTS = (_wrong_input, _dead_ann, _dead, _saturated)
+_CHOICES = (_reset, _choices)
+_CAUSES = (_main_causes, _drift)

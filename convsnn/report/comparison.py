@@ -1,0 +1,160 @@
+"""Several methods on one network, side by side: the document, and the table for the terminal."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from convsnn.report.document import Report
+from convsnn.report.ordering import order
+from convsnn.report.wording import counted, percent, significant
+
+Comparison: TypeAlias = Mapping[str, Any]
+STEPS = (4, 8, 16, 32, 64, 128)
+KINDS = ("binary", "signed", "graded")
+
+
+def compared_steps(total: int) -> list[int]:
+    """The time steps a comparison has a column for: those of STEPS below `total`, and `total`."""
+    return [*(step for step in STEPS if step < total), total]
+
+
+def quality(report: Report) -> Sequence[float]:
+    """Accuracy at every step, or agreement with the ANN where there are no labels."""
+    found = report["snn"]["accuracy"]
+    return found if found is not None else report["snn"]["agreement"]
+
+
+def row(report: Report) -> dict[str, Any]:
+    """What a comparison says of one method; `report["comparison"]` describes it."""
+    about, layers = report["comparison"], report["layers"]
+    neurons = sum(layer["neurons"] for layer in layers)
+    score, energy = quality(report), report["energy"]["counted"]
+    steps = compared_steps(report["timesteps"])
+    return {
+        **about["method"],
+        "score": {str(step): score[step - 1] for step in steps},
+        "energy": {str(step): energy[step - 1] for step in steps},
+        "sin_ratio": sum(layer["sin_ratio"][-1] for layer in layers) / len(layers),
+        "firing_rate": sum(la["neurons"] * la["firing_rate"][-1] for la in layers) / neurons,
+        "calibration_seconds": about["calibration_seconds"],
+        "simulation_seconds": report["snn"]["seconds"],
+        "warnings": about["warnings"],
+        "scores": list(score),
+    }
+
+
+def compare_reports(
+    reports: Sequence[Report],
+    *,
+    header: Mapping[str, Any],
+    failed: Iterable[Mapping[str, Any]] = (),
+    left_out: Iterable[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
+    """The document of a comparison, all from runs with the same settings.
+
+    Methods are grouped by what their neurons send, in each group by the mean score over the
+    compared steps. `failed` have title, message and hint, `left_out` title and reason; `header`
+    has what was known before the first run.
+    """
+    found = [row(report) for report in reports]
+    found.sort(key=lambda r: (KINDS.index(r["spikes"]), -sum(r["score"].values()), r["name"]))
+    document = {**header, "methods": found, "failed": list(failed), "left_out": list(left_out)}
+    if not reports:
+        return document | {"measure": "accuracy", "ann": None, "order": None, "graded_places": []}
+    first = reports[0]
+    labelled = first["snn"]["accuracy"] is not None
+    standing = order(found, samples=first["data"]["evaluation"]["samples"]) if labelled else None
+    return document | {
+        "measure": "accuracy" if labelled else "agreement",
+        "ann": first["ann"],
+        "order": None if standing is None else vars(standing) | {"notes": list(standing.notes)},
+        "graded_places": [s["name"] for s in first["sources"] if s["kind"] == "max_pool"],
+    }
+
+
+def heading(comparison: Comparison) -> str:
+    """What was compared, in one sentence without numbers of results."""
+    where = comparison["data"]["evaluation"]
+    return (
+        f"{comparison['model']['name']}, {counted(comparison['timesteps'], 'time step')}, "
+        f"{counted(where['samples'], 'sample')} of {where['source']} ({where['split']})"
+    )
+
+
+def remarks(comparison: Comparison) -> list[str]:
+    """What a reader of the numbers has to know: warnings, order in the literature, graded pools."""
+    warned: dict[str, list[str]] = {}
+    for one in comparison["methods"]:
+        for warning in one["warnings"]:
+            warned.setdefault(warning, []).append(one["title"])
+    found = [f"{' and '.join(titles)}: {warning}" for warning, titles in warned.items()]
+    if comparison["order"] is not None:
+        standing = comparison["order"]
+        pairs = standing["alike"] + standing["close"] + standing["opposite"]
+        if pairs:
+            found.append(
+                f"Of {counted(pairs, 'pair')} of methods that the literature puts in order, "
+                f"{standing['alike']} stand so here, {standing['close']} are too close to tell on "
+                f"these samples, {standing['opposite']} stand the other way round."
+            )
+        found += standing["notes"]
+    if comparison["graded_places"]:
+        places = ", ".join(comparison["graded_places"])
+        found.append(f"Max-pooling sends graded values with every method: {places}.")
+    return found
+
+
+def render_comparison(comparison: Comparison) -> RenderableType:
+    """A rich renderable; it needs 100 columns and no colour."""
+    lines = [heading(comparison)]
+    if comparison["ann"] is not None and comparison["ann"]["accuracy"] is not None:
+        lines.append(f"accuracy of the ANN {percent(comparison['ann']['accuracy'])}")
+    parts: list[RenderableType] = [Text("\n".join(lines))]
+    if comparison["methods"]:
+        title = f"\n{comparison['measure'].capitalize()} in per cent after so many steps"
+        parts.append(Text(title, style="bold"))
+        for kind in dict.fromkeys(one["kind"] for one in comparison["methods"]):
+            parts += [Text(f"{kind}:", style="italic"), _table(comparison, kind)]
+        legend = (
+            f"energy: counted, ANN = 1, after {comparison['timesteps']} steps; SIN: mean of the "
+            "layers; rate: spikes per neuron and step; calib., simul.: seconds"
+        )
+        parts.append(Text(legend, style="dim"))
+    for one in comparison["failed"]:
+        hint = f" ({one['hint']})" if one["hint"] else ""
+        parts.append(Text(f"\nfailed: {one['title']}: {one['message']}{hint}", style="red"))
+    for one in comparison["left_out"]:
+        parts.append(Text(f"\nleft out: {one['title']}: {one['reason']}", style="yellow"))
+    parts += [Text(f"\n{remark}") for remark in remarks(comparison)]
+    return Group(*parts)
+
+
+def _table(comparison: Comparison, kind: str) -> Table:
+    """The methods of one kind; columns have the same width for every kind."""
+    steps = compared_steps(comparison["timesteps"])
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
+    table.add_column("method", min_width=21, overflow="fold")
+    for column in (*map(str, steps), "energy", "SIN %", "rate", "calib.", "simul."):
+        table.add_column(column, justify="right", no_wrap=True, min_width=6)
+    for one in comparison["methods"]:
+        if one["kind"] != kind:
+            continue
+        scores = (f"{100 * one['score'][str(step)]:.2f}" for step in steps)
+        table.add_row(
+            Text(one["title"]),
+            *scores,
+            significant(one["energy"][str(steps[-1])]),
+            f"{100 * one['sin_ratio']:.2f}",
+            significant(one["firing_rate"], 2),
+            seconds(one["calibration_seconds"]),
+            seconds(one["simulation_seconds"]),
+        )
+    return table
+
+
+def seconds(value: float) -> str:
+    """A time in seconds: one decimal below ten, none above."""
+    return f"{value:.1f}" if value < 9.95 else f"{value:.0f}"

@@ -1,0 +1,412 @@
+"""Methods side by side: the table of methods, the runs that are kept, the order, the page."""
+
+import json
+import math
+from html.parser import HTMLParser
+from itertools import permutations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+
+from calibrate import methods as table
+from calibrate.methods import NamedMethod, choose_methods, methods
+from calibrate.published import TABLE_2
+from convsnn.commands import main
+from convsnn.commands.comparing import Bench
+from convsnn.commands.job import Method
+from convsnn.commands.resumable import fingerprint
+from convsnn.errors import ConfigError
+from convsnn.neurons import NEURONS
+from convsnn.report import comparison_page
+from convsnn.report.comparison import compared_steps, render_comparison
+from convsnn.report.comparison_charts import front
+from convsnn.report.comparison_page import render_comparison_page
+from convsnn.report.document import validate
+from convsnn.report.ordering import order
+from zoo.models.base import WEIGHTS
+
+SMALL = ["--samples", "40", "--calibration-samples", "60", "--batch-size", "20"]
+MODEL = str(WEIGHTS / "mnist5k-cnn.onnx")  # quicker to open than a module
+FEW = "p-norm,max-0.5,msat-vgg16"
+
+
+@pytest.fixture
+def here_with_page(tmp_path, monkeypatch):
+    """An empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def here(here_with_page, monkeypatch):
+    """The same where no page is drawn, which takes longer than all else."""
+    monkeypatch.setattr(comparison_page, "render_comparison_page", lambda _: "")
+    return here_with_page
+
+
+def run(capsys, *arguments):
+    code = main([str(a) for a in arguments])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def compare(capsys, *arguments, methods=FEW):
+    """Compare on few images; returns exit code, document and messages."""
+    given = ("compare", MODEL, "--timesteps", 8, "--methods", methods, *SMALL, "-o", "out")
+    code, out, err = run(capsys, *given, *arguments, "--json")
+    return code, json.loads(out), err
+
+
+# The table of methods
+
+
+@pytest.mark.parametrize("method", methods("mse"), ids=lambda m: m.name)
+def test_a_method_can_be_built_and_says_what_it_sends(method):
+    for steps in (1, 16, 128):
+        Method(method.stages(steps), method.neuron)
+    assert NEURONS.create(method.neuron, threshold=1.0).graded == (method.spikes == "graded")
+    assert method.source
+    assert method.name.replace("-", "").replace(".", "").isalnum()  # it becomes a file name
+    assert method.name not in ("settings", "comparison")
+
+
+def test_all_methods_of_the_papers_table_that_can_be_had_are_there():
+    names = {method.name for method in methods("mse")}
+    assert len(names) == len(methods("mse"))
+    assert names >= TABLE_2.keys()
+    assert names >= {"spike-norm", "hybrid-thresholds", "calibration-light", "ltb", "max-0.7"}
+    assert "TSC" in (table.__doc__ or "")  # left out, and the reason is given
+
+
+def test_the_same_run_is_not_listed_twice():
+    kept = methods("mse:steps=10+weights")
+    assert [m.name for m in kept if m.calibrate == "mse:steps=10+weights"] == ["default"]
+
+
+def test_names_choose_in_the_tables_order_and_unknown_ones_are_refused():
+    assert [m.name for m in choose_methods("rmp, p-norm", "mse")] == ["p-norm", "rmp"]
+    with pytest.raises(ConfigError, match="unknown method 'p-nrom'") as caught:
+        choose_methods("p-nrom", "mse")
+    assert "p-norm" in caught.value.hint
+
+
+def test_published_cells_agree_with_the_papers_table():
+    """Read off the paper: cells of different rows; more steps are better, but for Opt."""
+    cells = {(name, p.network): p for name, rows in TABLE_2.items() for p in rows}
+    assert cells["rmp", "VGG16 on CIFAR-10"].accuracy == {32: 60.30, 64: 90.35, 128: 92.41}
+    assert cells["rmp", "VGG16 on CIFAR-100"].accuracy == {128: 63.76}
+    assert cells["opt", "VGG16 on CIFAR-100"].ann == 77.89
+    assert cells["msat-confidence", "ResNet20 on CIFAR-100"].accuracy[64] == 78.94
+    for (name, _), cell in cells.items():
+        assert all(value <= cell.ann + 0.6 for value in cell.accuracy.values())  # small gains
+        assert list(cell.accuracy.values()) == sorted(cell.accuracy.values()) or name == "opt"
+
+
+# Order in the literature
+
+
+def rows_of(**scores):
+    """Rows of methods that the literature orders a, b, c on one network at step 32."""
+    reported = {"a": 90.0, "b": 80.0, "c": 79.5}
+    return [
+        {
+            "title": name,
+            "score": {"32": score},
+            "differs": f"what {name} does",
+            "published": [
+                {"network": "N", "ann": 95.0, "accuracy": {"32": reported[name]}, "source": "P"}
+            ],
+        }
+        for name, score in scores.items()
+    ]
+
+
+def test_a_pair_the_other_way_round_gets_a_note_with_numbers_and_a_reason():
+    found = order(rows_of(a=0.5, b=0.9), samples=1000)
+    assert (found.alike, found.close, found.opposite) == (0, 0, 1)
+    (note,) = found.notes
+    for part in ("a (50.00 %)", "b (90.00 %", "80.00 of 95.00", "90.00 of 95.00", "what a does"):
+        assert part in note
+
+
+def test_order_as_published_and_too_close_to_tell():
+    assert order(rows_of(a=0.9, b=0.5), samples=1000).alike == 1
+    assert order(rows_of(a=0.90, b=0.91), samples=100).close == 1
+    assert order(rows_of(a=0.90, b=0.91), samples=100_000).opposite == 1
+    # the literature's own difference is too small: nothing is expected
+    assert order(rows_of(b=0.1, c=0.9), samples=1000) == order([], samples=1)
+
+
+def test_networks_that_disagree_order_nothing():
+    rows = rows_of(a=0.9, b=0.5)
+    for row, value in zip(rows, (50.0, 94.0), strict=True):
+        other = {"network": "M", "ann": 95.0, "accuracy": {"32": value}, "source": "P"}
+        row["published"].append(other)
+    assert order(rows, samples=1000) == order([], samples=1)
+
+
+@given(st.tuples(*[st.integers(0, 50)] * 3), st.integers(10, 5000))
+def test_the_counts_do_not_depend_on_the_order_of_rows(scores, samples):
+    rows = rows_of(**{name: score / 50 for name, score in zip("abc", scores, strict=True)})
+    counts = set()
+    for shuffled in permutations(rows):
+        found = order(shuffled, samples=samples)
+        counts.add((found.alike, found.close, found.opposite))
+    assert len(counts) == 1
+    assert sum(next(iter(counts))) == 2  # b and c differ by half a point only
+
+
+# The front of accuracy against energy
+
+_RUN = st.tuples(st.integers(1, 20), st.integers(0, 20))
+
+
+@given(st.lists(st.lists(_RUN, min_size=3, max_size=3), min_size=1, max_size=5))
+@settings(max_examples=60)
+def test_the_front_is_what_no_run_of_equal_or_less_energy_beats(runs):
+    rows = [
+        {
+            "spikes": "binary",
+            "energy": {str(4 << k): float(energy) for k, (energy, _) in enumerate(row)},
+            "score": {str(4 << k): score / 20 for k, (_, score) in enumerate(row)},
+        }
+        for row in runs
+    ]
+    found = front(rows, "binary")
+    every = [(float(e), s / 20) for row in runs for e, s in row]
+    best = {
+        (energy, score)
+        for energy, score in every
+        if not any(
+            (e <= energy and s > score) or (e < energy and s >= score) for e, s in every
+        )
+    }  # fmt: skip
+    assert {(energy, score) for energy, score, *_ in found} == best
+    for energy, score, number, step in found:
+        assert rows[number - 1]["energy"][str(step)] == energy
+        assert rows[number - 1]["score"][str(step)] == score
+    assert front(rows, "graded") == []
+
+
+def test_compared_steps_end_with_the_last():
+    assert compared_steps(128) == [4, 8, 16, 32, 64, 128]
+    assert compared_steps(100) == [4, 8, 16, 32, 64, 100]
+    assert compared_steps(3) == [3]
+
+
+# The command
+
+
+def test_compare_gives_what_convert_gives(here, capsys):
+    code, document, err = compare(capsys)
+    assert code == 0, err
+    names = [row["name"] for row in document["methods"]]
+    assert sorted(names) == sorted(FEW.split(","))
+    assert names[-1] == "msat-vgg16"  # graded spikes stand apart
+    row = next(row for row in document["methods"] if row["name"] == "p-norm")
+    convert = ("convert", MODEL, "--timesteps", 8, *SMALL, "-o", "alone", "--json")
+    code, out, err = run(capsys, *convert, "--calibrate", row["calibrate"])
+    assert code == 0, err
+    report = json.loads(out)
+    assert row["scores"] == report["snn"]["accuracy"]
+    assert row["energy"]["8"] == report["energy"]["counted"][-1]
+    layers = report["layers"]
+    assert row["sin_ratio"] == pytest.approx(
+        sum(layer["sin_ratio"][-1] for layer in layers) / len(layers)
+    )
+    spikes = sum(layer["firing_rate"][-1] * layer["neurons"] for layer in layers)
+    total = sum(layer["neurons"] for layer in layers)
+    assert row["firing_rate"] == pytest.approx(spikes / total)
+    kept = json.loads((here / "out" / "p-norm.json").read_text())
+    validate(kept)
+    assert kept["layers"] == layers
+    for name in ("comparison.json", "comparison.html", "settings.json"):
+        assert (here / "out" / name).is_file()
+
+
+def without_times(document):
+    """What must not depend on when and how often the command was run."""
+    rows = [{k: v for k, v in row.items() if "seconds" not in k} for row in document["methods"]]
+    return {**document, "methods": rows, "command": ""}
+
+
+def test_an_interrupted_comparison_goes_on_where_it_stopped(here, capsys, monkeypatch):
+    measured, real = [], Bench._measure
+
+    def measure(bench, method):
+        measured.append(method.name)
+        if len(measured) == 2:
+            raise KeyboardInterrupt
+        return real(bench, method)
+
+    monkeypatch.setattr(Bench, "_measure", measure)
+    code, _, _ = run(capsys, "compare", MODEL, "--timesteps", 8, "--methods", FEW, *SMALL,
+                     "-o", "out")  # fmt: skip
+    assert code == 130
+    assert sorted(p.name for p in (here / "out").iterdir()) == ["p-norm.json", "settings.json"]
+    code, document, _ = compare(capsys)
+    assert code == 0
+    assert measured == ["p-norm", "max-0.5", "max-0.5", "msat-vgg16"]
+    (here / "out" / "max-0.5.json").write_text("{}")  # damaged: made anew, to the same numbers
+    code, again, _ = compare(capsys)
+    assert measured[4:] == ["max-0.5"]
+    assert without_times(again) == without_times(document)
+
+
+def test_other_settings_are_refused_or_made_anew(here, capsys):
+    compare(capsys, methods="p-norm")
+    code, document, _ = compare(capsys, "--seed", 1, methods="p-norm")
+    assert code == 2
+    assert "seed: 0 there, 1 now" in document["error"]["message"]
+    assert "--force" in document["error"]["hint"]
+    before = (here / "out" / "p-norm.json").read_text()
+    code, _, err = compare(capsys, "--seed", 1, "--force", methods="p-norm")
+    assert code == 0
+    assert "taken from" not in err
+    assert (here / "out" / "p-norm.json").read_text() != before
+    code, _, err = compare(capsys, "--seed", 1, methods="p-norm")
+    assert "taken from" in err
+
+
+def test_a_directory_of_others_is_never_touched(here, capsys):
+    (here / "out").mkdir()
+    (here / "out" / "mine.txt").write_text("mine")
+    code, document, _ = compare(capsys, "--force")
+    assert code == 2
+    assert "holds no results of convsnn compare" in document["error"]["message"]
+    assert [p.name for p in (here / "out").iterdir()] == ["mine.txt"]
+
+
+def test_a_method_that_fails_is_a_row_that_says_why(here_with_page, capsys, monkeypatch):
+    some = [NamedMethod("bad", "Bad", "percentile:q=1"), NamedMethod("good", "Good", "max")]
+    monkeypatch.setattr("convsnn.commands.compare.choose_methods", lambda *_: some)
+    code, document, _ = compare(capsys)
+    assert code == 1
+    assert [row["name"] for row in document["methods"]] == ["good"]
+    (failed,) = document["failed"]
+    assert "percentile of its activations is zero" in failed["message"]
+    assert failed["hint"]
+    assert (
+        "percentile of its activations" in (here_with_page / "out" / "comparison.html").read_text()
+    )
+
+
+def test_a_budget_leaves_out_and_says_so(here, capsys):
+    compare(capsys, methods="p-norm")
+    code, document, _ = compare(capsys, "--budget", 0)
+    assert code == 0
+    assert [row["name"] for row in document["methods"]] == ["p-norm"]
+    assert {one["name"] for one in document["left_out"]} == {"max-0.5", "msat-vgg16"}
+    assert "minutes" in document["left_out"][0]["reason"]
+    code, _, _ = run(capsys, "compare", MODEL, "--budget", "nan", "-o", "other")
+    assert code == 2
+
+
+def test_warnings_of_msat_reach_the_comparison(here_with_page, capsys):
+    _, document, _ = compare(capsys, methods="msat-vgg16,msat-confidence,msat-scale-free")
+    warned = {row["name"]: row["warnings"] for row in document["methods"]}
+    assert warned["msat-scale-free"] == []
+    for name in ("msat-vgg16", "msat-confidence"):
+        assert len(warned[name]) == 1
+        assert "reference=2" in warned[name][0]
+    page = (here_with_page / "out" / "comparison.html").read_text()
+    assert page.count("for which the published constants") == 1  # once for both
+
+
+def test_fingerprints_tell_values_apart():
+    assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
+    assert len({fingerprint(x) for x in (1, 1.5, "1", [1], [[1]], None)}) == 6
+
+
+# What people see
+
+
+def document_of(count=7, steps=128, labels=True):
+    """A comparison with long names and extreme numbers."""
+    at = compared_steps(steps)
+    rows = [
+        {
+            **dict.fromkeys(("source", "note", "differs"), ""),
+            "name": f"m{i}",
+            "title": f"Fixed, {i} <of> maximum",
+            "calibrate": "max",
+            "neuron": "if",
+            "kind": "graded spikes, training-free" if i % 3 else "binary spikes, training-free",
+            "spikes": "graded" if i % 3 else "binary",
+            "published": [],
+            "score": {str(step): 1.0 if i else 0.0 for step in at},
+            "energy": {str(step): 1e-4 * step * 10 ** (i % 6) for step in at},
+            "sin_ratio": 1.0,
+            "firing_rate": 0.00123,
+            "calibration_seconds": 3214.0,
+            "simulation_seconds": 12345.6,
+            "warnings": [],
+            "scores": [1 - math.exp(-(t + 1) / (i + 1)) for t in range(steps)],
+        }
+        for i in range(count)
+    ]
+    part = {"source": "npz:train.npz", "split": "train", "samples": 1000}
+    return {
+        "schema": 1,
+        "convsnn": "0.1.0",
+        "command": "convsnn compare model.onnx",
+        "seed": 0,
+        "timesteps": steps,
+        "model": {"name": "<script>net", "source": "model.onnx", "sha256": "0" * 64},
+        "data": {"calibration": part, "evaluation": part},
+        "versions": {"torch": "2"},
+        "methods": rows,
+        "failed": [{"name": "x", "title": "X", "message": "no <b>", "hint": "try"}],
+        "left_out": [{"name": "y", "title": "Y", "reason": "late"}],
+        "measure": "accuracy" if labels else "agreement",
+        "ann": {"accuracy": 0.9 if labels else None, "energy_joules": 1e-3, "macs": 10},
+        "order": {"alike": 1, "close": 0, "opposite": 1, "notes": ["a note"]} if labels else None,
+        "graded_places": ["pool"],
+    }
+
+
+def test_the_table_fits_100_columns_and_keeps_every_number():
+    console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(render_comparison(document_of(18)))
+    text = console.export_text()
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= 100
+    assert "…" not in text
+    lines = [line for line in text.splitlines() if line.startswith("Fixed, 1 <of>")]
+    assert lines[0].split()[4:10] == ["100.00"] * 6
+    assert lines[0].split()[-1] == "12346"
+
+
+class Page(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.tags, self.text, self.links = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.links += [v for k, v in attrs if k in ("href", "src", "xlink:href")]
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+@pytest.mark.parametrize("labels", [True, False])
+def test_the_page_needs_nothing_else_and_escapes_what_it_shows(labels):
+    document = document_of(labels=labels)
+    page = render_comparison_page(document)
+    assert page == render_comparison_page(document)
+    parsed = Page()
+    parsed.feed(page)
+    assert "script" not in parsed.tags
+    assert all(link.startswith("#") for link in parsed.links)
+    text = "".join(parsed.text)
+    for row in document["methods"]:
+        assert row["title"] in text
+    assert "no <b>" in text
+    assert ("Accuracy after" in text) == labels
+
+
+def test_a_comparison_of_nothing_can_be_shown():
+    document = document_of(0) | {"ann": None, "order": None, "graded_places": []}
+    assert "late" in render_comparison_page(document)

@@ -1,0 +1,266 @@
+"""The search for a neuron's constants: what is searched, how it goes on, what it may look at."""
+
+import csv
+import json
+import math
+import pickle
+import sys
+from dataclasses import replace
+
+import pytest
+
+from calibrate.tuning import Study, Trial, space_of, start_of, with_options
+from convsnn.commands import job, main
+from convsnn.commands.tuning import Score, fixed_methods, scored_steps
+from convsnn.errors import CalibrationError, ConfigError, LoadError
+from convsnn.neurons import NEURONS
+from convsnn.neurons.msat import SETS
+from convsnn.registry import split_spec
+from convsnn.report.tuned import verdict
+from zoo.models.base import WEIGHTS
+
+MODEL = str(WEIGHTS / "mnist5k-cnn.onnx")  # quicker to open than a module
+NEURON = "msat:reference=2"
+TUNE = [
+    "tune", MODEL, "--timesteps", "8", "--calibration-samples", "40",
+    "--trial-samples", "20", "--batch-size", "20", "-o", "out",
+]  # fmt: skip
+
+
+def bowl(neuron):
+    """An error that is least at alpha = 0.3, c = 2."""
+    _, options = split_spec(neuron)
+    alpha, c = float(options["alpha"]), float(options["c"])
+    return 0.01 + math.log(alpha / 0.3) ** 2 + math.log(c / 2) ** 2
+
+
+# What is searched
+
+
+def test_the_space_follows_the_neuron():
+    assert set(space_of(NEURON)) == {"alpha", "ka", "ki", "c", "tau_mp", "tau_rd", "reference"}
+    assert set(space_of("msat")) == set(space_of(NEURON)) - {"reference"}
+    assert set(space_of("msat:reference=none")) == set(space_of("msat"))
+    assert set(space_of("msat:dtt=false")) == {"c", "tau_rd"}
+    assert set(space_of("msat:det=false")) == {"alpha", "ka", "ki", "tau_mp"}
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_the_published_constants_can_be_started_from(name):
+    spec = f"msat:set={name}"
+    assert start_of(spec, space_of(spec)) == vars(SETS[name])
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [("if", "nothing to tune"), ("msat:c=1000", "c=1000 is outside"), ("masat", "unknown neuron")],
+)
+def test_what_cannot_be_tuned_is_refused(spec, words):
+    with pytest.raises(ConfigError, match=words):
+        space_of(spec)
+
+
+def test_the_text_is_the_neuron():
+    text = with_options("msat:set=resnet20,reference=2", {"alpha": 0.123456, "reference": 1.98765})
+    made = NEURONS.create(text, threshold=1.0)
+    assert (made.constants.alpha, made.reference) == (0.123, 1.99)
+    assert made.constants.tau_mp == SETS["resnet20"].tau_mp
+
+
+# The search
+
+
+def search(path, count, objective=bowl, seed=0):
+    study = Study(NEURON, path, seed=seed)
+    for _ in range(count - len(study.trials())):
+        study.step(objective)
+    return study
+
+
+def test_the_first_trial_is_the_neuron_as_given_and_later_ones_are_better(tmp_path):
+    study = search(tmp_path / "log", 30)
+    first = NEURONS.create(study.trials()[0].neuron, threshold=1.0)
+    assert first == NEURONS.create(NEURON, threshold=1.0)
+    best = study.best()
+    assert best.error == min(trial.error for trial in study.trials())
+    assert best.error == bowl(best.neuron)  # of the rounded text, not of what was rounded
+    assert best.error < 0.3 * study.trials()[0].error
+
+
+def test_going_on_gives_what_an_uninterrupted_search_gives(tmp_path):
+    whole = search(tmp_path / "whole", 16).trials()
+    search(tmp_path / "parts", 1)
+
+    def interrupt(neuron):
+        raise KeyboardInterrupt
+
+    for count in (5, 12):
+        search(tmp_path / "parts", count)
+        with pytest.raises(KeyboardInterrupt):
+            Study(NEURON, tmp_path / "parts", seed=0).step(interrupt)
+    assert search(tmp_path / "parts", 16).trials() == whole
+    assert search(tmp_path / "other", 16, seed=1).trials() != whole
+
+
+def test_an_interruption_in_the_first_trial_does_not_lose_the_start(tmp_path):
+    def interrupt(neuron):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Study(NEURON, tmp_path / "log", seed=0).step(interrupt)
+    assert search(tmp_path / "log", 3).trials() == search(tmp_path / "other", 3).trials()
+
+
+def test_a_setting_that_cannot_be_run_counts_and_is_never_best(tmp_path):
+    study = search(tmp_path / "log", 3, lambda neuron: None)
+    assert [trial.error for trial in study.trials()] == [None] * 3
+    with pytest.raises(CalibrationError, match="could be run"):
+        study.best()
+    study = search(tmp_path / "log", 4)
+    assert study.best() == Trial(study.trials()[3].neuron, study.trials()[3].error)
+
+
+def test_the_journal_is_json_and_nothing_is_unpickled(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("something was unpickled")
+
+    search(tmp_path / "log", 2)
+    for line in (tmp_path / "log").read_text().splitlines():
+        json.loads(line)
+    for name in ("loads", "load", "Unpickler"):
+        monkeypatch.setattr(pickle, name, refuse)
+    assert len(search(tmp_path / "log", 3).trials()) == 3
+
+
+def test_a_damaged_journal_is_refused(tmp_path):
+    search(tmp_path / "log", 2)
+    lines = (tmp_path / "log").read_text().splitlines()
+    (tmp_path / "log").write_text("\n".join([lines[0], "nonsense", *lines[2:]]) + "\n")
+    with pytest.raises(LoadError, match="cannot be gone on with"):
+        Study(NEURON, tmp_path / "log", seed=0)
+
+
+# What is measured
+
+
+def test_every_step_counts_alike():
+    assert Score({32: 0.04, 64: 0.01}, None).objective == pytest.approx(0.02)
+    assert Score({32: 0.0}, None).objective < 1e-8
+
+
+def test_steps_and_fixed_thresholds():
+    assert scored_steps(128) == [32, 64, 128]
+    assert scored_steps(100) == [32, 64]
+    assert scored_steps(20) == [20]
+    assert [m.calibrate for _, m in fixed_methods("max:potential=0.5+bias")] == [
+        f"max:factor={factor},potential=0.5" for factor in (1.0, 0.7, 0.5)
+    ]
+
+
+def test_the_verdict_is_plain():
+    def row(neuron, *errors):
+        steps = dict(zip(("32", "64"), errors, strict=True))
+        return {"name": f"fixed, {errors[0]}", "neuron": neuron, "error": steps}
+
+    fixed = [row("if", 0.4, 0.2), row("if", 0.5, 0.1)]
+    good = verdict([row("msat", 0.4, 0.1), *fixed])
+    assert good["at_least_as_good"] == {"32": True, "64": True}
+    assert "NOT" not in good["text"]
+    bad = verdict([row("msat", 0.3, 0.11), *fixed])
+    assert bad["at_least_as_good"] == {"32": True, "64": False}
+    assert "NOT at least as good" in bad["text"]
+    assert "after 64 steps its error is 0.110, that of a threshold 0.5 0.100" in bad["text"]
+
+
+# The command
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_tune_writes_what_can_be_pasted_and_goes_on(here, capsys):
+    assert main([*TUNE, "--trials", "2"]) == 0
+    out = capsys.readouterr().out
+    document = json.loads((here / "out" / "best.json").read_text())
+    assert f"--calibrate max --neuron {document['neuron']}\n" in out
+    assert [row["name"] for row in document["rows"]][:2] == ["tuned", "as given"]
+    assert document["trials"] == 2
+    assert len({tuple(part.items()) for part in document["data"].values()}) == 2  # sizes 40 and 20
+    assert main([*TUNE, "--trials", "3", "--json"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["trials"] == 3
+    assert "[3/3]" in captured.err
+    assert "[2/3]" not in captured.err
+    with (here / "out" / "history.csv").open() as file:
+        table = list(csv.DictReader(file))
+    assert [row["trial"] for row in table] == ["1", "2", "3"]
+    assert min(float(row["error"]) for row in table) == json.loads(captured.out)["error"]
+    assert main([*TUNE, "--trials", "3", "--seed", "1"]) == 2
+    assert "seed: 0 there, 1 now" in capsys.readouterr().err
+    assert main([*TUNE, "--trials", "1", "--seed", "1", "--force", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["trials"] == 1
+
+
+def test_test_images_are_never_read_and_uses_do_not_overlap(here, capsys, monkeypatch):
+    real = job.open_data
+    read = []
+
+    class Poisoned:
+        def __init__(self, part):
+            self.classes, self.source, self.split = part.classes, part.source, part.split
+
+        def batches(self, *_, **__):
+            raise AssertionError("a test image was read")
+
+    class Watched:
+        def __init__(self, part):
+            self.part = part
+
+        def __getattr__(self, name):
+            return getattr(self.part, name)
+
+        def __len__(self):
+            return len(self.part)
+
+        def batches(self, size, indices=None):
+            read.append(tuple(indices))
+            return self.part.batches(size, indices=indices)
+
+    def opened(*arguments, **named):
+        data = real(*arguments, **named)
+        return replace(data, train=Watched(data.train), test=Poisoned(data.test))
+
+    monkeypatch.setattr(job, "open_data", opened)
+    monkeypatch.setenv("CONVSNN_DEBUG", "1")
+    assert main([*TUNE, "--trials", "1"]) == 0
+    uses = {chosen for chosen in read if len(chosen) in (20, 40)}
+    assert len(uses) == 3
+    assert len({index for use in uses for index in use}) == sum(len(use) for use in uses)
+
+
+def test_without_optuna_the_extra_is_named(here, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    assert main([*TUNE, "--trials", "1"]) == 2
+    err = capsys.readouterr().err
+    assert "optuna is not installed" in err
+    assert "convsnn[tune]" in err
+    assert not (here / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--neuron", "if"], "nothing to tune"),
+        (["--minutes", "nan"], "--minutes"),
+        (["--timesteps", "0"], "--timesteps"),
+        (["--calibrate", "maxx"], "unknown calibration stage"),
+        (["--trial-samples", "5000"], "too few"),
+    ],
+)
+def test_what_cannot_run_is_refused_before_anything_is_written(here, capsys, arguments, words):
+    assert main([*TUNE, *arguments]) == 2
+    assert words in capsys.readouterr().err
+    assert not (here / "out").exists()
