@@ -3,7 +3,8 @@
 
     q(a) = V/T * clip(floor(a T / V + p), 0, T)      V = argmin of mean (q(a) - a)^2
 
-over V = i/grid of the largest activation, with p the initial potential as a fraction of V.
+over V = i/grid of the largest activation, with p the initial potential as a fraction of V. A
+neuron that may send n spikes in a step has n T levels, and V/n for its threshold.
 """
 
 from dataclasses import asdict, dataclass
@@ -15,9 +16,11 @@ from torch import Tensor
 from calibrate.base import CALIBRATORS, Context
 from calibrate.statistics import Histogram, histograms, maxima
 from calibrate.thresholds import guarded, site_plan
+from convsnn.neurons import NEURONS
 from convsnn.plan import Plan
 
 BINS = 1 << 11
+LEVELS = 8  # as few suffice, and smaller thresholds speak sooner
 
 
 def staircase(values: Tensor, threshold: Tensor, steps: int, potential: float) -> Tensor:
@@ -45,7 +48,7 @@ def best_thresholds(found: Histogram, steps: int, potential: float, grid: int) -
 @CALIBRATORS.register("mse")
 @dataclass(frozen=True)
 class MeanSquaredError:
-    """The best staircase for `steps` time steps (default: those of the conversion, at most 8).
+    """The best staircase for `steps` time steps (default: of the conversion, at most 8 levels).
 
     `per` channel or layer; `potential` is the initial potential as a fraction of the threshold;
     `grid` thresholds are tried between zero and the maximum.
@@ -64,13 +67,14 @@ class MeanSquaredError:
 
     def __call__(self, context: Context, plan: Plan) -> Plan:
         """See `Stage`."""
-        steps = self.steps or min(context.steps, 8)
+        spikes = NEURONS.create(context.neuron, threshold=1.0).spikes_per_step
+        steps = self.steps or max(1, min(context.steps, round(LEVELS / spikes)))
         tops = maxima(context)
         found = histograms(context, tops, per_channel=self.per == "channel", bins=BINS)
         sites = {}
         for name, site in context.graph.sites.items():
-            values = best_thresholds(found[name], steps, self.potential, self.grid)
+            values = best_thresholds(found[name], steps * spikes, self.potential, self.grid)
             if self.per == "channel":
                 values = guarded(values, tops[name])
-            sites[name] = site_plan(site, values, self.potential, tops[name])
+            sites[name] = site_plan(site, values / spikes, self.potential, tops[name])
         return plan.with_sites(sites, {"stage": "mse", **asdict(self), "steps": steps})

@@ -11,11 +11,16 @@ they send (clipping, late and uneven spikes), and that part is undone here. The 
 falls as 1/t, so p = 2 lets early and late steps count alike and a larger `power` stays closer to
 the original at late steps. r is `ridge` times the mean square of
 an input, so that inputs that hardly vary keep their weights. No labels, no gradient descent.
+
+What early spikes get wrong fades with t, but a changed weight acts for ever, and so turns into an
+error at late steps. The network therefore takes on `strength` D, after all layers were fitted in
+full. On a ResNet-20 the error of the logits at steps 16, 32 and 64 was .34, .20, .21 at strength
+1, and .36, .19, .13 at 0.65.
 """
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +33,9 @@ from convsnn.graph import Graph, Node
 from convsnn.ops.weighted import split_padding
 from convsnn.plan import Plan
 
+SAMPLES = 128
+FEWEST = 8
+SPIKES = 1 << 31  # of all neurons, steps and images together: a replay keeps a bit for each
 FIRST = 8  # before it too little has arrived in deep layers to fit anything to
 WIDEST = 4608  # inputs of one output: beyond it only the bias is fitted
 
@@ -38,31 +46,41 @@ class Weights:
     """Refits weights by least squares to the spikes that arrive, layer by layer, without labels.
 
     Follows a stage that sets thresholds. Fits the means over 8, 16, 32... up to `steps` (default:
-    those of the conversion, 16 to 32) on the first `samples` images. Then the layer's initial
-    potentials are corrected as the stage `potential` does, for the mean of 8, 16... up to
-    `potential` steps; 0 leaves them alone.
+    those of the conversion, 16 to 32) on the first `samples` images (default: 128, in large
+    networks as few as 8); `strength` of the change is kept: less errs more at early steps and
+    less at late ones. After each fit the layer's initial potentials are corrected as the stage
+    `potential` does, for the mean of 8, 16... up to `potential` steps; 0 leaves them alone.
     """
 
     steps: int | None = None
-    samples: int = 256
+    samples: int | None = None
     ridge: float = 0.03
     power: float = 2.0
+    strength: float = 0.5
     potential: int = 32
     sweeps: int = 2
 
     def __post_init__(self) -> None:
-        check_options(at=self.steps, samples=self.samples, sweeps=self.sweeps)
+        check_options(
+            at=self.steps,
+            samples=SAMPLES if self.samples is None else self.samples,
+            sweeps=self.sweeps,
+        )
         if not 0 < self.ridge < float("inf"):
             raise ValueError(f"ridge must be positive, not {self.ridge}")
         if not 0 <= self.power <= 8:
             raise ValueError(f"power must be between 0 and 8, not {self.power}")
+        if not 0 < self.strength <= 1:
+            raise ValueError(f"strength must be above 0 and at most 1, not {self.strength}")
         if self.potential < 0:
             raise ValueError(f"potential is a number of steps, not {self.potential}")
 
     def __call__(self, context: Context, plan: Plan) -> Plan:
         """See `Stage`."""
         steps = self.steps or min(max(context.steps, 16), 32)
-        replay = Replay(context, plan, max(steps, self.potential), self.samples)
+        simulated = max(steps, self.potential)
+        samples = self.samples or affordable(context.graph, simulated)
+        replay = Replay(context, plan, simulated, samples)
         at = fitted_steps(steps)
         with torch.no_grad():
             for layer in replay.layers():
@@ -71,7 +89,22 @@ class Weights:
                 if self.potential:
                     late = fitted_steps(self.potential)
                     correct_potential(replay, layer, at=late, per="neuron", sweeps=self.sweeps)
-        return replay.plan.with_sites({}, {"stage": "weights", **asdict(self), "steps": steps})
+        kept = _blended(context.graph, plan, replay.plan, self.strength)
+        record = {"stage": "weights", **asdict(self), "steps": steps, "samples": samples}
+        return kept.with_sites({}, record)
+
+
+def affordable(graph: Graph, steps: int) -> int:
+    """Images whose spikes over `steps` are kept at once in about a quarter of a gigabyte."""
+    neurons = sum(torch.Size(site.shape).numel() for site in graph.sites.values())
+    return max(FEWEST, min(SAMPLES, SPIKES // (steps * max(1, neurons))))
+
+
+def _blended(graph: Graph, before: Plan, after: Plan, strength: float) -> Plan:
+    """`after`, with its weights moved back towards those of `before`, or of the graph."""
+    known = {**graph.tensors, **before.weights}
+    weights = {name: known[name].lerp(w, strength) for name, w in after.weights.items()}
+    return replace(after, weights=weights)
 
 
 def fitted_steps(steps: int) -> list[int]:

@@ -14,7 +14,7 @@ from convsnn.neurons import NEURONS
 from convsnn.passes import EXACT, apply_exact, pool_before_neuron
 from convsnn.plan import Context, Stage, run_stages
 from convsnn.population import site_neurons
-from convsnn.rewrite import Spiking, to_spiking
+from convsnn.rewrite import Readout, Spiking, to_spiking
 
 
 def convert(
@@ -27,6 +27,7 @@ def convert(
     neuron: str = "if",
     encoder: str = "direct",
     max_pool: Literal["exact", "current"] = "exact",
+    readout: Readout = "mean",
     seed: int = 0,
     provenance: Mapping[str, Any] | None = None,
 ) -> Spiking:
@@ -36,8 +37,9 @@ def convert(
     images of the same form that can be iterated more than once, are what `stages` calibrate
     on. A module or file is verified against the original; a graph is taken as it is. `seed` is
     that of every random choice whose own spec names none. `max_pool="current"` pools the current
-    before the neuron (cheaper, biased). Raises UnsupportedError where anything would stay analog,
-    CalibrationError where no usable threshold is found.
+    before the neuron (cheaper, biased). `readout="rising"` lets later steps count more (see
+    `Spiking`). Raises UnsupportedError where anything would stay analog, CalibrationError where
+    no usable threshold is found.
     """
     if isinstance(model, Graph):
         graph = model
@@ -57,4 +59,6 @@ def convert(
     site_neurons(neuron, graph)  # what it cannot stand for is refused before any work
     made = ENCODERS.create(ENCODERS.with_default(encoder, "seed", seed)).fit(batches)
     plan = run_stages(Context(graph, batches, neuron, made, steps, seed), stages)
-    return to_spiking(graph, plan, neuron=neuron, encoder=made, provenance=provenance)
+    return to_spiking(
+        graph, plan, neuron=neuron, encoder=made, provenance=provenance, readout=readout
+    )

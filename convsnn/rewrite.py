@@ -3,18 +3,20 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from convsnn.encoders import ENCODERS, Encoder
-from convsnn.errors import UnsupportedError
+from convsnn.errors import ConfigError, UnsupportedError
 from convsnn.fan_out import fan_out
 from convsnn.graph import Graph
 from convsnn.neurons import Neuron
 from convsnn.plan import Plan
 from convsnn.population import population, site_neurons
+
+Readout = Literal["mean", "rising"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -22,7 +24,9 @@ class Spiking:
     """A spiking network: the graph it came from, the plan, and the neurons of every site.
 
     `neuron` and the encoder's spec are the texts that built them; `options` and `provenance` are
-    what else a report has to say about how it was made.
+    what else a report has to say about how it was made. `readout` says how the outputs of t steps
+    become one: "mean" counts every step alike, "rising" counts step s as s, so that what went
+    wrong at the start is forgotten as 1/t^2 instead of 1/t.
     """
 
     graph: Graph
@@ -30,6 +34,7 @@ class Spiking:
     neuron: str
     encoder: Encoder
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    readout: Readout = "mean"
 
     def __repr__(self) -> str:
         count = sum(torch.Size(site.shape).numel() for site in self.graph.sites.values())
@@ -83,18 +88,23 @@ def to_spiking(
     neuron: str = "if",
     encoder: Encoder | str = "direct",
     provenance: Mapping[str, Any] | None = None,
+    readout: Readout = "mean",
 ) -> Spiking:
     """Replace every activation of `graph` by neurons as `plan` says.
 
     Raises UnsupportedError where something would stay analog, CalibrationError where a threshold
-    is missing or not usable, ConfigError for an unknown neuron or encoder.
+    is missing or not usable, ConfigError for an unknown neuron, encoder or readout.
     """
+    if readout not in get_args(Readout):
+        raise ConfigError(
+            f"unknown readout '{readout}'", hint=f"known readouts: {', '.join(get_args(Readout))}"
+        )
     graph.require_convertible()
     site_neurons(neuron, graph)  # before the plan is looked at: all layers it cannot stand for
     plan.check(graph)
     plan = replace(plan, sites={name: plan.sites[name] for name in graph.sites})
     made = ENCODERS.create(encoder) if isinstance(encoder, str) else encoder
-    net = Spiking(graph, plan, neuron, made, dict(provenance or {}))
+    net = Spiking(graph, plan, neuron, made, dict(provenance or {}), readout)
     for name, neurons in net.neurons.items():  # a wrong neuron spec is refused here
         ceiling, top = graph.sites[name].ceiling, float(plan.sites[name].threshold.max())
         if ceiling is not None and neurons.spikes_per_step * top > ceiling * (1 + 1e-6):

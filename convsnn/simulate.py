@@ -29,10 +29,10 @@ Observer = Callable[[Node, range, Tensor], None]
 class Run:
     """What came out of a simulation.
 
-    `outputs`: per network output (T, B, ...), the mean of the accumulated output up to each step,
-    readouts (softmax) applied to that mean. `spikes` and `synaptic_operations`: per sending layer
-    (T, B), events and events times fan-out at each step; what the input alone decides is listed
-    at every step.
+    `outputs`: per network output (T, B, ...), the mean of the output up to each step (weighted as
+    the network's `readout` says), softmax and its like applied to that mean. `spikes` and
+    `synaptic_operations`: per sending layer (T, B), events and events times fan-out at each step;
+    what the input alone decides is listed at every step.
     """
 
     outputs: tuple[Tensor, ...]
@@ -208,12 +208,14 @@ def _pool_sum(loop: _Loop, node: Node, x: Tensor) -> Tensor:
 
 
 def _accumulate(loop: _Loop, name: str, value: Tensor, steps: range) -> Tensor:
-    summed = value.cumsum(0)
+    count = torch.arange(steps.start + 1, steps.stop + 1, device=value.device, dtype=value.dtype)
+    count = count.reshape(-1, *[1] * (value.dim() - 1))
+    rising = loop.net.readout == "rising"
+    summed = (value * count if rising else value).cumsum(0)
     if name in loop.total:
         summed = summed + loop.total[name]
     loop.total[name] = summed[-1]
-    count = torch.arange(steps.start + 1, steps.stop + 1, device=value.device, dtype=value.dtype)
-    return summed / count.reshape(-1, *[1] * (value.dim() - 1))
+    return summed / (count * (count + 1) / 2 if rising else count)
 
 
 def _note(loop: _Loop, node: Node, steps: range, value: Tensor) -> None:

@@ -51,7 +51,7 @@ NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], dict[str, Any]]]
         small, (1, 8, 8),
         {"encoder": "poisson:seed=3,scale=1.1", "neuron": "if:reset=zero"},
     ),
-    "residual": (Residual, (4, 5, 5), {}),
+    "residual": (Residual, (4, 5, 5), {"readout": "rising"}),
     "one axis": (
         lambda: nn.Sequential(nn.Conv1d(2, 3, 3, stride=2), nn.ReLU(), nn.Conv1d(3, 2, 2)),
         (2, 11), {},
@@ -107,6 +107,7 @@ def test_a_round_trip_simulates_to_the_last_bit(name: str, tmp_path: Path) -> No
     assert again.graph.outputs == net.graph.outputs
     assert again.plan.record == net.plan.record
     assert (again.neuron, again.encoder) == (net.neuron, net.encoder)
+    assert again.readout == net.readout
     assert again.provenance == net.provenance
     x = torch.randn(3, *NETS[name][1])
     wanted, got = simulate(net, x, steps=6), simulate(again, x, steps=6)
@@ -263,6 +264,7 @@ HEADERS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "an unknown neuron": (_set("neuron", "iff"), "unknown neuron 'iff'"),
     "a wrong option": (_set("neuron", "if:reset=never"), "reset=never"),
     "an unknown encoder": (_set("encoder", "morse"), "unknown encoder 'morse'"),
+    "an unknown readout": (_set("readout", "last"), "unknown readout 'last'"),
     "an unknown op": (lambda h: _node(h, "1").__setitem__(1, "swish"), "unknown op 'swish'"),
     "an op that blocks": (
         lambda h: _node(h, "3").__setitem__(1, "opaque"), "layer '3'|'3' \\(opaque\\)"

@@ -282,9 +282,21 @@ def test_no_threshold_of_the_grid_fits_much_better(seed: int, steps: int, rows: 
 
 def test_the_best_staircase_is_the_default_of_many_steps() -> None:
     graph, x = loud_networks()[0]
-    for steps, used in ((4, 4), (100, 8)):
-        plan = CALIBRATORS.create("mse")(context(graph, x, steps=steps), Plan())
+    for neuron, steps, used in (("if", 4, 4), ("if", 100, 8), ("burst:gamma=5", 100, 2)):
+        given_ = context(graph, x, steps=steps, neuron=neuron)
+        plan = CALIBRATORS.create("mse")(given_, Plan())
         assert plan.record[-1]["steps"] == used
+
+
+@pytest.mark.parametrize("gamma", [1, 3, 8])
+def test_bursts_split_the_range_of_the_best_staircase(gamma: int) -> None:
+    graph, x = loud_networks()[0]
+    whole = CALIBRATORS.create(f"mse:steps={4 * gamma}")(context(graph, x), Plan())
+    given_ = context(graph, x, neuron=f"burst:gamma={gamma}")
+    split = CALIBRATORS.create("mse:steps=4")(given_, Plan())
+    for name, planned in split.sites.items():
+        torch.testing.assert_close(planned.threshold * gamma, whole.sites[name].threshold)
+        torch.testing.assert_close(planned.potential, planned.threshold / 2)
 
 
 @settings(max_examples=20)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from calibrate import parse_stages
 from calibrate.replay import Replay
+from calibrate.weights import affordable
 from convsnn.encoders import ENCODERS
 from convsnn.errors import CalibrationError, ConfigError
 from convsnn.graph import Graph, Node, run
@@ -175,7 +176,9 @@ def test_weights_are_the_least_squares_solution() -> None:
     x = torch.from_numpy(rng.normal(0, 1, (64, 4)))
     tops = run(graph, x, keep=[hidden])[hidden].amax()
     plan = Plan({hidden: SitePlan(0.4 * tops, 0.2 * tops)})
-    found = corrected("weights:steps=16,ridge=1e-9,potential=0", graph, [x[:40], x[40:]], plan)
+    found = corrected(
+        "weights:steps=16,ridge=1e-9,strength=1,potential=0", graph, [x[:40], x[40:]], plan
+    )
 
     wanted = run(graph, x)[graph.outputs[0]]
     rows, targets = [], []
@@ -198,7 +201,7 @@ def test_refitted_convolutions_err_less(groups: int, stride: int) -> None:
     graph = maker.graph(last)
     x = torch.from_numpy(rng.normal(0, 1, (32, 2, 6, 6))).float()
     plan = run_stages(context(graph, [x]), parse_stages("mse:steps=4"))
-    found = corrected("weights:steps=8,ridge=1e-4,potential=0", graph, [x], plan)
+    found = corrected("weights:steps=8,ridge=1e-4,strength=1,potential=0", graph, [x], plan)
     wanted = run(graph, x)[last]
     before, after = (
         float(((simulate(to_spiking(graph, p), x, steps=8).outputs[0][-1] - wanted) ** 2).mean())
@@ -206,6 +209,28 @@ def test_refitted_convolutions_err_less(groups: int, stride: int) -> None:
     )
     assert set(found.weights) == set(graph.by_name[last].inputs[1:])
     assert after < before
+
+
+@pytest.mark.parametrize(("side", "images_"), [(2, 128), (1024, 64), (1 << 14, 8)])
+def test_large_networks_are_fitted_to_fewer_images(side: int, images_: int) -> None:
+    graph = neurons(side * 1024)
+    assert affordable(graph, 32) == images_
+
+
+def test_strength_is_the_part_of_the_change_that_is_kept() -> None:
+    rng = np.random.default_rng(3)
+    maker = Maker(rng, (4,), exact=False)
+    hidden = maker.relu(maker.linear(maker.relu(maker.linear("input", 6)), 5))
+    graph = maker.graph(maker.linear(hidden, 3))
+    x = torch.from_numpy(rng.normal(0, 1, (64, 4))).float()
+    plan = run_stages(context(graph, [x]), parse_stages("mse:steps=4"))
+    whole, part = (corrected(f"weights:strength={s}", graph, [x], plan) for s in (1, 0.25))
+    assert whole.weights
+    for name, weight in whole.weights.items():
+        moved = weight - graph.tensors[name]
+        torch.testing.assert_close(part.weights[name] - graph.tensors[name], moved / 4)
+    for name, planned in whole.sites.items():
+        assert torch.equal(part.sites[name].potential, planned.potential)
 
 
 def test_shared_weights_are_left_alone() -> None:
@@ -231,7 +256,8 @@ def test_a_correction_needs_thresholds(stage: str) -> None:
     "text",
     [
         "bias:steps=0", "bias:samples=0", "potential:sweeps=0", "potential:per=layer",
-        "weights:ridge=0", "weights:potential=-1", "balance:batches=0", "balance:rate=0",
+        "weights:ridge=0", "weights:strength=0", "weights:strength=1.5",
+        "weights:potential=-1", "balance:batches=0", "balance:rate=0",
     ],
 )  # fmt: skip
 def test_options_that_cannot_be_used(text: str) -> None:

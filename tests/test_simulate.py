@@ -127,6 +127,28 @@ def test_equals_the_plain_loop_to_the_last_bit(
 
 @settings(max_examples=12)
 @given(seed=SEEDS, steps=st.integers(1, 10), chunk=st.integers(1, 5))
+def test_a_rising_readout_counts_step_t_as_t(seed: int, steps: int, chunk: int) -> None:
+    graph = random_graph(seed)
+    plan, x = dyadic_plan(graph, seed), images(graph, seed, 2)
+    net = to_spiking(graph, plan, readout="rising")
+    got = simulate(net, x, steps=steps, chunk=chunk).outputs[0]
+    means, _ = step_by_step(graph, plan, x.expand(steps, *x.shape))
+    count = torch.arange(1.0, steps + 1).reshape(-1, *[1] * (means.dim() - 1))
+    each = torch.diff(means * count, dim=0, prepend=torch.zeros_like(means[:1]))
+    wanted = (each * count).cumsum(0) / count.cumsum(0)
+    torch.testing.assert_close(got, wanted, atol=1e-4, rtol=1e-4)
+    assert torch.equal(got[0], means[0])
+
+
+def test_an_unknown_readout_is_refused() -> None:
+    graph = random_graph(1)
+    with pytest.raises(ConfigError, match="unknown readout 'last'") as caught:
+        to_spiking(graph, dyadic_plan(graph, 1), readout="last")  # type: ignore[arg-type]
+    assert "rising" in caught.value.hint
+
+
+@settings(max_examples=12)
+@given(seed=SEEDS, steps=st.integers(1, 10), chunk=st.integers(1, 5))
 def test_a_moving_input_equals_the_plain_loop(seed: int, steps: int, chunk: int) -> None:
     graph = random_graph(seed)
     plan = dyadic_plan(graph, seed)

@@ -31,6 +31,10 @@ def convert(
             help="exact: running sums, graded output; current: before the neuron, cheaper, biased."
         ),
     ] = "exact",
+    readout: Annotated[
+        Literal["mean", "rising"],
+        typer.Option(help="mean: all steps count alike; rising: step t counts t times."),
+    ] = "mean",
     weights: options.Weights = None,
     input_shape: options.InputShape = None,
     samples: options.Samples = None,
@@ -59,7 +63,7 @@ def convert(
     """Convert a trained ReLU network into a spiking network and report what it cost."""
     if timesteps < 1:
         raise ConfigError(f"--timesteps must be at least 1, not {timesteps}")
-    method = Method(calibrate, neuron, encoder, max_pool)
+    method = Method(calibrate, neuron, encoder, max_pool, readout)
     target = scoring.pick_device(device)
     source = find_source(model, weights=weights, input_shape=input_shape)
     folder = output or Path(f"{source.name}-snn")

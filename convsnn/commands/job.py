@@ -22,7 +22,7 @@ from convsnn.load.verify import verify_import
 from convsnn.neurons import NEURONS
 from convsnn.plan import Stage
 from convsnn.report.assemble import versions
-from convsnn.rewrite import Spiking
+from convsnn.rewrite import Readout, Spiking
 from zoo.data import DataSet, choose, open_data
 
 EXAMPLES = 4  # images that every exact step is verified on
@@ -36,6 +36,7 @@ class Method:
     neuron: str = "if"
     encoder: str = "direct"
     max_pool: Literal["exact", "current"] = "exact"
+    readout: Readout = "mean"
 
     def __post_init__(self) -> None:
         self.stages()
@@ -53,6 +54,7 @@ class Method:
             "neuron": self.neuron,
             "encoder": self.encoder,
             "max_pool": self.max_pool,
+            "readout": self.readout,
         }
 
 
@@ -88,6 +90,7 @@ class Job:
             neuron=method.neuron,
             encoder=method.encoder,
             max_pool=method.max_pool,
+            readout=method.readout,
             seed=self.seed,
             provenance=self._provenance(method, steps, samples),
         )

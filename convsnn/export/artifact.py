@@ -5,7 +5,7 @@ each site: `threshold/SITE`, `potential/SITE`, where set also `shift/SITE` and `
 The header's metadata has the single key `convsnn` (its order would vary with more), which is one
 JSON object with sorted keys:
 
-    format, kind, topology, neuron, encoder, record, provenance, versions, sha256
+    format, kind, topology, neuron, encoder, readout, record, provenance, versions, sha256
 
 `sha256` is taken over that object without it and over every tensor, so that a file that changed
 since it was written is refused. Equal networks give equal bytes.
@@ -36,8 +36,8 @@ FORMAT = 1
 KIND = "spiking network"
 _KEY = "convsnn"
 _FIELDS = {
-    "topology": dict, "neuron": str, "encoder": str, "record": list,
-    "provenance": dict, "versions": dict, "sha256": str,
+    "topology": dict, "neuron": str, "encoder": str, "readout": str,
+    "record": list, "provenance": dict, "versions": dict, "sha256": str,
 }  # fmt: skip
 _PLANNED = {f.name: f.default is MISSING for f in fields(SitePlan)}  # tensor -> must be there
 _AGAIN = "the file is damaged or was not written by convsnn: convert the network again"
@@ -111,6 +111,7 @@ def _header(net: Spiking) -> dict[str, Any]:
         "topology": json.loads(net.graph.topology()),
         "neuron": net.neuron,
         "encoder": net.encoder.spec(),
+        "readout": net.readout,
         "record": list(net.plan.record),
         "provenance": net.provenance,
         "versions": {"convsnn": _version(), "torch": str(torch.__version__)},
@@ -188,6 +189,7 @@ def _restore(text: str, tensors: Mapping[str, Tensor]) -> Spiking:
             neuron=header["neuron"],
             encoder=header["encoder"],
             provenance=header["provenance"],
+            readout=header["readout"],
         )
         intact = _digest(header, tensors) == header["sha256"]
     except ConvsnnError as error:

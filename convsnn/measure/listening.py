@@ -113,7 +113,9 @@ def listen(net: Spiking, x: Tensor, *, steps: int, ids: Tensor) -> tuple[Run, di
     Currents include the shift of the plan. Raises what `simulate` raises.
     """
     ears = {n: _Ear(e, e.graded, e.spikes_per_step) for n, e in net.neurons.items()}
-    ear = _Listening(net.graph, net.plan, net.neuron, net.encoder, net.provenance, ears)
+    ear = _Listening(
+        net.graph, net.plan, net.neuron, net.encoder, net.provenance, net.readout, ears
+    )
     result = simulate(ear, x, steps=steps, ids=ids)
     return result, {name: e.heard for name, e in ears.items() if e.heard is not None}
 
