@@ -20,7 +20,7 @@ from convsnn.neurons import NEURONS
 from convsnn.plan import Plan
 
 BINS = 1 << 11
-LEVELS = 8  # as few suffice, and smaller thresholds speak sooner
+LEVELS = 10  # as few suffice, and smaller thresholds speak sooner
 
 
 def staircase(values: Tensor, threshold: Tensor, steps: int, potential: float) -> Tensor:
@@ -48,7 +48,7 @@ def best_thresholds(found: Histogram, steps: int, potential: float, grid: int) -
 @CALIBRATORS.register("mse")
 @dataclass(frozen=True)
 class MeanSquaredError:
-    """The best staircase for `steps` time steps (default: of the conversion, at most 8 levels).
+    """The best staircase for `steps` time steps (default: of the conversion, at most 10 levels).
 
     `per` channel or layer; `potential` is the initial potential as a fraction of the threshold;
     `grid` thresholds are tried between zero and the maximum.

@@ -6,13 +6,14 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
+from calibrate.defaults import ANY_TIME, default_stages
 from convsnn.commands import options, scoring
 from convsnn.commands.job import Method, open_job
 from convsnn.commands.source import find_source
 from convsnn.errors import ConfigError
 from convsnn.report.files import ResultDirectory
 
-DEFAULT_STAGES = "mse"
+DEFAULT_STAGES = ANY_TIME
 
 
 def convert(
@@ -21,8 +22,12 @@ def convert(
     data: options.Data = None,
     timesteps: Annotated[int, typer.Option(help="Number of time steps.")] = 32,
     calibrate: Annotated[
-        str, typer.Option(help="Stages like percentile:q=99.9,potential=0, chained with +.")
-    ] = DEFAULT_STAGES,
+        str | None,
+        typer.Option(
+            help="Stages like percentile:q=99.9,potential=0, chained with + (default: mse+weights "
+            "for if, mse for signed, mse:steps=2 for burst, max for msat)."
+        ),
+    ] = None,
     neuron: Annotated[str, typer.Option(help="Neuron model, like if:reset=zero.")] = "if",
     encoder: Annotated[str, typer.Option(help="Input encoder: direct or poisson.")] = "direct",
     max_pool: Annotated[
@@ -63,7 +68,8 @@ def convert(
     """Convert a trained ReLU network into a spiking network and report what it cost."""
     if timesteps < 1:
         raise ConfigError(f"--timesteps must be at least 1, not {timesteps}")
-    method = Method(calibrate, neuron, encoder, max_pool, readout)
+    stages = calibrate or default_stages(neuron)
+    method = Method(stages, neuron, encoder, max_pool, readout)
     target = scoring.pick_device(device)
     source = find_source(model, weights=weights, input_shape=input_shape)
     folder = output or Path(f"{source.name}-snn")
@@ -83,7 +89,7 @@ def convert(
     )
     note = Console(stderr=True, highlight=False)
     count = len(job.images.indices)
-    note.print(f"calibrating on {count} training images: {calibrate}", markup=False)
+    note.print(f"calibrating on {count} training images: {stages}", markup=False)
     net = job.convert(method, steps=timesteps, samples=samples)
     report = job.score(net, steps=timesteps, samples=samples)
     code = scoring.gate(report, max_drop)

@@ -1,0 +1,24 @@
+"""The calibration that is used where the user names none: untuned, for any number of steps.
+
+Chosen by the error of the outputs on training images held out from calibration, on several
+networks (zoo/RESULTS.md), never on test images.
+"""
+
+from convsnn.registry import split_spec
+
+# Plain soft-reset neurons: thresholds of least error for ten steps, then weights that answer the
+# spikes that arrive.
+ANY_TIME = "mse+weights"
+_BY_NEURON = {
+    "burst": "mse:steps=2",  # many levels a step already; the refit has nothing left to mend
+    "msat": "max",  # V_max of the paper, which the neuron lowers by itself
+    "signed": "mse",  # it takes wrong spikes back by itself
+}
+
+
+def default_stages(neuron: str) -> str:
+    """The stages for a neuron such as `if` or `msat:set=vgg16`, as `--calibrate` takes them."""
+    name, options = split_spec(neuron)
+    if name == "if" and options.get("reset") == "zero":
+        return "mse"  # what a reset throws away no weight brings back
+    return _BY_NEURON.get(name, ANY_TIME)
