@@ -15,8 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from calibrate.defaults import ANY_TIME
 from calibrate.published import TABLE_2, Published
 from convsnn.errors import ConfigError
+from convsnn.readout import READOUTS
 from convsnn.registry import nearest
 
 LONGEST = 32  # steps a method is calibrated for at most: its stages simulate every layer
@@ -27,8 +29,8 @@ class NamedMethod:
     """One method: how to run it, what kind it is, and how it differs from what was published.
 
     `calibrate` may hold `{steps}`, for the number of steps to calibrate for. `spikes` says what a
-    neuron can send: one value, several, or both signs. `delay` is the number of steps before the
-    readout begins, which count in T. `differs` says what the authors do otherwise, and `published`
+    neuron can send: one value, several, or both signs. `readout` is how its steps
+    become one answer. `differs` says what the authors do otherwise, and `published`
     what they report.
     """
 
@@ -39,7 +41,7 @@ class NamedMethod:
     spikes: Literal["binary", "graded", "signed"] = "binary"
     trained: bool = False
     labels: bool = False
-    delay: int = 0
+    readout: str = "mean"
     source: str = ""
     note: str = ""
     differs: str = ""
@@ -48,6 +50,11 @@ class NamedMethod:
     def stages(self, steps: int) -> str:
         """The calibration text for a conversion to `steps` time steps."""
         return self.calibrate.replace("{steps}", str(min(steps, LONGEST)))
+
+    @property
+    def delay(self) -> int:
+        """Steps before the readout begins, which count in T."""
+        return READOUTS.create(self.readout).delay
 
     @property
     def kind(self) -> str:
@@ -64,11 +71,45 @@ _MSAT = "the MSAT paper"
 
 _TABLE: tuple[NamedMethod, ...] = (
     NamedMethod(
-        "best",
-        "Best preset",
-        "mse:steps=10+weights",
+        "default",
+        "Default",
+        ANY_TIME,
         source="this project, after Li et al. 2021, section 4",
-        note="channel thresholds of least squared error, weights refitted in closed form",
+        note="what convert does when not told: thresholds of least squared error, weights "
+        "refitted in closed form",
+    ),
+    NamedMethod(
+        "default-rising",
+        "Default, rising readout",
+        ANY_TIME,
+        readout="rising",
+        source="this project",
+        note="later steps count more",
+    ),
+    NamedMethod(
+        "mse",
+        "MSE thresholds",
+        "mse",
+        source="this project, after Li et al. 2021, section 4.1",
+        note="channel thresholds of least squared error, weights as they are",
+    ),
+    NamedMethod(
+        "mse-burst",
+        "MSE thresholds, burst",
+        "mse:steps=2",
+        "burst:gamma=15",
+        spikes="graded",
+        source="this project, after Li and Zeng 2022",
+        note="up to fifteen spikes a step, as a 4-bit number",
+    ),
+    NamedMethod(
+        "mse-signed",
+        "MSE thresholds, signed",
+        "mse",
+        "signed",
+        spikes="signed",
+        source="this project, after You et al. 2024 (SpikeZIP-TF)",
+        note="neurons that take wrong spikes back",
     ),
     NamedMethod(
         "p-norm",
@@ -125,6 +166,15 @@ _TABLE: tuple[NamedMethod, ...] = (
         source="Bu et al. 2025, arXiv 2409.03368",
         note="channel thresholds by local threshold balancing, readout from the first step on",
         differs="the paper leaves the first steps out of the readout",
+    ),
+    NamedMethod(
+        "ltb-delayed",
+        "LTB, delayed readout",
+        "balance",
+        readout="mean:delay=8",
+        source="Bu et al. 2025, arXiv 2409.03368, section 4.3",
+        note="the first eight steps are left out of the readout; before, there is no answer",
+        differs="the paper chooses the delay for each number of steps",
     ),
     NamedMethod(
         "calibration-light",
@@ -193,25 +243,14 @@ _TABLE: tuple[NamedMethod, ...] = (
 )
 
 
-def methods(default: str) -> tuple[NamedMethod, ...]:
-    """All methods, the most telling first, with `default`, the stages used where none are named.
-
-    Of two methods that would run the same, the first stays.
-    """
-    own = NamedMethod(
-        "default", "Default", default, source="this project", note="what convert does when not told"
-    )
-    found: dict[tuple[str, str], NamedMethod] = {}
-    for method in (own, *_TABLE):
-        published = TABLE_2.get(method.name, ())
-        key = (method.calibrate, method.neuron)
-        found.setdefault(key, replace(method, published=published))
-    return tuple(found.values())
+def methods() -> tuple[NamedMethod, ...]:
+    """All methods, the most telling first."""
+    return tuple(replace(m, published=TABLE_2.get(m.name, ())) for m in _TABLE)
 
 
-def choose_methods(text: str, default: str) -> Sequence[NamedMethod]:
+def choose_methods(text: str) -> Sequence[NamedMethod]:
     """`all`, or names joined by commas, in the table's order; ConfigError for an unknown name."""
-    known = methods(default)
+    known = methods()
     names = [part.strip() for part in text.split(",")]
     if names == ["all"]:
         return known

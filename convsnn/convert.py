@@ -14,7 +14,7 @@ from convsnn.neurons import NEURONS
 from convsnn.passes import EXACT, apply_exact, pool_before_neuron
 from convsnn.plan import Context, Stage, run_stages
 from convsnn.population import site_neurons
-from convsnn.rewrite import Readout, Spiking, to_spiking
+from convsnn.rewrite import Spiking, to_spiking
 
 
 def convert(
@@ -27,7 +27,7 @@ def convert(
     neuron: str = "if",
     encoder: str = "direct",
     max_pool: Literal["exact", "current"] = "exact",
-    readout: Readout = "mean",
+    readout: str = "mean",
     seed: int = 0,
     provenance: Mapping[str, Any] | None = None,
 ) -> Spiking:

@@ -3,20 +3,19 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from convsnn.encoders import ENCODERS, Encoder
-from convsnn.errors import ConfigError, UnsupportedError
+from convsnn.errors import UnsupportedError
 from convsnn.fan_out import fan_out
 from convsnn.graph import Graph
 from convsnn.neurons import Neuron
 from convsnn.plan import Plan
 from convsnn.population import population, site_neurons
-
-Readout = Literal["mean", "rising"]
+from convsnn.readout import READOUTS
 
 
 @dataclass(frozen=True, repr=False)
@@ -24,9 +23,8 @@ class Spiking:
     """A spiking network: the graph it came from, the plan, and the neurons of every site.
 
     `neuron` and the encoder's spec are the texts that built them; `options` and `provenance` are
-    what else a report has to say about how it was made. `readout` says how the outputs of t steps
-    become one: "mean" counts every step alike, "rising" counts step s as s, so that what went
-    wrong at the start is forgotten as 1/t^2 instead of 1/t.
+    what else a report has to say about how it was made. `readout` is the spec of how the
+    outputs of t steps become one, such as `rising` (see `convsnn.readout`).
     """
 
     graph: Graph
@@ -34,7 +32,7 @@ class Spiking:
     neuron: str
     encoder: Encoder
     provenance: Mapping[str, Any] = field(default_factory=dict)
-    readout: Readout = "mean"
+    readout: str = "mean"
 
     def __repr__(self) -> str:
         count = sum(torch.Size(site.shape).numel() for site in self.graph.sites.values())
@@ -88,17 +86,14 @@ def to_spiking(
     neuron: str = "if",
     encoder: Encoder | str = "direct",
     provenance: Mapping[str, Any] | None = None,
-    readout: Readout = "mean",
+    readout: str = "mean",
 ) -> Spiking:
     """Replace every activation of `graph` by neurons as `plan` says.
 
     Raises UnsupportedError where something would stay analog, CalibrationError where a threshold
     is missing or not usable, ConfigError for an unknown neuron, encoder or readout.
     """
-    if readout not in get_args(Readout):
-        raise ConfigError(
-            f"unknown readout '{readout}'", hint=f"known readouts: {', '.join(get_args(Readout))}"
-        )
+    READOUTS.create(readout)  # a wrong spec is refused before any work
     graph.require_convertible()
     site_neurons(neuron, graph)  # before the plan is looked at: all layers it cannot stand for
     plan.check(graph)

@@ -18,6 +18,7 @@ from convsnn.errors import ConfigError, SimulationError
 from convsnn.graph import Node
 from convsnn.neurons import Keys
 from convsnn.ops import OPS, Role
+from convsnn.readout import READOUTS
 from convsnn.rewrite import Spiking
 
 CHUNK_ELEMENTS = 1 << 22  # of the largest layer, over the steps and samples run at once
@@ -208,14 +209,12 @@ def _pool_sum(loop: _Loop, node: Node, x: Tensor) -> Tensor:
 
 
 def _accumulate(loop: _Loop, name: str, value: Tensor, steps: range) -> Tensor:
-    count = torch.arange(steps.start + 1, steps.stop + 1, device=value.device, dtype=value.dtype)
-    count = count.reshape(-1, *[1] * (value.dim() - 1))
-    rising = loop.net.readout == "rising"
-    summed = (value * count if rising else value).cumsum(0)
+    weights, total = READOUTS.create(loop.net.readout).weights(steps, value)
+    summed = (value * weights).cumsum(0)
     if name in loop.total:
         summed = summed + loop.total[name]
     loop.total[name] = summed[-1]
-    return summed / (count * (count + 1) / 2 if rising else count)
+    return summed / total.clamp(min=1)
 
 
 def _note(loop: _Loop, node: Node, steps: range, value: Tensor) -> None:

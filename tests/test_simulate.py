@@ -140,10 +140,29 @@ def test_a_rising_readout_counts_step_t_as_t(seed: int, steps: int, chunk: int) 
     assert torch.equal(got[0], means[0])
 
 
+@settings(max_examples=12)
+@given(seed=SEEDS, delay=st.integers(0, 4), chunk=st.integers(1, 5), rising=st.booleans())
+def test_a_delayed_readout_leaves_the_first_steps_out(
+    seed: int, delay: int, chunk: int, rising: bool
+) -> None:
+    graph = random_graph(seed)
+    plan, x = dyadic_plan(graph, seed), images(graph, seed, 2)
+    spec = f"{'rising' if rising else 'mean'}:delay={delay}"
+    net = to_spiking(graph, plan, readout=spec)
+    got = simulate(net, x, steps=7, chunk=chunk).outputs[0]
+    means, _ = step_by_step(graph, plan, x.expand(7, *x.shape))
+    count = torch.arange(1.0, 8).reshape(-1, *[1] * (means.dim() - 1))
+    each = torch.diff(means * count, dim=0, prepend=torch.zeros_like(means[:1]))[delay:]
+    weight = count[: 7 - delay] if rising else torch.ones_like(count[: 7 - delay])
+    assert not got[:delay].any()  # no answer yet
+    wanted = (each * weight).cumsum(0) / weight.cumsum(0)
+    torch.testing.assert_close(got[delay:], wanted, atol=1e-4, rtol=1e-4)
+
+
 def test_an_unknown_readout_is_refused() -> None:
     graph = random_graph(1)
     with pytest.raises(ConfigError, match="unknown readout 'last'") as caught:
-        to_spiking(graph, dyadic_plan(graph, 1), readout="last")  # type: ignore[arg-type]
+        to_spiking(graph, dyadic_plan(graph, 1), readout="last")
     assert "rising" in caught.value.hint
 
 

@@ -9,7 +9,6 @@ from rich.console import Console
 from calibrate.methods import choose_methods
 from convsnn.commands import options, scoring
 from convsnn.commands.comparing import Bench, open_bench
-from convsnn.commands.convert import DEFAULT_STAGES
 from convsnn.commands.job import open_job
 from convsnn.commands.source import find_source
 from convsnn.errors import ConfigError, MissingExtraError
@@ -65,7 +64,7 @@ def compare(
         raise ConfigError(f"--timesteps must be at least 1, not {timesteps}")
     if budget is not None and not 0 <= budget < float("inf"):
         raise ConfigError(f"--budget is a number of minutes of at least 0, not {budget}")
-    chosen = choose_methods(methods, DEFAULT_STAGES)
+    chosen = choose_methods(methods)
     target = scoring.pick_device(device)
     source = find_source(model, weights=weights, input_shape=input_shape)
     folder = output or Path(f"{source.name}-compare")

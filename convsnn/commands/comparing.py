@@ -95,7 +95,7 @@ class Bench:
     def _measure(self, method: NamedMethod) -> Report:
         """Convert and score by one method, and keep the report."""
         start = time.perf_counter()
-        how = Method(method.stages(self.steps), method.neuron)
+        how = Method(method.stages(self.steps), method.neuron, readout=method.readout)
         net = self.job.convert(how, steps=self.steps, samples=self.samples)
         calibrated = time.perf_counter()
         report = self.job.score(net, steps=self.steps, samples=self.samples)
@@ -125,11 +125,16 @@ class Bench:
         return dict(report)
 
     def _fingerprint(self, method: NamedMethod) -> str:
-        return fingerprint(self.settings, method.stages(self.steps), method.neuron)
+        return fingerprint(self.settings, method.stages(self.steps), method.neuron, method.readout)
 
     def _describe(self, method: NamedMethod) -> dict[str, Any]:
         """The method as the report names it."""
-        plain = {**vars(method), "calibrate": method.stages(self.steps), "kind": method.kind}
+        plain = {
+            **vars(method),
+            "calibrate": method.stages(self.steps),
+            "kind": method.kind,
+            "delay": method.delay,
+        }
         plain["published"] = [
             {**vars(p), "accuracy": {str(step): value for step, value in p.accuracy.items()}}
             for p in method.published

@@ -6,14 +6,13 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from calibrate.defaults import ANY_TIME, default_stages
+from calibrate.defaults import default_stages
 from convsnn.commands import options, scoring
 from convsnn.commands.job import Method, open_job
 from convsnn.commands.source import find_source
 from convsnn.errors import ConfigError
+from convsnn.readout import delayed
 from convsnn.report.files import ResultDirectory
-
-DEFAULT_STAGES = ANY_TIME
 
 
 def convert(
@@ -37,9 +36,11 @@ def convert(
         ),
     ] = "exact",
     readout: Annotated[
-        Literal["mean", "rising"],
-        typer.Option(help="mean: all steps count alike; rising: step t counts t times."),
+        str, typer.Option(help="mean: all steps count alike; rising: step t counts t times.")
     ] = "mean",
+    readout_delay: Annotated[
+        int, typer.Option(help="First steps that the readout leaves out; they count in T.", min=0)
+    ] = 0,
     weights: options.Weights = None,
     input_shape: options.InputShape = None,
     samples: options.Samples = None,
@@ -69,7 +70,7 @@ def convert(
     if timesteps < 1:
         raise ConfigError(f"--timesteps must be at least 1, not {timesteps}")
     stages = calibrate or default_stages(neuron)
-    method = Method(stages, neuron, encoder, max_pool, readout)
+    method = Method(stages, neuron, encoder, max_pool, delayed(readout, readout_delay))
     target = scoring.pick_device(device)
     source = find_source(model, weights=weights, input_shape=input_shape)
     folder = output or Path(f"{source.name}-snn")

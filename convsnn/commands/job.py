@@ -21,8 +21,9 @@ from convsnn.graph import Graph
 from convsnn.load.verify import verify_import
 from convsnn.neurons import NEURONS
 from convsnn.plan import Stage
+from convsnn.readout import READOUTS
 from convsnn.report.assemble import versions
-from convsnn.rewrite import Readout, Spiking
+from convsnn.rewrite import Spiking
 from zoo.data import DataSet, choose, open_data
 
 EXAMPLES = 4  # images that every exact step is verified on
@@ -36,12 +37,13 @@ class Method:
     neuron: str = "if"
     encoder: str = "direct"
     max_pool: Literal["exact", "current"] = "exact"
-    readout: Readout = "mean"
+    readout: str = "mean"
 
     def __post_init__(self) -> None:
         self.stages()
         NEURONS.create(self.neuron, threshold=1.0)
         ENCODERS.create(self.encoder)
+        READOUTS.create(self.readout)
 
     def stages(self) -> Sequence[Stage]:
         """The calibration stages."""

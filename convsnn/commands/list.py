@@ -10,7 +10,6 @@ from rich.text import Text
 
 from calibrate import CALIBRATORS
 from calibrate.methods import LONGEST, methods
-from convsnn.commands.convert import DEFAULT_STAGES
 from convsnn.commands.options import Json
 from convsnn.encoders import ENCODERS
 from convsnn.neurons import NEURONS
@@ -46,7 +45,7 @@ def _rows(kind: str) -> list[dict[str, Any]]:
         )
         return [
             {**{key: getattr(method, key) for key in keys}, "calibrate": method.stages(LONGEST)}
-            for method in methods(DEFAULT_STAGES)
+            for method in methods()
         ]
     registry = _REGISTRIES[kind]
     return [

@@ -89,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         code = result if isinstance(result, int) else 0
     if code == 130:
-        shown = ConvsnnError("interrupted")
+        shown = ConvsnnError("interrupted; nothing is left half written")
     if shown is not None:
         _show(shown, "--json" in given)
     return code
