@@ -23,12 +23,9 @@ from calibrate.base import CALIBRATORS, Context, Plan
 from convsnn.errors import CalibrationError, ConfigError
 from convsnn.graph import Node, run
 from convsnn.neurons import NEURONS
-from convsnn.neurons.msat import SETS, Msat
 from convsnn.registry import split_spec
 from convsnn.rewrite import Spiking, to_spiking
 from convsnn.simulate import simulate
-
-LARGEST = 5.0  # above it the published constants let the threshold fall to nearly nothing
 
 
 @dataclass(frozen=True)
@@ -145,32 +142,11 @@ class Confidence:
             values = {name: counts[name].confidence for name in names}
             record["sin_ratio"] = {name: counts[name].sin_ratio for name in names}
         record["confidence"] = values
-        warnings = scale_warnings(context.neuron, plan)
-        if warnings:
-            record["warnings"] = warnings
         sites = {
             name: replace(plan.sites[name], confidence=_like(plan.sites[name].threshold, value))
             for name, value in values.items()
         }
         return plan.with_sites(sites, record)
-
-
-def scale_warnings(neuron: str, plan: Plan) -> list[str]:
-    """What to say where thresholds are too large for the published MSAT constants, or nothing."""
-    made = NEURONS.create(neuron, threshold=1.0)
-    if not isinstance(made, Msat) or made.reference or made.constants not in SETS.values():
-        return []
-    tops = {name: float(site.threshold.max()) for name, site in plan.sites.items()}
-    large = [name for name, top in tops.items() if top > LARGEST]
-    if not large:
-        return []
-    worst = max(large, key=tops.__getitem__)
-    return [
-        f"{len(large)} of {len(tops)} layers have a threshold above {LARGEST:g} (the largest, "
-        f"{tops[worst]:.3g}, in '{worst}'), for which the published constants of MSAT are not "
-        "made: it falls to nearly nothing after the first step; the neuron's option reference=2 "
-        "makes it free of scale"
-    ]
 
 
 def _like(threshold: Tensor, value: float) -> Tensor:

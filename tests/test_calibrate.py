@@ -282,7 +282,7 @@ def test_no_threshold_of_the_grid_fits_much_better(seed: int, steps: int, rows: 
 
 def test_the_best_staircase_is_the_default_of_many_steps() -> None:
     graph, x = loud_networks()[0]
-    for neuron, steps, used in (("if", 4, 4), ("if", 100, 8), ("burst:gamma=5", 100, 2)):
+    for neuron, steps, used in (("if", 4, 4), ("if", 100, 10), ("burst:gamma=5", 100, 2)):
         given_ = context(graph, x, steps=steps, neuron=neuron)
         plan = CALIBRATORS.create("mse")(given_, Plan())
         assert plan.record[-1]["steps"] == used

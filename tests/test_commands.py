@@ -124,7 +124,7 @@ def test_torch_and_onnx_entrances_agree(here, capsys):
     reports = []
     for model in ("zoo:mnist5k-cnn", WEIGHTS / "mnist5k-cnn.onnx"):
         options = ("--timesteps", 8, "--samples", 100, "--json", "--force", "-o", "out")
-        code, out, err = run(capsys, "convert", model, *options)
+        code, out, err = run(capsys, "convert", model, "--calibrate", "mse", *options)
         assert code == 0, err
         reports.append(json.loads(out))
     a, b = (np.array(r["snn"]["agreement"]) for r in reports)

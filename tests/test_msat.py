@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from calibrate import parse_stages
+from calibrate.cautions import cautions
 from calibrate.confidence import Counts, count
 from convsnn.encoders import ENCODERS
 from convsnn.errors import CalibrationError, ConfigError
@@ -436,7 +437,8 @@ def test_counts_of_wrongly_firing_neurons() -> None:
     assert counts == Counts(sin=2, pos=2, silent=4)
     assert counts.sin_ratio == 0.5
     assert counts.confidence == 0.5
-    graph = SimpleNamespace(shapes={"relu": (6,)})
+    sites = {"relu": SimpleNamespace(signed=False)}
+    graph = SimpleNamespace(shapes={"relu": (6,)}, sites=sites)
     activity = Activity(SimpleNamespace(graph=graph), 1)
     watch = activity.batch({"relu": PRE})
     watch(Node("relu", "relu"), range(1), SENT[None])
@@ -553,17 +555,31 @@ def test_wrong_options_of_the_stage_are_configuration_errors(option: str) -> Non
         ("msat:tau_mp=0.1", False),
     ],
 )
-def test_large_thresholds_with_published_constants_are_put_on_record(
-    neuron: str, warned: bool
-) -> None:
-    graph, plan, x = fitted(1)
+def test_large_thresholds_with_published_constants_are_warned_of(neuron: str, warned: bool) -> None:
+    graph, plan, _ = fitted(1)
     first = next(iter(graph.sites))
     loud = SitePlan(torch.tensor(6.0), torch.tensor(0.0))
-    (stage,) = parse_stages("confidence:value=0.5")
-    record = stage(context(graph, [x], neuron), plan.with_sites({first: loud}, {})).record[-1]
-    found = record.get("warnings", [])
+    found = cautions(neuron, plan.with_sites({first: loud}, {"stage": "max"}))
     assert len(found) == int(warned)
     assert all(f"6, in '{first}'" in line for line in found)
+
+
+@pytest.mark.parametrize(
+    ("stage", "neuron", "words"),
+    [
+        ({"stage": "spike-norm"}, "if", "if:reset=zero"),
+        ({"stage": "spike-norm"}, "if:reset=zero", ""),
+        ({"stage": "burst", "gamma": 5}, "if", "burst:gamma=5"),
+        ({"stage": "burst", "gamma": 5}, "burst:gamma=3", "burst:gamma=5"),
+        ({"stage": "burst", "gamma": 5}, "burst", ""),
+    ],
+)
+def test_stages_made_for_another_neuron_are_warned_of(
+    stage: dict[str, Any], neuron: str, words: str
+) -> None:
+    found = cautions(neuron, Plan({}, {}, (stage,)))
+    assert len(found) == bool(words)
+    assert all(words in line for line in found)
 
 
 @pytest.mark.parametrize(("seed", "chunk", "cut"), [(0, 1, 1), (1, 7, 2), (2, 19, 3)])

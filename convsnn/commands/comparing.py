@@ -9,7 +9,6 @@ from typing import Any
 
 from rich.console import Console
 
-from calibrate.confidence import scale_warnings
 from calibrate.methods import NamedMethod
 from convsnn.commands import scoring
 from convsnn.commands.job import EXAMPLES, Job, Method
@@ -19,7 +18,6 @@ from convsnn.report.assemble import versions
 from convsnn.report.comparison import compare_reports
 from convsnn.report.document import to_json, validate
 from convsnn.report.files import write_text
-from convsnn.rewrite import Spiking
 from zoo.data import choose
 
 Report = dict[str, Any]
@@ -105,7 +103,6 @@ class Bench:
             "fingerprint": self._fingerprint(method),
             "calibration_seconds": calibrated - start,
             "seconds": spent,
-            "warnings": _warnings(net),
         }
         write_text(self.folder / f"{method.name}.json", to_json(report))
         self.elapsed.append(spent)
@@ -174,9 +171,3 @@ class Bench:
             },
             "versions": versions(),
         }
-
-
-def _warnings(net: Spiking) -> list[str]:
-    """What the stages and the neuron have to say of this network."""
-    recorded = [text for entry in net.plan.record for text in entry.get("warnings", ())]
-    return list(dict.fromkeys([*recorded, *scale_warnings(net.neuron, net.plan)]))

@@ -27,7 +27,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from calibrate.confidence import scale_warnings
+from calibrate.cautions import cautions
 from convsnn.commands import options, scoring
 from convsnn.commands.saved import open_saved
 from convsnn.errors import ConfigError
@@ -97,7 +97,7 @@ def diagnose(
         "data": scoring.describe_part(part, len(indices)),
     }
     document = diagnosis(saved.net, found, header=header)
-    warnings = scale_warnings(saved.net.neuron, saved.net.plan)
+    warnings = cautions(saved.net.neuron, saved.net.plan)
     document["findings"] = advise(document, warnings=warnings)
     if as_json:
         print(to_json(document), end="")

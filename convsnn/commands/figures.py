@@ -13,7 +13,6 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from calibrate.confidence import scale_warnings
 from convsnn.commands import options, scoring
 from convsnn.commands.job import Job, Method, open_job
 from convsnn.commands.source import find_source
@@ -191,10 +190,9 @@ def _report(
         return kept
     note.print(text, markup=False)
     net = job.convert(method, steps=steps, samples=samples)
-    warnings = scale_warnings(net.neuron, net.plan)
-    for warning in warnings:
+    report = job.score(net, steps=steps, samples=samples)
+    for warning in report["warnings"]:
         note.print(f"warning: {warning}", style="yellow", markup=False)
-    report = {**job.score(net, steps=steps, samples=samples), "warnings": warnings}
     write_text(folder.path / f"{name}.json", to_json(report))
     return report
 

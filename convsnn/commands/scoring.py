@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
+from calibrate.cautions import cautions
 from convsnn.errors import ConfigError, LoadError, MissingExtraError
 from convsnn.export import save_artifact
 from convsnn.graph import Graph
@@ -129,7 +130,8 @@ def score(
         },
         "method": origin["method"],
     }
-    return assemble(net, evaluation, header=header)
+    warnings = cautions(net.neuron, net.plan)
+    return {**assemble(net, evaluation, header=header), "warnings": warnings}
 
 
 def command_line() -> str:

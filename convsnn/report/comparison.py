@@ -41,7 +41,7 @@ def row(report: Report) -> dict[str, Any]:
         "firing_rate": sum(la["neurons"] * la["firing_rate"][-1] for la in layers) / neurons,
         "calibration_seconds": about["calibration_seconds"],
         "simulation_seconds": report["snn"]["seconds"],
-        "warnings": about["warnings"],
+        "warnings": report.get("warnings", []),
         "scores": list(score),
     }
 

@@ -86,7 +86,7 @@ def _layers(report: Report) -> Table:
 
 
 def _notes(report: Report) -> list[Text]:
-    notes = []
+    notes = [Text(f"\nWarning: {text}", style="yellow") for text in report.get("warnings", ())]
     if report["sources"]:
         names = ", ".join(f"{s['name']} ({s['kind']})" for s in report["sources"])
         notes.append(Text(f"\nSends graded values, charged as multiply-accumulates: {names}"))
