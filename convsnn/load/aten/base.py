@@ -235,7 +235,9 @@ def _fold_over_batch(
 def _call(function: Lowered, lowering: Lowering, arguments: dict[str, Any]) -> Any:
     try:
         return function(lowering, **arguments)
-    except (TypeError, ValueError, IndexError, KeyError, AttributeError, ArithmeticError) as error:
+    except (
+        TypeError, ValueError, IndexError, KeyError, AttributeError, ArithmeticError, RuntimeError,
+    ) as error:  # fmt: skip
         raise Blocked(f"this use of it is not read: {error}", "") from None
 
 
