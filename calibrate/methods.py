@@ -51,18 +51,20 @@ class NamedMethod:
         """The calibration text for a conversion to `steps` time steps."""
         return self.calibrate.replace("{steps}", str(min(steps, LONGEST)))
 
-    @property
-    def delay(self) -> int:
+    def reading(self, steps: int) -> str:
+        """The readout for a conversion to `steps` time steps."""
+        return self.readout.replace("{delay}", str(min(8, steps // 4)))
+
+    def delay(self, steps: int) -> int:
         """Steps before the readout begins, which count in T."""
-        return READOUTS.create(self.readout).delay
+        return READOUTS.create(self.reading(steps)).delay
 
     @property
     def kind(self) -> str:
-        """What it sends, whether it trains, whether it uses labels, and its delay, in words."""
+        """What it sends, whether it trains and whether it uses labels, in words."""
         training = "trained" if self.trained else "training-free"
         labels = ", uses labels" if self.labels else ""
-        delay = f", {self.delay} extra steps counted in T" if self.delay else ""
-        return f"{self.spikes} spikes, {training}{labels}{delay}"
+        return f"{self.spikes} spikes, {training}{labels}"
 
 
 _TUNED_ON = "the paper tunes its constants for its own networks"
@@ -171,9 +173,10 @@ _TABLE: tuple[NamedMethod, ...] = (
         "ltb-delayed",
         "LTB, delayed readout",
         "balance",
-        readout="mean:delay=8",
+        readout="mean:delay={delay}",
         source="Bu et al. 2025, arXiv 2409.03368, section 4.3",
-        note="the first eight steps are left out of the readout; before, there is no answer",
+        note="the first eight steps, or a quarter of fewer than 32, are left out of the readout "
+        "and count in T",
         differs="the paper chooses the delay for each number of steps",
     ),
     NamedMethod(

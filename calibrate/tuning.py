@@ -9,6 +9,7 @@ that was interrupted and went on gives what an uninterrupted one gives.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 STUDY = "tuning"
 DIGITS = 3
+SEEDS = 2**32  # a sampler takes seeds below this
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ class Study:
 
     `objective(neuron)` gives an error to make small; it is None where the neuron
     cannot be run. MissingExtraError where Optuna is not installed,
-    LoadError where the journal is damaged.
+    LoadError where the journal is damaged, though half a line at its end is only cut off.
     """
 
     def __init__(self, neuron: str, journal: Path, *, seed: int) -> None:
@@ -120,6 +122,7 @@ class Study:
         self.space = space_of(neuron)
         self._optuna = optuna = load_optuna()
         with self._readable(journal):
+            _cut_half_line(journal)
             # the file backend reads and writes JSON; it takes no snapshots, which would be pickled
             backend = optuna.storages.journal.JournalFileBackend(str(journal))
             storage = optuna.storages.JournalStorage(backend)
@@ -128,6 +131,8 @@ class Study:
             )
             for trial in self._study.get_trials(states=[optuna.trial.TrialState.RUNNING]):
                 self._study.tell(trial.number, state=optuna.trial.TrialState.FAIL)  # cut short
+            for kept in self.trials():
+                self._examine(kept)
 
     def trials(self) -> list[Trial]:
         """All finished trials, in order; those that were cut short are not among them."""
@@ -146,7 +151,7 @@ class Study:
         """Run one more trial, the first at the neuron as it was given."""
         optuna, before = self._optuna, len(self._finished())
         self._study.sampler = optuna.samplers.TPESampler(
-            seed=1000 * self.seed + before, multivariate=False
+            seed=(1000 * self.seed + before) % SEEDS, multivariate=False
         )
         if before == 0 and not self._study.get_trials(states=[optuna.trial.TrialState.WAITING]):
             self._study.enqueue_trial(start_of(self.neuron, self.space))
@@ -172,15 +177,35 @@ class Study:
             if trial.value is not None or "refused" in trial.user_attrs
         ]
 
+    def _examine(self, kept: Trial) -> None:
+        """ValueError where a trial in the journal is none of this search."""
+        missing = self.space.keys() - split_spec(kept.neuron)[1].keys()
+        if missing:
+            raise ValueError(f"a trial of '{kept.neuron}' does not give {', '.join(missing)}")
+        if kept.error is not None and not isfinite(kept.error):
+            raise ValueError(f"the error of '{kept.neuron}' is {kept.error}")
+
     @contextmanager
     def _readable(self, journal: Path) -> Iterator[None]:
         try:
             yield
-        except (ValueError, KeyError, OSError) as error:
+        except Exception as error:  # Optuna applies lines unchecked: damaged, they raise anything
+            reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             raise LoadError(
-                f"the journal '{journal}' cannot be gone on with: {error}",
+                f"the journal '{journal}' cannot be gone on with ({reason})",
                 hint="start anew with --force, or in another directory",
-            ) from None
+            ) from error
+
+
+def _cut_half_line(journal: Path) -> None:
+    """Remove what stands after the last end of line: a run that was killed may leave it."""
+    if not journal.exists():
+        return
+    content = journal.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        with journal.open("r+b") as file:
+            file.truncate(whole)
 
 
 def _value(trial: "optuna.trial.FrozenTrial") -> float | None:

@@ -3,8 +3,8 @@
     mean     every step counts alike
     rising   step s counts as s, so that what went wrong at the start is forgotten as 1/t^2, not 1/t
 
-With `delay` D the first D steps are left out (Bu et al. 2025, section 4.3); step D + 1 is then the
-first that counts, and there is no answer before it: the outputs are zero. Delay counts in T.
+With `delay` D the first D steps are left out (Bu et al. 2025, section 4.3): step D + 1 is then the
+first that counts. Until then the answer is the mean so far. Delay counts in T.
 """
 
 from dataclasses import dataclass

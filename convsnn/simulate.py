@@ -18,7 +18,7 @@ from convsnn.errors import ConfigError, SimulationError
 from convsnn.graph import Node
 from convsnn.neurons import Keys
 from convsnn.ops import OPS, Role
-from convsnn.readout import READOUTS
+from convsnn.readout import READOUTS, Readout
 from convsnn.rewrite import Spiking
 
 CHUNK_ELEMENTS = 1 << 22  # of the largest layer, over the steps and samples run at once
@@ -209,12 +209,21 @@ def _pool_sum(loop: _Loop, node: Node, x: Tensor) -> Tensor:
 
 
 def _accumulate(loop: _Loop, name: str, value: Tensor, steps: range) -> Tensor:
-    weights, total = READOUTS.create(loop.net.readout).weights(steps, value)
-    summed = (value * weights).cumsum(0)
+    readout = READOUTS.create(loop.net.readout)
+    weights, total = readout.weights(steps, value)
+    mean = _running_sum(loop, name, value * weights) / total.clamp(min=1)
+    if not readout.delay:
+        return mean
+    _, count = Readout().weights(steps, value)
+    return torch.where(total > 0, mean, _running_sum(loop, f"{name} so far", value) / count)
+
+
+def _running_sum(loop: _Loop, name: str, value: Tensor) -> Tensor:
+    summed = value.cumsum(0)
     if name in loop.total:
         summed = summed + loop.total[name]
     loop.total[name] = summed[-1]
-    return summed / total.clamp(min=1)
+    return summed
 
 
 def _note(loop: _Loop, node: Node, steps: range, value: Tensor) -> None:

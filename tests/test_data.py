@@ -18,7 +18,7 @@ from PIL import Image
 from torchvision import transforms
 
 from convsnn.errors import ConfigError, ConvsnnError, LoadError, MissingExtraError
-from zoo.data import DATASETS, Preprocessing, choose, open_data
+from zoo.data import DATASETS, Preprocessing, choose, draw, open_data
 
 PLAIN = Preprocessing()
 DATA = Path(os.environ.get("CONVSNN_DATA", Path(__file__).parent.parent.parent / "shared" / "data"))
@@ -638,3 +638,13 @@ def test_real_cifar_images_come_out_normalised():
     assert y.bincount().shape == (10,)
     assert float(x.mean().abs()) < 0.3
     assert 0.8 < float(x.std()) < 1.3
+
+
+def test_a_draw_of_data_stored_by_class_is_fair_from_its_first_samples(mnist5k):
+    order = draw(mnist5k.train, 1000, seed=0)
+    assert sorted(order) == choose(mnist5k.train, 1000, seed=0)
+    assert order[:100] == draw(mnist5k.train, 100, seed=0)
+    _, labels = next(mnist5k.train.batches(128, indices=order[:128]))
+    assert labels is not None
+    counts = labels.bincount(minlength=10)
+    assert counts.min() >= 4  # of some 13 each

@@ -202,8 +202,8 @@ def document(**changes):
         ({"method": {"max_pool": "current"}}, "Max-pooling", "--max-pool exact"),
         ({}, "Quantisation: 70.00 %", "--calibrate mse"),
         ({"causes": {"clipping": 0.9}}, "Clipping", "--calibrate mse:steps=16"),
-        ({"causes": {"sin": 0.9}}, "Spikes of neurons", "mse+potential"),
-        ({"causes": {"uneven": 0.9}}, "Uneven", "mse+potential"),
+        ({"causes": {"sin": 0.9}}, "Spikes of neurons", "mse+weights"),
+        ({"causes": {"uneven": 0.9}}, "Uneven", "mse+weights"),
         (
             {"method": {"neuron": "msat:reference=2"}, "causes": {"sin": 0.9}},
             "Spikes of neurons",
@@ -227,8 +227,10 @@ def test_advice_beside_the_first():
     assert advise(document(snn=equal))[0]["finding"].startswith("Nothing is lost")
     by_luck = {"accuracy": 0.9, "agreement": 0.8}
     assert advise(document(snn=by_luck))[0]["finding"].startswith("Quantisation")
-    warned = advise(document(method={"neuron": "msat:set=vgg16"}), warnings=["too large"])
-    assert [f["try"] for f in warned] == [["--neuron msat:set=vgg16,reference=2"]]
+    warned = advise(document(), mismatches=[("too large", "--neuron msat:reference=2")])
+    assert [f["try"] for f in warned] == [["--neuron msat:reference=2"]]
+    refitted = document(method={"calibration": "mse+weights"}, causes={"sin": 0.9})
+    assert not any("weights" in option for f in advise(refitted) for option in f["try"])
     unlabelled = document(ann={"accuracy": None}, snn={"accuracy": None, "agreement": 1.0})
     assert advise(unlabelled)[0]["finding"].startswith("Nothing is lost")
 

@@ -561,7 +561,8 @@ def test_large_thresholds_with_published_constants_are_warned_of(neuron: str, wa
     loud = SitePlan(torch.tensor(6.0), torch.tensor(0.0))
     found = cautions(neuron, plan.with_sites({first: loud}, {"stage": "max"}))
     assert len(found) == int(warned)
-    assert all(f"6, in '{first}'" in line for line in found)
+    assert all(f"6, in '{first}'" in caution.text for caution in found)
+    assert all(caution.remedy.endswith("reference=2") for caution in found)
 
 
 @pytest.mark.parametrize(
@@ -579,7 +580,7 @@ def test_stages_made_for_another_neuron_are_warned_of(
 ) -> None:
     found = cautions(neuron, Plan({}, {}, (stage,)))
     assert len(found) == bool(words)
-    assert all(words in line for line in found)
+    assert all(words in caution.text and words in caution.remedy for caution in found)
 
 
 @pytest.mark.parametrize(("seed", "chunk", "cut"), [(0, 1, 1), (1, 7, 2), (2, 19, 3)])

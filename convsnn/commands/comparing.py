@@ -93,7 +93,7 @@ class Bench:
     def _measure(self, method: NamedMethod) -> Report:
         """Convert and score by one method, and keep the report."""
         start = time.perf_counter()
-        how = Method(method.stages(self.steps), method.neuron, readout=method.readout)
+        how = Method(method.stages(self.steps), method.neuron, readout=method.reading(self.steps))
         net = self.job.convert(how, steps=self.steps, samples=self.samples)
         calibrated = time.perf_counter()
         report = self.job.score(net, steps=self.steps, samples=self.samples)
@@ -122,7 +122,8 @@ class Bench:
         return dict(report)
 
     def _fingerprint(self, method: NamedMethod) -> str:
-        return fingerprint(self.settings, method.stages(self.steps), method.neuron, method.readout)
+        how = method.stages(self.steps), method.neuron, method.reading(self.steps)
+        return fingerprint(self.settings, *how)
 
     def _describe(self, method: NamedMethod) -> dict[str, Any]:
         """The method as the report names it."""
@@ -130,7 +131,7 @@ class Bench:
             **vars(method),
             "calibrate": method.stages(self.steps),
             "kind": method.kind,
-            "delay": method.delay,
+            "delay": method.delay(self.steps),
         }
         plain["published"] = [
             {**vars(p), "accuracy": {str(step): value for step, value in p.accuracy.items()}}

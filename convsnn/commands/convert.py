@@ -71,6 +71,11 @@ def convert(
         raise ConfigError(f"--timesteps must be at least 1, not {timesteps}")
     stages = calibrate or default_stages(neuron)
     method = Method(stages, neuron, encoder, max_pool, delayed(readout, readout_delay))
+    if readout_delay >= timesteps:
+        raise ConfigError(
+            f"--readout-delay {readout_delay} leaves nothing of {timesteps} time steps",
+            hint="use fewer than --timesteps",
+        )
     target = scoring.pick_device(device)
     source = find_source(model, weights=weights, input_shape=input_shape)
     folder = output or Path(f"{source.name}-snn")

@@ -97,8 +97,8 @@ def diagnose(
         "data": scoring.describe_part(part, len(indices)),
     }
     document = diagnosis(saved.net, found, header=header)
-    warnings = cautions(saved.net.neuron, saved.net.plan)
-    document["findings"] = advise(document, warnings=warnings)
+    found_out = cautions(saved.net.neuron, saved.net.plan)
+    document["findings"] = advise(document, mismatches=[(c.text, c.remedy) for c in found_out])
     if as_json:
         print(to_json(document), end="")
     else:

@@ -24,7 +24,7 @@ from convsnn.plan import Stage
 from convsnn.readout import READOUTS
 from convsnn.report.assemble import versions
 from convsnn.rewrite import Spiking
-from zoo.data import DataSet, choose, open_data
+from zoo.data import DataSet, draw, open_data
 
 EXAMPLES = 4  # images that every exact step is verified on
 
@@ -158,7 +158,7 @@ def open_job(
     shape = source.input_shape or scoring.natural_shape(spec, settings.resize)
     opened = open_data(spec, input_shape=shape, preprocessing=settings)
     batch = batch_size or scoring.DEFAULT_BATCH
-    chosen = choose(opened.train, calibration_samples, seed=seed)
+    chosen = draw(opened.train, calibration_samples, seed=seed)
     images = scoring.Images(opened.train, chosen, batch, device)
     example, _ = next(opened.train.batches(EXAMPLES, indices=chosen[:EXAMPLES]))
     note = Console(stderr=True, highlight=False)

@@ -13,6 +13,7 @@ from calibrate.methods import LONGEST, methods
 from convsnn.commands.options import Json
 from convsnn.encoders import ENCODERS
 from convsnn.neurons import NEURONS
+from convsnn.readout import READOUTS
 from convsnn.registry import Registry
 from zoo.data import DATASETS
 from zoo.models import describe
@@ -21,11 +22,12 @@ _REGISTRIES: dict[str, Registry[Any]] = {
     "neurons": NEURONS,
     "calibrators": CALIBRATORS,
     "encoders": ENCODERS,
+    "readouts": READOUTS,
     "datasets": DATASETS,
 }
-_Kind = Literal["neurons", "calibrators", "encoders", "datasets", "models", "methods"]
+_Kind = Literal["neurons", "calibrators", "encoders", "readouts", "datasets", "models", "methods"]
 
-_METHOD_COLUMNS = ("name", "spikes", "calibrate", "neuron", "source")
+_METHOD_COLUMNS = ("name", "spikes", "calibrate", "neuron", "readout", "source")
 
 
 def _rows(kind: str) -> list[dict[str, Any]]:
@@ -39,12 +41,17 @@ def _rows(kind: str) -> list[dict[str, Any]]:
             "spikes",
             "calibrate",
             "neuron",
+            "readout",
             "source",
             "note",
             "differs",
         )
         return [
-            {**{key: getattr(method, key) for key in keys}, "calibrate": method.stages(LONGEST)}
+            {
+                **{key: getattr(method, key) for key in keys},
+                "calibrate": method.stages(LONGEST),
+                "readout": method.reading(LONGEST),
+            }
             for method in methods()
         ]
     registry = _REGISTRIES[kind]

@@ -130,7 +130,7 @@ def score(
         },
         "method": origin["method"],
     }
-    warnings = cautions(net.neuron, net.plan)
+    warnings = [caution.text for caution in cautions(net.neuron, net.plan)]
     return {**assemble(net, evaluation, header=header), "warnings": warnings}
 
 

@@ -14,7 +14,7 @@ from convsnn.graph import run
 from convsnn.measure import is_classifier
 from convsnn.registry import split_spec
 from convsnn.simulate import simulate
-from zoo.data import choose
+from zoo.data import draw
 
 STEPS = (32, 64, 128)
 FACTORS = (1.0, 0.7, 0.5)  # of the maximum: the fixed thresholds to beat
@@ -74,11 +74,10 @@ def split(job: Job, *, trials: int) -> Split:
             "to score",
             hint="lower --trial-samples",
         )
-    first, second = (
-        set(choose(part, count, seed=job.seed)) for count in (calibration, calibration + trials)
-    )
-    uses = (first, second - first, set(job.images.indices) - second)
-    images = [replace(job.images, indices=sorted(use)) for use in uses]
+    # not sorted: where data is stored by class, the first few images of a use show all classes
+    drawn = draw(part, wanted, seed=job.seed)
+    uses = drawn[:calibration], drawn[calibration:-trials], drawn[-trials:]
+    images = [replace(job.images, indices=use) for use in uses]
     return Split(replace(job, images=images[0]), images[1], images[2])
 
 

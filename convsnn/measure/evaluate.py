@@ -139,7 +139,9 @@ def _count_right(
 
 def _closeness(got: tuple[Tensor, ...], wanted: list[Tensor]) -> Tensor:
     """Sum over images of 1 - |got - wanted| / |wanted|, clamped to [0, 1], per step."""
-    gap = sum(((g - w) ** 2).flatten(2).sum(2) for g, w in zip(got, wanted, strict=True))
-    size = sum((w**2).flatten(1).sum(1) for w in wanted)
+    gap = sum(
+        ((g - w) ** 2).reshape(*g.shape[:2], -1).sum(2) for g, w in zip(got, wanted, strict=True)
+    )
+    size = sum((w**2).reshape(len(w), -1).sum(1) for w in wanted)
     ratio = torch.sqrt(torch.as_tensor(gap).double() / torch.as_tensor(size).double().clamp(1e-30))
     return (1 - ratio).clamp(0, 1).sum(1)

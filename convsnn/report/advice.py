@@ -7,7 +7,6 @@ order is that of urgency: where the source network is wrong, nothing behind it c
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from convsnn.neurons import NEURONS
 from convsnn.registry import split_spec
 from convsnn.report.wording import counted, percent
 
@@ -23,15 +22,16 @@ BIG = 0.6  # a cause is named beside the largest where it has as much of its par
 SHOWN = 4  # names of layers, then how many more
 
 
-def advise(document: Document, *, warnings: Sequence[str] = ()) -> list[Finding]:
+def advise(document: Document, *, mismatches: Sequence[tuple[str, str]] = ()) -> list[Finding]:
     """The findings on a diagnosis, the most urgent first, at least one.
 
-    `warnings` are what is known of the neuron's constants and the thresholds beside the numbers.
+    `mismatches` are what is known beside the numbers of neuron, thresholds and stages that do not
+    suit each other, each with the option that does.
     """
     faults = [finding for rule in _FAULTS for finding in rule(document)]
-    for warning in warnings:
-        options = [_neuron_with(document, "reference=2")]
-        faults.append(_finding("Thresholds do not suit the neuron's constants", warning, options))
+    for text, remedy in mismatches:
+        title = "Neuron, thresholds and stages do not suit each other"
+        faults.append(_finding(title, text, [remedy]))
     if faults:  # causes behind a fault are its consequences
         return faults
     found = [finding for rule in _CHOICES for finding in rule(document)]
@@ -48,11 +48,6 @@ def _finding(finding: str, reason: str, options: Sequence[str]) -> Finding:
 def _names(layers: Sequence[str]) -> str:
     more = f" and {len(layers) - SHOWN} more" if len(layers) > SHOWN else ""
     return ", ".join(layers[:SHOWN]) + more
-
-
-def _neuron_with(document: Document, option: str) -> str:
-    spec = document["method"]["neuron"]
-    return f"--neuron {spec}{',' if ':' in spec else ':'}{option}"
 
 
 def _stages(document: Document) -> list[str]:
@@ -201,7 +196,12 @@ def _lower(document: Document) -> list[str]:
     """Options that let neurons fire sooner."""
     if _stages(document)[0] != "mse":
         return ["--calibrate mse (thresholds for few steps; starts neurons at half of them)"]
-    return [] if "potential" in _stages(document) else ['--calibrate "mse+potential"']
+    return [] if _corrected(document) else ["--calibrate mse+weights"]
+
+
+def _corrected(document: Document) -> bool:
+    """Whether a stage has set neurons to start where their mean is right."""
+    return bool({"potential", "weights"}.intersection(_stages(document)))
 
 
 def _finer(document: Document) -> list[str]:
@@ -216,10 +216,12 @@ def _calmer(document: Document) -> list[str]:
     options = []
     if neuron.startswith("msat") and "confidence" not in stages:
         options.append(f'--calibrate "{document["method"]["calibration"]}+confidence"')
-    if not neuron.startswith("msat") and "potential" not in stages:
-        options.append('--calibrate "mse+potential" (starts every neuron where its mean is right)')
+    if not neuron.startswith("msat") and not _corrected(document):
+        options.append("--calibrate mse+weights (starts every neuron where its mean is right)")
+    if document["method"].get("readout", "mean") == "mean":
+        options.append("--readout rising (lets later steps count more)")
     options.append(f"--timesteps {2 * document['timesteps']}")
-    if "signed" in NEURONS.names() and not neuron.startswith("signed"):
+    if not neuron.startswith("signed"):
         options.append("--neuron signed (takes back what was sent too early)")
     return options
 

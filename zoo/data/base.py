@@ -151,12 +151,19 @@ def choose(part: Part, samples: int | None, *, seed: int) -> list[int]:
     The same seed always gives the same choice, and a smaller choice is part of a larger one.
     ConfigError for fewer than one sample.
     """
+    return sorted(draw(part, samples, seed=seed))
+
+
+def draw(part: Part, samples: int | None, *, seed: int) -> list[int]:
+    """The samples that `choose` gives, in random order.
+
+    A smaller draw is the beginning of a larger one, so whoever looks at the first few sees a fair
+    sample of all, even where the data is stored class by class.
+    """
     if samples is not None and samples < 1:
         raise ConfigError(f"the number of samples must be at least 1, not {samples}")
-    if samples is None or samples >= len(part):
-        return list(range(len(part)))
     keys = uniform(seed, torch.arange(len(part)), _CHOICE_SITE, range(1), ())[0]
-    return sorted(int(i) for i in keys.argsort(stable=True)[:samples])
+    return [int(i) for i in keys.argsort(stable=True)[:samples]]
 
 
 def local_path(place: str, *, what: str, hint: str) -> Path:
