@@ -11,6 +11,7 @@ from convsnn.commands import options, scoring
 from convsnn.commands.job import Method, open_job
 from convsnn.commands.source import find_source
 from convsnn.errors import ConfigError
+from convsnn.population import site_neurons
 from convsnn.readout import delayed
 from convsnn.report.files import ResultDirectory
 
@@ -93,6 +94,7 @@ def convert(
         verify=verify,
         gate=max_drop,
     )
+    site_neurons(neuron, job.graph)  # layers that these neurons cannot stand for, all at once
     note = Console(stderr=True, highlight=False)
     count = len(job.images.indices)
     note.print(f"calibrating on {count} training images: {stages}", markup=False)

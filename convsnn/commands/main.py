@@ -60,7 +60,7 @@ def _show(error: ConvsnnError, as_json: bool) -> None:
     print_blockers(items, Console(stderr=True, highlight=False))
     summary = f"{len(items)} place(s) of the network would stay analog" if items else str(error)
     console.print(f"error: {summary}", style="red", markup=False)
-    if error.hint:
+    if error.hint and error.hint not in {item.remedy for item in items}:
         console.print(f"hint: {error.hint}", markup=False)
 
 

@@ -41,7 +41,7 @@ def pick_device(text: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(
-            f"device '{text}' cannot be used: {reason}", hint="try cpu or cuda"
+            f"device '{text}' cannot be used: {reason}", hint="use --device cpu, or auto"
         ) from None
     return device
 

@@ -188,8 +188,7 @@ def _higher(document: Document) -> list[str]:
     stage = _stages(document)[0]
     options = ["--calibrate max:potential=0.5"] if stage == "mse" else []
     options = options or [f"--calibrate mse:steps={steps}", "--calibrate percentile:q=99.99"]
-    burst = "--neuron burst (graded spikes; not for networks with ReLU6)"
-    return [*options, *([] if document["method"]["neuron"].startswith("burst") else [burst])]
+    return [*options, *_graded(document, "several at once")]
 
 
 def _lower(document: Document) -> list[str]:
@@ -206,8 +205,14 @@ def _corrected(document: Document) -> bool:
 
 def _finer(document: Document) -> list[str]:
     options = [*_lower(document), f"--timesteps {2 * document['timesteps']}"]
-    burst = "--neuron burst (graded spikes, so levels need fewer steps)"
-    return [*options, *([] if document["method"]["neuron"].startswith("burst") else [burst])]
+    return [*options, *_graded(document, "so levels need fewer steps")]
+
+
+def _graded(document: Document, why: str) -> list[str]:
+    """The option of graded spikes, unless it is in use."""
+    if document["method"]["neuron"].startswith("burst"):
+        return []
+    return [f"--neuron burst (graded spikes, {why}; not for ReLU6 or leaky layers)"]
 
 
 def _calmer(document: Document) -> list[str]:

@@ -205,7 +205,8 @@ def sigmoid(net: Net, x: Value) -> Data:
     return net.emit("sigmoid", as_data(x))
 
 
-for _name in ("Celu", "Elu", "Erf", "Gelu", "HardSwish", "Mish", "Selu", "Softplus", "Softsign"):
+refuse("Erf", reason="it is the core of GELU as older files write it, and would stay analog")
+for _name in ("Celu", "Elu", "Gelu", "HardSwish", "Mish", "Selu", "Softplus", "Softsign"):
     refuse(_name, reason=f"{_name} is no ReLU; left as it is, it would stay analog")
 for _name in ("Swish", "Tanh"):
     refuse(_name, reason=f"{_name} is no ReLU; left as it is, it would stay analog")
