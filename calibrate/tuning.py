@@ -181,7 +181,9 @@ class Study:
         """ValueError where a trial in the journal is none of this search."""
         missing = self.space.keys() - split_spec(kept.neuron)[1].keys()
         if missing:
-            raise ValueError(f"a trial of '{kept.neuron}' does not give {', '.join(missing)}")
+            raise ValueError(
+                f"a trial of '{kept.neuron}' does not give {', '.join(sorted(missing))}"
+            )
         if kept.error is not None and not isfinite(kept.error):
             raise ValueError(f"the error of '{kept.neuron}' is {kept.error}")
 

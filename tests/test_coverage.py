@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -16,7 +17,13 @@ from torch import nn
 
 import convsnn.commands.coverage as command
 from convsnn.commands import main
-from convsnn.commands.coverage_networks import build, build_real, list_networks, reduced
+from convsnn.commands.coverage_networks import (
+    build,
+    build_real,
+    file_digest,
+    list_networks,
+    reduced,
+)
 from convsnn.commands.coverage_rows import RowFile
 from convsnn.commands.coverage_table import grouped, render_markdown, summarise
 from convsnn.commands.coverage_verdict import (
@@ -24,6 +31,7 @@ from convsnn.commands.coverage_verdict import (
     FAILED,
     OPTION,
     REFUSED,
+    UNCOUNTED,
     Extent,
     Row,
     _gap,
@@ -124,6 +132,11 @@ def census(function):
         (lambda x: x.clamp(0, 1), "clip 1"),
         (nn.LeakyReLU(0.1), "leaky relu"),
         (nn.PReLU(4).to("meta"), "prelu"),
+        (lambda x: torch.maximum(x, torch.zeros_like(x)), "relu"),
+        (lambda x: torch.max(torch.zeros(4, 1, 1), x), "relu"),
+        (lambda x: torch.maximum(x, x.new_full((), 0.0)), "relu"),
+        (lambda x: x.clamp(min=torch.zeros(())), "relu"),
+        (lambda x: x.clamp(torch.zeros(()), torch.ones(())), "clip ?"),
     ],
 )
 def test_rectifiers_are_counted_in_every_spelling(function, kind):
@@ -146,6 +159,12 @@ def test_rectifiers_are_counted_in_every_spelling(function, kind):
         (lambda x: x.abs(), Census(others={"abs": 1})),
         (lambda x: x + F.relu(torch.ones(4, 1, 1)), Census()),  # of a constant: nothing to convert
         (lambda x: x * torch.zeros_like(x), Census()),
+        (lambda x: torch.maximum(x, torch.ones_like(x)), Census(others={"maximum": 1})),
+        (lambda x: torch.maximum(x, torch.zeros(4, 1, 1).add_(1)), Census(others={"maximum": 1})),
+        (lambda x: x.clamp(min=torch.ones(())), Census(others={"clamp [?, None]": 1})),
+        (lambda x: torch.where(x > 0, x, 0), Census(others={"where": 1})),
+        (lambda x: x.masked_fill(x < 0, 0), Census(others={"masked_fill": 1})),
+        (lambda x: x * (x > 0), Census(products=1)),
     ],
 )
 def test_all_that_is_no_rectifier_is_counted_as_what_it_is(function, expected):
@@ -202,6 +221,73 @@ def test_a_file_is_counted_like_the_module_it_was_written_from(opset, tmp_path):
     assert found.rectifiers == {"relu": 1, "clip 6": 1, "leaky relu": 1}
 
 
+def written(path, *nodes, **tensors):
+    """An ONNX file at `path`: x (N, 3, 4, 4), `nodes`, the mean of y, and `tensors` as they are."""
+    values = [onnx.numpy_helper.from_array(np.asarray(t), name) for name, t in tensors.items()]
+    graph = onnx.helper.make_graph(
+        [*nodes, onnx.helper.make_node("GlobalAveragePool", ["y"], ["z"])],
+        "g",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["N", 3, 4, 4])],
+        [onnx.helper.make_tensor_value_info("z", onnx.TensorProto.FLOAT, ["N", 3, 1, 1])],
+        values,
+    )
+    opset = onnx.helper.make_opsetid("", 17)
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8), path)
+    return path
+
+
+NODE = onnx.helper.make_node
+ZERO, ONE = np.zeros((), np.float32), np.ones((), np.float32)
+GREATER = NODE("Greater", ["x", "zero"], ["mask"])
+# Each is a ReLU; how many of them can be told without the import, and what else is seen of them.
+SPELLINGS = {
+    "Max": ((NODE("Max", ["x", "zero"], ["y"]),), Census({"relu": 1})),
+    "Max of a constant's": ((NODE("Max", ["zero", "x"], ["y"]),), Census({"relu": 1})),
+    "ThresholdedRelu": ((NODE("ThresholdedRelu", ["x"], ["y"], alpha=0.0),), Census({"relu": 1})),
+    "Where": ((GREATER, NODE("Where", ["mask", "x", "zero"], ["y"])), Census(others={"Where": 1})),
+    "Mul": (
+        (GREATER, NODE("Cast", ["mask"], ["m"], to=1), NODE("Mul", ["x", "m"], ["y"])),
+        Census(products=1),
+    ),
+}
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_a_relu_in_a_file_is_counted_or_said_to_be_uncounted(spelling, tmp_path):
+    nodes, expected = SPELLINGS[spelling]
+    path = written(tmp_path / "m.onnx", *nodes, zero=ZERO)
+    assert count_onnx(path) == expected
+    row = judge("onnx:m.onnx", Extent(full=True, folder=str(tmp_path)))
+    assert (row.verdict, row.sites, row.checked) == (EXACT, 1, "full"), row.reason
+    assert row.reason == ("" if expected.sites else UNCOUNTED)
+    assert row.gap is not None
+    assert row.gap <= 1e-4
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        NODE("Max", ["x", "one"], ["y"]),
+        NODE("Max", ["x", "text"], ["y"]),
+        NODE("ThresholdedRelu", ["x"], ["y"]),  # its alpha is 1
+    ],
+)
+def test_a_bound_that_is_not_zero_makes_no_relu(node, tmp_path):
+    path = written(tmp_path / "m.onnx", node, one=ONE, text=np.array(["0"], dtype=object))
+    assert count_onnx(path) == Census(others={node.op_type: 1})
+
+
+def test_a_bound_beside_the_file_is_not_looked_for(tmp_path, monkeypatch):
+    path = written(tmp_path / "m.onnx", NODE("Max", ["x", "zero"], ["y"]), zero=np.zeros(3, "f4"))
+    model = onnx.load(path)
+    onnx.external_data_helper.convert_model_to_external_data(
+        model, location="w.bin", size_threshold=0, convert_attribute=False
+    )
+    onnx.save(model, path)
+    monkeypatch.chdir(tmp_path)
+    assert count_onnx(path) == Census(others={"Max": 1})
+
+
 def test_a_damaged_file_cannot_be_counted(tmp_path):
     (tmp_path / "m.onnx").write_bytes(b"\xff\xfe nothing")
     with pytest.raises(LoadError, match=r"m\.onnx"):
@@ -226,6 +312,58 @@ def test_a_count_that_differs_is_a_failure_not_a_conversion(monkeypatch):
     row = judge("torchvision:alexnet", Extent())
     assert row.verdict == FAILED
     assert "7 sites, but 99 activations" in row.reason
+
+
+class Spelled(nn.Module):
+    """A small network whose two activations are `function`."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.first, self.second, self.head = nn.Linear(6, 8), nn.Linear(8, 8), nn.Linear(8, 3)
+        self.function = function
+
+    def forward(self, x):
+        return self.head(self.function(self.second(self.function(self.first(x)))))
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [
+        (lambda x: torch.where(x > 0, x, 0), UNCOUNTED),
+        (lambda x: x * (x > 0), UNCOUNTED),
+        (lambda x: torch.maximum(x, torch.zeros_like(x)), ""),
+        (lambda x: torch.maximum(x, 0.1 * x), f"signed neurons; {UNCOUNTED}"),
+    ],
+)
+def test_a_module_of_spelled_rectifiers_is_run_in_full(function, reason, monkeypatch):
+    def made(*_):
+        torch.manual_seed(0)
+        return Spelled(function).eval()
+
+    for name, stand_in in {
+        "family": lambda _: "f",
+        "build": lambda _: made().to("meta"),
+        "build_real": made,
+        "input_shape": lambda *_: (6,),
+        "reduced": lambda shape, _: shape,
+    }.items():
+        monkeypatch.setattr(f"convsnn.commands.coverage_verdict.{name}", stand_in)
+    row = judge("timm:spelled", Extent(full=True))
+    wanted = OPTION if reason.startswith("signed") else EXACT
+    assert (row.verdict, row.reason, row.checked, row.sites) == (wanted, reason, "full", 2)
+    assert row.gap is not None
+
+
+@pytest.mark.parametrize(
+    ("census", "allowed"),
+    [
+        (Census({"relu": 3}), {3}),
+        (Census({"relu": 3}, others={"where": 1}, products=1), {3, 4, 5}),
+        (Census({"clip 1": 2}, others={"floor": 1}), {1, 2, 3}),
+    ],
+)
+def test_pieces_excuse_only_as_many_sites_as_they_may_make(census, allowed):
+    assert {sites for sites in range(9) if census.allows(sites)} == allowed
 
 
 def test_what_needs_more_than_the_plain_neuron_names_it(monkeypatch):
@@ -297,7 +435,7 @@ def test_a_network_beyond_the_memory_is_a_row():
     networks = ["torchvision:vgg19", "timm:test_resnet"]
     rows = {r.network: r for r in judge_all(networks, extent, jobs=1, limits=limits)}
     assert rows["torchvision:vgg19"].verdict == FAILED
-    assert "memory" in rows["torchvision:vgg19"].reason
+    assert "memory" in rows["torchvision:vgg19"].reason.lower()
     assert rows["timm:test_resnet"].verdict == EXACT
 
 
@@ -334,6 +472,49 @@ def test_half_a_line_is_forgotten_and_the_file_stays_whole(tmp_path):
     assert list(RowFile(path, {}).open(resume=True)) == ["timm:a", "timm:b"]
 
 
+@pytest.mark.parametrize("kept", [0, 1, 7])
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_file_that_ends_in_its_first_line_is_begun_anew(tmp_path, kept, resume):
+    made_by, path = {"full": True, "max_parameters": 3}, tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(made_by)[:kept])
+    file = RowFile(path, made_by)
+    assert file.open(resume=resume) == {}
+    file.add(ROWS[0])
+    assert list(RowFile(path, made_by).open(resume=True)) == ["timm:a"]
+
+
+LINE = json.dumps(ROWS[0].to_json())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]\n", "3\n", "null\n" + LINE + "\n", "my notes", "my notes\n", "[" * 100_000 + "\n",
+        "{}\n[]\n", "{}\n" + LINE.replace('"timm:a"', "[]") + "\n",
+        "{}\n" + LINE.replace('{"relu": 2}', "3") + "\n", "{}\n\xff\n",
+    ],
+)  # fmt: skip
+def test_a_damaged_file_of_rows_is_named_and_left_alone(tmp_path, text):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(LoadError, match=r"rows\.jsonl"):
+        RowFile(path, {}).open(resume=True)
+    assert path.read_bytes() == text.encode("latin-1")
+
+
+def test_a_file_without_a_folder_takes_on_the_first(tmp_path):
+    path, first = tmp_path / "rows.jsonl", {"full": True, "folder": "/a"}
+    file = RowFile(path, {"full": True})
+    file.open(resume=False)
+    old = {name: value for name, value in ROWS[0].to_json().items() if name != "digest"}
+    path.write_text(path.read_text() + json.dumps(old) + "\n")
+    assert RowFile(path, {"full": True}).open(resume=True) == {"timm:a": ROWS[0]}
+    assert list(RowFile(path, first).open(resume=True)) == ["timm:a"]
+    assert list(RowFile(path, {"full": True}).open(resume=True)) == ["timm:a"]
+    with pytest.raises(ConfigError, match="other folder"):
+        RowFile(path, {"full": True, "folder": "/b"}).open(resume=True)
+
+
 def test_rows_of_another_run_are_neither_lost_nor_mixed(tmp_path):
     path = tmp_path / "rows.jsonl"
     RowFile(path, {"full": True}).open(resume=False)
@@ -360,6 +541,13 @@ def test_the_summary_counts_by_activations():
 
 def test_a_family_that_is_refused_whole_is_one_entry():
     assert grouped(ROWS) == {"gelu": ["timm:two (all 2)", "timm:e"]}
+
+
+def test_the_table_says_where_sites_could_not_be_counted():
+    spelled = Row("timm:s", census=Census(products=2), sites=2, verdict=EXACT, reason=UNCOUNTED)
+    text = render_markdown([spelled, ROWS[0]], command="convsnn coverage", versions={})
+    assert f"| timm:s | exact; {UNCOUNTED} | 2 sites |" in text
+    assert "| timm:a | exact | relu 2 |" in text
 
 
 def test_the_markdown_names_every_network_once_or_by_its_family():
@@ -421,6 +609,65 @@ def test_a_folder_is_converted_and_can_be_resumed(folder, capsys, monkeypatch):
     assert "--resume" in err
 
 
+def judged(monkeypatch, **faults):
+    """Stands in for the judges: what they are asked for; names among `faults` fail."""
+    asked = []
+
+    def stand_in(names, extent, **_):
+        asked[:] = names
+        for name in names:
+            file = Path(extent.folder) / name.partition(":")[2]
+            fault = faults.get(file.stem, "")
+            verdict = FAILED if fault else REFUSED
+            yield Row(name, verdict=verdict, reason=fault or "gelu x1", digest=file_digest(file))
+
+    monkeypatch.setattr(command, "judge_all", stand_in)
+    return asked
+
+
+def test_only_what_failed_or_changed_is_judged_again(folder, capsys, monkeypatch):
+    options = ("--folder", "models", "--output", "table.md")
+    asked = judged(monkeypatch, bad="not done after 600 s")
+    assert run(capsys, *options)[0] == 1
+    assert asked == ["onnx:bad.onnx", "onnx:deep/cnn.onnx"]
+    asked = judged(monkeypatch)
+    assert run(capsys, *options, "--resume")[0] == 0
+    assert asked == ["onnx:bad.onnx"]
+    assert "| onnx:bad.onnx |" not in Path("table.md").read_text()
+    assert run(capsys, *options, "--resume")[0] == 0
+    assert asked == []
+    Path("models/deep/cnn.onnx").write_bytes(b"other")
+    assert run(capsys, *options, "--resume")[0] == 0
+    assert asked == ["onnx:deep/cnn.onnx"]
+
+
+def test_rows_of_one_folder_are_not_taken_for_another(folder, capsys, monkeypatch):
+    judged(monkeypatch)
+    (folder / "others").mkdir()
+    (folder / "others" / "bad.onnx").write_bytes(b"")
+    assert run(capsys, "--folder", "models", "--output", "table.md")[0] == 0
+    code, out, err = run(capsys, "--folder", "others", "--output", "table.md", "--resume")
+    assert (code, out) == (2, "")
+    assert "other folder" in err
+    same = str(folder / "models")
+    assert run(capsys, "--folder", same, "--output", "table.md", "--resume")[0] == 0
+
+
+def test_a_digest_covers_the_weights_beside_the_file(tmp_path):
+    path = written(tmp_path / "m.onnx", NODE("Max", ["x", "w"], ["y"]), w=np.zeros(3, "f4"))
+    alone = file_digest(path)
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location="w", size_threshold=0)
+    found = [alone, file_digest(path)]
+    for data in (b"changed", b"again"):
+        (tmp_path / "w").write_bytes(data)
+        found.append(file_digest(path))
+    (tmp_path / "w").unlink()
+    found.append(file_digest(path))
+    assert len(set(found)) == 5
+    assert "" not in found
+    assert file_digest(tmp_path / "none.onnx") == ""
+
+
 def test_a_failed_network_is_told_by_the_exit_code(folder, capsys, monkeypatch):
     failed = Row("onnx:deep/cnn.onnx", verdict=FAILED, reason="KeyError: 'x'")
     monkeypatch.setattr(command, "judge_all", lambda *_, **__: iter([failed]))
@@ -433,7 +680,8 @@ def test_a_failed_network_is_told_by_the_exit_code(folder, capsys, monkeypatch):
 
 def test_an_interrupt_keeps_the_rows_and_says_so(folder, capsys, monkeypatch):
     def interrupted(*_, **__):
-        yield Row("onnx:bad.onnx", verdict=REFUSED, reason="damaged")
+        digest = file_digest(Path("models/bad.onnx"))
+        yield Row("onnx:bad.onnx", verdict=REFUSED, reason="damaged", digest=digest)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(command, "judge_all", interrupted)

@@ -1,10 +1,12 @@
 """The figures of MSAT: which conversions they rest on, what is written, going on after a stop."""
 
 import json
+import sys
 from copy import deepcopy
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 from test_commands import failure, run
 
@@ -64,7 +66,7 @@ def test_rates_are_shown_where_the_paper_shows_them(total, steps):
 
 
 def test_everything_is_written_and_whole(drawn, reports):
-    names = {"figures.html", "figures.json", *(f"{n}.json" for n in RUNS)}
+    names = {"figures.html", "settings.json", *(f"{n}.json" for n in RUNS)}
     assert {p.name for p in drawn.iterdir()} == names | {f"{n}.svg" for n in PICTURES}
     for name in PICTURES:
         text = (drawn / f"{name}.svg").read_text()
@@ -98,9 +100,62 @@ def test_other_settings_do_not_mix(drawn, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     before = {p: p.read_bytes() for p in drawn.iterdir()}
     error = failure(capsys, "figures", "zoo:mnist5k-cnn", *TINY, "-o", drawn, "--seed", 3)
-    assert "other settings: seed" in error
+    assert "other settings (seed: 0 there, 3 now)" in error
     assert "--force" in error
+    assert "reading" not in error  # said before the network is read
+    assert "batch_size" in failure(
+        capsys, "figures", "zoo:mnist5k-cnn", *TINY, "-o", drawn, "--batch-size", 5
+    )
     assert {p: p.read_bytes() for p in drawn.iterdir()} == before
+
+
+@pytest.fixture
+def npz_data(tmp_path, monkeypatch):
+    """A working directory, and a function that writes the data set anew there."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(seed):
+        rng = np.random.default_rng(seed)
+        for name, count in (("train", 30), ("test", 20)):
+            x = rng.integers(0, 256, (count, 28, 28, 1), dtype=np.uint8)
+            np.savez(tmp_path / f"{name}.npz", x=x, y=np.arange(count) % 10)
+        return "npz:train.npz,test.npz"
+
+    return write
+
+
+def test_data_that_changed_in_its_place_is_noticed(npz_data, capsys, monkeypatch):
+    made = []
+
+    def report(folder, job, name, method, **_):
+        path = folder / f"{name}.json"
+        made.append((name, path.exists()))
+        path.write_text("{}")
+
+    monkeypatch.setattr("convsnn.commands.figures._report", report)
+    monkeypatch.setattr("convsnn.commands.figures._draw", lambda *_: None)
+    given = ("--data", npz_data(0))
+    assert redraw(capsys, "out", *given)[0] == 0
+    assert redraw(capsys, "out", *given)[0] == 0
+    assert [kept for _, kept in made] == [False] * 5 + [True] * 5
+    npz_data(1)
+    error = failure(capsys, "figures", "zoo:mnist5k-cnn", *TINY, "-o", "out", *given)
+    assert "training_digest" in error
+    assert "test_digest" in error
+    for _ in range(2):  # the second time with unchanged settings
+        made.clear()
+        assert redraw(capsys, "out", *given, "--force")[0] == 0
+        assert [kept for _, kept in made] == [False] * 5
+
+
+@pytest.mark.parametrize("package", ["matplotlib", "jinja2"])
+def test_a_missing_package_is_said_before_any_work(package, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, package, None)
+    error = failure(capsys, "figures", "zoo:mnist5k-cnn", *TINY)
+    assert f"{package} is not installed" in error
+    assert "convsnn[report]" in error
+    assert "reading" not in error
 
 
 def test_what_is_not_ours_is_left_alone(capsys, tmp_path, monkeypatch):

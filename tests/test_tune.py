@@ -8,15 +8,21 @@ import sys
 from dataclasses import replace
 
 import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from calibrate.tuning import Study, Trial, space_of, start_of, with_options
 from convsnn.commands import job, main
-from convsnn.commands.tuning import Score, fixed_methods, scored_steps
+from convsnn.commands import tune as tune_command
+from convsnn.commands.scoring import Images
+from convsnn.commands.tuning import Score, fixed_methods, scored_steps, split
 from convsnn.errors import CalibrationError, ConfigError, LoadError
 from convsnn.neurons import NEURONS
 from convsnn.neurons.msat import SETS
 from convsnn.registry import split_spec
 from convsnn.report.tuned import verdict
+from zoo.data import draw
 from zoo.models.base import WEIGHTS
 
 MODEL = str(WEIGHTS / "mnist5k-cnn.onnx")  # quicker to open than a module
@@ -140,7 +146,85 @@ def test_a_damaged_journal_is_refused(tmp_path):
         Study(NEURON, tmp_path / "log", seed=0)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[]",
+        "null",
+        "7",
+        "{}",
+        '{"op_code": 99, "worker_id": "w"}',
+        '{"op_code": 4, "worker_id": "w"}',
+        '{"op_code": 0, "worker_id": "w", "study_name": "other", "directions": [9]}',
+        '{"op_code": 4, "worker_id": "w", "study_id": 0, "datetime_start": "x"}',
+        '{"op_code": 4, "worker_id": "w", "study_id": 0, "datetime_start": null, "state": 1,'
+        ' "value": 0.5}',
+        '{"op_code": 4, "worker_id": "w", "study_id": 0, "datetime_start": null, "state": 1,'
+        ' "value": 0.5, "user_attrs": {"neuron": "msat:c=2"}}',
+        '{"op_code": 4, "worker_id": "w", "study_id": 0, "datetime_start": null, "state": 1,'
+        ' "value": "a", "user_attrs": {"neuron": "msat:c=2"}}',
+    ],
+)
+def test_any_line_that_optuna_does_not_write_is_a_plain_error(tmp_path, line):
+    search(tmp_path / "log", 1)
+    with (tmp_path / "log").open("a") as file:
+        file.write(f"{line}\n")
+    with pytest.raises(LoadError, match="cannot be gone on with") as caught:
+        Study(NEURON, tmp_path / "log", seed=0)
+    assert "--force" in caught.value.hint
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The journal and the trials of a search that nobody stopped."""
+    path = tmp_path_factory.mktemp("whole") / "log"
+    trials = search(path, 4).trials()
+    return path.read_bytes(), trials
+
+
+@given(st.data())
+@settings(max_examples=8)
+def test_a_journal_cut_anywhere_is_gone_on_with_to_the_same_trials(whole, tmp_path_factory, data):
+    content, trials = whole
+    path = tmp_path_factory.mktemp("cut") / "log"
+    path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
+    assert search(path, 4).trials() == trials
+
+
+def test_the_last_line_cut_by_five_bytes_loses_one_trial_only(tmp_path, whole):
+    content, trials = whole
+    (tmp_path / "log").write_bytes(content[:-5])
+    assert Study(NEURON, tmp_path / "log", seed=0).trials() == trials[:3]
+
+
+@pytest.mark.parametrize("seed", [4_294_968, 5_000_000, 2**70])
+def test_any_seed_can_be_searched_with(tmp_path, seed):
+    assert len(search(tmp_path / "log", 2, seed=seed).trials()) == 2
+
+
 # What is measured
+
+
+def test_the_three_uses_share_nothing_and_each_begins_with_all_classes():
+    """On data that is stored class by class."""
+
+    class Stored:
+        labels = tuple(index // 100 for index in range(1000))
+
+        def __len__(self):
+            return len(self.labels)
+
+    part = Stored()
+    images = Images(part, draw(part, 240, seed=3), 20, torch.device("cpu"))
+    opened = job.Job(*[None] * 8, 3, 20)  # nothing else of it is looked at
+    parts = split(replace(opened, images=images), trials=60)
+    uses = [use.indices for use in (parts.job.images, parts.trials, parts.check)]
+    assert [len(use) for use in uses] == [120, 60, 60]
+    assert sorted(index for use in uses for index in use) == sorted(images.indices)
+    for use in uses:
+        assert len({part.labels[index] for index in use[:30]}) >= 7
+    with pytest.raises(ConfigError, match="too few"):
+        split(replace(opened, images=images), trials=120)
 
 
 def test_every_step_counts_alike():
@@ -199,9 +283,29 @@ def test_tune_writes_what_can_be_pasted_and_goes_on(here, capsys):
     assert [row["trial"] for row in table] == ["1", "2", "3"]
     assert min(float(row["error"]) for row in table) == json.loads(captured.out)["error"]
     assert main([*TUNE, "--trials", "3", "--seed", "1"]) == 2
-    assert "seed: 0 there, 1 now" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "seed: 0 there, 1 now" in err
+    assert "reading" not in err  # said before the network is read
     assert main([*TUNE, "--trials", "1", "--seed", "1", "--force", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["trials"] == 1
+
+
+def test_force_starts_anew_though_no_setting_has_changed(here, capsys, monkeypatch):
+    monkeypatch.setattr(tune_command, "measure", lambda *_, **__: Score({8: 0.1}, None))
+    monkeypatch.setattr(tune_command, "verdict", lambda _: {"text": "", "at_least_as_good": {}})
+    given = [*TUNE, "--trials", "1", "--seed", "5000000", "--json"]
+    assert main(given) == 0
+    with (here / "out" / "trials.log").open("a") as file:
+        file.write("null\n")
+    capsys.readouterr()
+    assert main(given) == 2
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert "trials.log" in error["message"]
+    assert "--force" in error["hint"]
+    assert main([*given, "--force"]) == 0
+    captured = capsys.readouterr()
+    assert "[1/1]" in captured.err
+    assert json.loads(captured.out)["trials"] == 1
 
 
 def test_test_images_are_never_read_and_uses_do_not_overlap(here, capsys, monkeypatch):

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from convsnn.commands.coverage_networks import LIBRARIES, list_networks
+from convsnn.commands.coverage_networks import LIBRARIES, file_digest, list_networks
 from convsnn.commands.coverage_rows import RowFile
 from convsnn.commands.coverage_table import TITLE, render_markdown, render_terminal, summarise
 from convsnn.commands.coverage_verdict import FAILED, Extent, Row
@@ -70,8 +70,12 @@ def coverage(
         _check_target(output)
     networks = list_networks(chosen, folder, match)
     made_by = {"full": full, "max_parameters": max_parameters, "versions": versions()}
+    if folder is not None:
+        made_by["folder"] = str(folder.resolve())
     store = None if output is None else RowFile(output.with_suffix(".jsonl"), made_by)
-    known = {} if store is None else store.open(resume=resume)
+    stored = {} if store is None else store.open(resume=resume)
+    known = {name: stored[name] for name in networks if name in stored}
+    known = {name: row for name, row in known.items() if _holds(row, folder)}
     limits = Limits(timeout, int(max_memory * 2**30))
     try:
         rows = _judge(networks, known, extent, jobs=jobs, limits=limits, store=store)
@@ -111,6 +115,14 @@ def _check_target(output: Path) -> None:
             raise ConfigError(
                 f"'{output}' exists and is no table of coverage", hint="choose another name"
             )
+
+
+def _holds(row: Row, folder: Path | None) -> bool:
+    """Whether a row of an earlier run still tells: faults may have gone, files have changed."""
+    if folder is not None and row.network.startswith("onnx:"):
+        digest = file_digest(folder / row.network.partition(":")[2])
+        return row.verdict != FAILED and digest == row.digest != ""
+    return row.verdict != FAILED
 
 
 def _judge(

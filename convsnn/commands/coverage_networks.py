@@ -4,11 +4,15 @@ A network is named `torchvision:NAME`, `timm:NAME` or `onnx:FILE` (a path inside
 """
 
 import fnmatch
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import onnx
 import torch
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
@@ -73,6 +77,34 @@ def family(network: str) -> str:
     from torchvision import models
 
     return str(models.get_model_builder(name).__module__.rpartition(".")[2])
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of an ONNX file and of the weights kept beside it; "" where it cannot be read."""
+    try:
+        data = path.read_bytes()
+        digest = hashlib.sha256(data)
+        for beside in _weight_files(path, data):
+            digest.update(beside.name.encode(errors="surrogateescape"))
+            if beside.is_file():  # one that is missing is refused, until it is put there
+                with beside.open("rb") as file:
+                    digest.update(hashlib.file_digest(file, "sha256").digest())
+    except OSError:
+        return ""
+    return digest.hexdigest()
+
+
+def _weight_files(path: Path, data: bytes) -> list[Path]:
+    """The files in and below the model's folder that hold its weights."""
+    try:
+        tensors = onnx.ModelProto.FromString(data).graph.initializer
+        names = {ExternalDataInfo(t).location for t in tensors if uses_external_data(t)}
+    except (DecodeError, ValueError):  # damaged: its own bytes are all there is
+        return []
+    folder = path.resolve().parent
+    usable = [name for name in names if isinstance(name, str) and name and "\0" not in name]
+    found = sorted((folder / name).resolve() for name in usable)
+    return [file for file in found if file.is_relative_to(folder)]
 
 
 def build(network: str) -> nn.Module:

@@ -64,13 +64,17 @@ def _sentences(rows: Sequence[Row]) -> list[str]:
 
 
 def _activations(row: Row) -> str:
-    """`relu 17`, or the number of sites where there was nothing to count."""
+    """`relu 17`, or the number of sites where they could not be counted by kind."""
+    if row.sites is not None and row.sites != row.census.sites:
+        return counted(row.sites, "site")
     kinds = sorted(row.census.rectifiers.items())
     return ", ".join(f"{kind} {number}" for kind, number in kinds)
 
 
 def _verdict(row: Row) -> str:
-    return f"with {row.reason}" if row.verdict == OPTION else row.verdict
+    if row.verdict == OPTION:
+        return f"with {row.reason}"
+    return f"{row.verdict}; {row.reason}" if row.reason else row.verdict
 
 
 def _size(row: Row) -> str:
@@ -141,10 +145,11 @@ def render_markdown(rows: Sequence[Row], *, command: str, versions: Mapping[str,
         "*exact*: every activation becomes a population of neurons, and all that is between them "
         "is computed as it is. *gap*: the largest difference of the imported network's output to "
         "the original's on random input, in units of how far that moves from input to input; a "
-        "dash where the network was read without weights. *refused*: it would stay analog "
-        "somewhere; `convsnn inspect` names every such layer, here stand the activations and "
-        "norms, or where those are all fine the ops, that keep it out. *failed*: a fault of "
-        "convsnn.",
+        "dash where the network was read without weights. *could not be counted*: activations are "
+        "written out in pieces, and only the import says how many they are. *refused*: it would "
+        "stay analog somewhere; `convsnn inspect` names every such layer, here stand the "
+        "activations and norms, or where those are all fine the ops, that keep it out. *failed*: a "
+        "fault of convsnn.",
     ]
     ready = [row for row in rows if converts(row)]
     if ready:

@@ -67,7 +67,10 @@ class Worker:
             timer.cancel()
         self._done += 1
         if answer.endswith("\n"):
-            return Row.from_json(json.loads(answer))
+            row = Row.from_json(json.loads(answer))
+            if row.verdict == FAILED:  # what it holds on to, memory most of all, is not for others
+                self.stop()
+            return row
         self.stop()
         seconds = self._limits.seconds
         reason = f"not done after {seconds:g} s" if late.is_set() else self._last_words(process)

@@ -6,7 +6,7 @@ directory, so that a stopped run goes on where it was, and the pictures can be d
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,9 +14,11 @@ import typer
 from rich.console import Console
 
 from convsnn.commands import options, scoring
+from convsnn.commands.comparing import settings_of
 from convsnn.commands.job import Job, Method, open_job
+from convsnn.commands.resumable import check, claim, early_settings
 from convsnn.commands.source import find_source
-from convsnn.errors import ConfigError, ExportError, LoadError
+from convsnn.errors import ConfigError, ExportError, MissingExtraError
 from convsnn.neurons import NEURONS
 from convsnn.neurons.msat import Msat
 from convsnn.registry import split_spec
@@ -24,7 +26,8 @@ from convsnn.report.document import to_json, validate
 from convsnn.report.figures import RUNS, draw_figures, render_figures, standalone
 from convsnn.report.files import write_text
 
-SETTINGS = "figures.json"
+PAGE = "figures.html"
+RESULTS = (PAGE, *(f"{name}.json" for name in RUNS))
 
 
 def methods(neuron: str, confidence: str) -> dict[str, Method]:
@@ -46,63 +49,11 @@ def methods(neuron: str, confidence: str) -> dict[str, Method]:
     }
 
 
-@dataclass(frozen=True)
-class _Folder:
-    """The output directory: `settings` say what its reports belong to."""
-
-    path: Path
-    settings: Mapping[str, Any]
-
-    def open(self, *, force: bool) -> None:
-        """Make it, or check that what is there belongs to the same settings; ConfigError."""
-        known = self._known()
-        if known == self.settings:
-            return
-        if known is not None and force:
-            for name in RUNS:
-                (self.path / f"{name}.json").unlink(missing_ok=True)
-        elif known is not None:
-            changed = [key for key in self.settings if known.get(key) != self.settings[key]]
-            raise ConfigError(
-                f"'{self.path}' holds figures made with other settings: {', '.join(changed)}",
-                hint="choose another name, or start again with --force",
-            )
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ExportError(f"cannot make '{self.path}': {error.strerror or error}") from error
-        write_text(self.path / SETTINGS, to_json(self.settings))
-
-    def _known(self) -> Mapping[str, Any] | None:
-        if not self.path.exists():
-            return None
-        if not self.path.is_dir():
-            raise ConfigError(f"'{self.path}' exists and is not a directory")
-        try:
-            text = (self.path / SETTINGS).read_text("utf-8")
-        except FileNotFoundError:
-            if any(self.path.iterdir()):
-                raise ConfigError(
-                    f"the directory '{self.path}' is not empty and holds no figures",
-                    hint="choose another name",
-                ) from None
-            return None
-        except (OSError, ValueError) as error:
-            raise LoadError(f"cannot read '{self.path / SETTINGS}': {error}") from None
-        try:
-            known = json.loads(text)
-        except ValueError:
-            known = None
-        return known if isinstance(known, dict) else {}
-
-    def report(self, name: str) -> dict[str, Any] | None:
-        """The report of an earlier run, if it is there and whole."""
-        try:
-            found: dict[str, Any] = json.loads((self.path / f"{name}.json").read_text("utf-8"))
-            validate(found)
-        except (OSError, ValueError, ExportError):  # made again
-            return None
-        return found
+def require_drawing() -> None:
+    """MissingExtraError where a package that pictures or page need is not installed."""
+    for package in ("matplotlib", "jinja2"):
+        if find_spec(package) is None:
+            raise MissingExtraError(package, "report")
 
 
 def figures(
@@ -135,13 +86,18 @@ def figures(
     ] = None,
     verify: options.Verify = True,
     force: Annotated[
-        bool, typer.Option("--force", help="Start again where the settings changed.")
+        bool, typer.Option("--force", help="Start anew in the directory of earlier figures.")
     ] = False,
 ) -> int:
     """Redraw the figures 2 to 5 of MSAT for a network; goes on where it was stopped."""
     plans = methods(neuron, confidence)
+    require_drawing()
     target = scoring.pick_device(device)
     source = find_source(model, weights=weights, input_shape=input_shape)
+    folder = output or Path(f"{source.name}-figures")
+    conversions = {"methods": {name: method.to_json() for name, method in plans.items()}}
+    early = early_settings(source, steps=timesteps, seed=seed) | conversions
+    check(folder, early, command="figures", force=force)
     job = open_job(
         source,
         data=data,
@@ -154,22 +110,8 @@ def figures(
         device=target,
         verify=verify,
     )
-    folder = _Folder(
-        output or Path(f"{source.name}-figures"),
-        {
-            "schema": 1,
-            "model": source.text,
-            "sha256": source.sha256,
-            "data": job.spec,
-            "preprocessing": job.preprocessing,
-            "methods": {name: method.to_json() for name, method in plans.items()},
-            "timesteps": timesteps,
-            "samples": samples,
-            "calibration_samples": calibration_samples,
-            "seed": seed,
-        },
-    )
-    folder.open(force=force)
+    settings = settings_of(job, steps=timesteps, samples=samples) | conversions
+    claim(folder, settings, command="figures", force=force, results=RESULTS)
     reports = {
         name: _report(folder, job, name, plans[name], steps=timesteps, samples=samples)
         for name in RUNS
@@ -179,12 +121,13 @@ def figures(
 
 
 def _report(
-    folder: _Folder, job: Job, name: str, method: Method, *, steps: int, samples: int | None
+    folder: Path, job: Job, name: str, method: Method, *, steps: int, samples: int | None
 ) -> dict[str, Any]:
     """The report of one run: the one that is kept, or that of a new conversion."""
     note = Console(stderr=True, highlight=False)
     text = f"{name}: {method.calibrate}, {method.neuron}"
-    kept = folder.report(name)
+    path = folder / f"{name}.json"
+    kept = _kept(path)
     if kept is not None:
         note.print(f"{text} (kept from before)", markup=False)
         return kept
@@ -193,15 +136,24 @@ def _report(
     report = job.score(net, steps=steps, samples=samples)
     for warning in report["warnings"]:
         note.print(f"warning: {warning}", style="yellow", markup=False)
-    write_text(folder.path / f"{name}.json", to_json(report))
+    write_text(path, to_json(report))
     return report
 
 
-def _draw(folder: _Folder, reports: Mapping[str, Mapping[str, Any]]) -> None:
+def _kept(path: Path) -> dict[str, Any] | None:
+    """The report of an earlier run, if it is there and whole."""
+    try:
+        found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        validate(found)
+    except (OSError, ValueError, RecursionError, ExportError):  # made again
+        return None
+    return found
+
+
+def _draw(folder: Path, reports: Mapping[str, Mapping[str, Any]]) -> None:
     drawings = draw_figures(reports)
     for name, drawing in drawings.items():
-        write_text(folder.path / f"{name}.svg", standalone(drawing))
-    settings = {**folder.settings, "command": scoring.command_line()}
-    page = folder.path / "figures.html"
-    write_text(page, render_figures(reports, drawings, settings))
+        write_text(folder / f"{name}.svg", standalone(drawing))
+    page = folder / PAGE
+    write_text(page, render_figures(reports, drawings, {"command": scoring.command_line()}))
     print(page)

@@ -28,6 +28,7 @@ _BECOMES = {
     Role.READOUT: "readout, applied to the mean answer",
     Role.BLOCKED: "BLOCKED",
 }
+_FOLLOWS = "behind what is blocked"
 
 
 def inspect(
@@ -101,7 +102,7 @@ def _becomes(node: Node, blocked: bool) -> str:
     if blocked:
         return "BLOCKED"
     if node.role is Role.BLOCKED:
-        return "behind what is blocked"
+        return _FOLLOWS
     if node.op == "clip":
         return f"neurons, threshold at most {node.attrs['ceiling']:g}"
     if node.op == "quantized_clip":
@@ -116,7 +117,8 @@ def _print(found: dict[str, Any]) -> None:
     console = Console(highlight=False)
     table = Table("layer", "op", "shape", "MACs", "becomes", box=None, pad_edge=False)
     table.columns[3].justify = "right"
-    for layer in found["layers"]:
+    shown = [layer for layer in found["layers"] if layer["becomes"] != _FOLLOWS]
+    for layer in shown:
         becomes = Text(layer["becomes"], style="red" if layer["becomes"] == "BLOCKED" else "")
         table.add_row(
             Text(layer["name"]),
@@ -126,6 +128,8 @@ def _print(found: dict[str, Any]) -> None:
             becomes,
         )
     console.print(table)
+    if folded := len(found["layers"]) - len(shown):
+        console.print(f"and {counted(folded, 'op')} {_FOLLOWS}, not shown")
     if found["layers"]:
         counts = f"{found['sites']} activations become neurons; {found['parameters']:,} parameters"
         console.print(f"\n{counts}")

@@ -13,7 +13,7 @@ from rich.console import Console
 from calibrate.tuning import Study, load_optuna, space_of
 from convsnn.commands import options, scoring
 from convsnn.commands.job import Method, open_job
-from convsnn.commands.resumable import claim, job_settings
+from convsnn.commands.resumable import check, claim, early_settings, job_settings
 from convsnn.commands.source import find_source
 from convsnn.commands.tuning import Score, Split, fixed_methods, measure, scored_steps, split
 from convsnn.errors import CalibrationError, ConfigError, SimulationError
@@ -22,7 +22,7 @@ from convsnn.report.assemble import versions
 from convsnn.report.files import write_text
 from convsnn.report.tuned import Row, render_tuned, verdict
 
-JOURNAL = "trials.log"
+JOURNAL, HISTORY, BEST = "trials.log", "history.csv", "best.json"
 
 
 def tune(
@@ -68,7 +68,7 @@ def tune(
     verify: options.Verify = True,
     as_json: options.Json = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Start anew where settings have changed.")
+        bool, typer.Option("--force", help="Start anew in the directory of an earlier search.")
     ] = False,
 ) -> int:
     """Fit the constants of an adaptive neuron to a network and compare it with fixed thresholds.
@@ -85,6 +85,9 @@ def tune(
     target = scoring.pick_device(device)
     source = find_source(model, weights=weights, input_shape=input_shape)
     folder = output or Path(f"{source.name}-tune")
+    method = {"neuron": neuron, "calibrate": calibrate, "trial_samples": trial_samples}
+    early = early_settings(source, steps=timesteps, seed=seed) | method
+    check(folder, early, command="tune", force=force)
     job = open_job(
         source,
         data=data,
@@ -98,19 +101,14 @@ def tune(
         verify=verify,
     )
     parts = split(job, trials=trial_samples)
-    settings = job_settings(parts.job, steps=timesteps) | {
-        "neuron": neuron,
-        "calibrate": calibrate,
-        "trial_samples": trial_samples,
-    }
-    if not claim(folder, settings, command="tune", force=force):
-        (folder / JOURNAL).unlink(missing_ok=True)
+    settings = job_settings(parts.job, steps=timesteps) | method
+    claim(folder, settings, command="tune", force=force, results=(JOURNAL, HISTORY, BEST))
     study = Study(neuron, folder / JOURNAL, seed=seed)
     steps = scored_steps(timesteps)
     _search(study, parts, calibrate, steps=steps, trials=trials, minutes=minutes)
     document = _document(study, parts, calibrate, steps)
-    write_text(folder / "history.csv", _history(study))
-    write_text(folder / "best.json", json.dumps(document, indent=2) + "\n")
+    write_text(folder / HISTORY, _history(study))
+    write_text(folder / BEST, json.dumps(document, indent=2) + "\n")
     if as_json:
         print(json.dumps(document, indent=2))
     else:

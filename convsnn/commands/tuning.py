@@ -76,7 +76,7 @@ def split(job: Job, *, trials: int) -> Split:
         )
     # not sorted: where data is stored by class, the first few images of a use show all classes
     drawn = draw(part, wanted, seed=job.seed)
-    uses = drawn[:calibration], drawn[calibration:-trials], drawn[-trials:]
+    uses = drawn[:calibration], drawn[calibration : wanted - trials], drawn[wanted - trials :]
     images = [replace(job.images, indices=use) for use in uses]
     return Split(replace(job, images=images[0]), images[1], images[2])
 

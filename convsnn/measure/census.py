@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, UntypedStorage, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -41,12 +41,15 @@ _PRODUCTS = {
 _NONLINEAR = {
     "abs", "pow", "sqrt", "rsqrt", "reciprocal", "exp", "log", "sin", "cos", "floor", "round",
     "sign", "maximum", "minimum", "where", "sort", "topk", "argmax", "gather", "cumprod",
-    "logsumexp",
+    "logsumexp", "masked_fill",
 }  # fmt: skip
 _FACTORIES = {
     "new_zeros", "new_ones", "new_empty", "new_full", "zeros_like", "ones_like", "empty_like",
     "full_like",
 }  # fmt: skip
+_ZEROS = {"zeros", "zeros_like", "new_zeros"}
+_FILLED = {"full": 1, "full_like": 1, "new_full": 2, "scalar_tensor": 0}  # where the value stands
+_ROUNDINGS = {"floor", "round"}
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,19 @@ class Census:
         return sum(self.rectifiers.values())
 
     @property
+    def pieces(self) -> int:
+        """How many more rectifiers there may be, written out as `x * (x > 0)` and the like."""
+        return self.products + sum(self.others.values())
+
+    def allows(self, sites: int) -> bool:
+        """Whether `sites` may be right: each piece may be one more rectifier, or part of one.
+
+        Bounds around a rounding are one staircase together, so that there may also be fewer.
+        """
+        staircase = _ROUNDINGS & {kind.lower() for kind in self.others}
+        return (1 if staircase else self.sites) <= sites <= self.sites + self.pieces
+
+    @property
     def rectified(self) -> bool:
         """Whether all its activations are rectifiers, and there is one."""
         return self.sites > 0 and not self.activations
@@ -90,7 +106,9 @@ class Census:
 def _bounds(low: Any, high: Any) -> str:
     """The name of a clamp: of a rectifier where it begins at 0."""
     if low == 0:
-        return "relu" if high is None or high == float("inf") else f"clip {high:g}"
+        if high is None or high == float("inf"):
+            return "relu"
+        return f"clip {high}" if isinstance(high, str) else f"clip {high:g}"
     return f"clamp [{low}, {high}]"
 
 
@@ -132,11 +150,29 @@ class _Watch(TorchDispatchMode):
         # By storage, so that a view depends on the input as soon as its base does, and the other
         # way round. Held, so that no address is used twice.
         self._held = {x.untyped_storage()._cdata: x.untyped_storage()}
+        self._zeros: dict[
+            int, UntypedStorage
+        ] = {}  # all 0: on the meta device nothing else says so
         self._ends: dict[int, str] = {}  # softmax and the like, until something reads them
         self.found: dict[str, Counter[str]] = {}
 
     def _depends(self, value: Any) -> bool:
         return isinstance(value, Tensor) and value.untyped_storage()._cdata in self._held
+
+    def _is_zero(self, value: Any) -> bool:
+        return isinstance(value, Tensor) and value.untyped_storage()._cdata in self._zeros
+
+    def _note_zeros(self, func: Any, args: tuple[Any, ...], given: Any, result: Any) -> None:
+        op = func._opname
+        if func._schema.is_mutable:  # to forget what is only read there costs a count, no more
+            for value in tree_leaves([args, given]):
+                if isinstance(value, Tensor):
+                    self._zeros.pop(value.untyped_storage()._cdata, None)
+        place = _FILLED.get(op)
+        filled = place is not None and len(args) > place and args[place] == 0
+        if (op in _ZEROS or filled) and isinstance(result, Tensor):
+            storage = result.untyped_storage()
+            self._zeros[storage._cdata] = storage
 
     def _note(self, group: str, kind: str) -> None:
         self.found.setdefault(group, Counter())[kind] += 1
@@ -155,8 +191,8 @@ class _Watch(TorchDispatchMode):
             kind = self._ends.pop(value.untyped_storage()._cdata, "")
             if kind:
                 self._note("activations", kind)
+        op = func._opname.removesuffix("_")
         if moving:
-            op = func._opname.removesuffix("_")
             if _OTHER_ACTIVATIONS.get(op) in _READOUTS and isinstance(result, Tensor):
                 self._ends[result.untyped_storage()._cdata] = _OTHER_ACTIVATIONS[op]
             else:
@@ -165,14 +201,24 @@ class _Watch(TorchDispatchMode):
                 if isinstance(value, Tensor) and op not in _FACTORIES:  # these take a size only
                     storage = value.untyped_storage()
                     self._held[storage._cdata] = storage
+        self._note_zeros(func, args, given, result)
         return result
+
+    def _number(self, bound: Any) -> Any:
+        """A bound as it can be told: of a tensor without storage only whether it is made of 0."""
+        if not isinstance(bound, Tensor):
+            return bound
+        return 0 if self._is_zero(bound) else "?"
 
     def _sort(self, op: str, args: tuple[Any, ...], given: dict[str, Any], moving: int) -> None:
         if op in _RECTIFIERS:
             self._note("rectifiers", _RECTIFIERS[op])
         elif op in _CLAMPS:
-            kind = _CLAMPS[op](*args, **given)
+            bounds = {name: self._number(value) for name, value in given.items()}
+            kind = _CLAMPS[op](*map(self._number, args), **bounds)
             self._note("rectifiers" if kind.startswith(("relu", "clip")) else "others", kind)
+        elif op == "maximum" and any(self._is_zero(value) for value in args):
+            self._note("rectifiers", "relu")
         elif op in _OTHER_ACTIVATIONS:
             self._note("activations", _OTHER_ACTIVATIONS[op])
         elif op == "native_batch_norm":

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
@@ -32,8 +34,9 @@ _NORMS = {
 _PRODUCTS = {"Mul", "Div", "MatMul", "Gemm", "Conv"}
 _NONLINEAR = {
     "Abs", "Pow", "Sqrt", "Reciprocal", "Exp", "Log", "Floor", "Round", "Sign", "Max", "Min",
-    "Where", "TopK", "ArgMax", "Shrink", "ReduceL2",
+    "Where", "TopK", "ArgMax", "Shrink", "ReduceL2", "ThresholdedRelu",
 }  # fmt: skip
+_TEXTS = "OSU"  # kinds of numpy arrays, from which it would read numbers
 _SIZES = {"Shape", "Size"}  # known from the shapes alone, whatever the values
 
 
@@ -75,9 +78,28 @@ class _Constant:
 
     held: Any
 
-    def number(self) -> float:
+    def array(self) -> npt.NDArray[np.float64] | None:
+        """Its values; None where they are no numbers, or are not in the file itself."""
         held = self.held
-        return float(numpy_helper.to_array(held) if isinstance(held, onnx.TensorProto) else held)
+        try:
+            if isinstance(held, onnx.TensorProto):
+                if held.data_location == onnx.TensorProto.EXTERNAL:
+                    return None
+                held = numpy_helper.to_array(held)
+            array = np.asarray(held)
+            return None if array.dtype.kind in _TEXTS else array.astype(np.float64)
+        except (TypeError, ValueError):  # a damaged tensor: the import says what is wrong with it
+            return None
+
+    def number(self) -> float | None:
+        """Its only value, if it is one number."""
+        array = self.array()
+        return float(array.item()) if array is not None and array.size == 1 else None
+
+    def is_zero(self) -> bool:
+        """Whether it is known to be zero everywhere."""
+        array = self.array()
+        return array is not None and not array.any()
 
 
 def _sort(
@@ -94,6 +116,10 @@ def _sort(
         if low == 0:
             return "rectifiers", "relu" if high is None else f"clip {high:g}"
         return "others", f"clamp [{low}, {high}]"
+    if op == "ThresholdedRelu" and _alpha(node) == 0:
+        return "rectifiers", "relu"
+    if op == "Max" and moving == 1 and _beside_zero(node, constants):
+        return "rectifiers", "relu"
     if op in _ACTIVATIONS:
         return "activations", op
     if op in _NORMS:
@@ -101,6 +127,16 @@ def _sort(
     if op in _PRODUCTS and moving > 1:
         return "products", op
     return ("others", op) if op in _NONLINEAR else ("", "")
+
+
+def _alpha(node: onnx.NodeProto) -> float:
+    return next((float(a.f) for a in node.attribute if a.name == "alpha"), 1.0)
+
+
+def _beside_zero(node: onnx.NodeProto, constants: Mapping[str, "_Constant"]) -> bool:
+    """Whether all inputs but one are constants of zeros."""
+    zeros = [name for name in node.input if name in constants and constants[name].is_zero()]
+    return 0 < len(zeros) == len(node.input) - 1
 
 
 def _bound(
