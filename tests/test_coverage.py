@@ -726,3 +726,11 @@ def test_the_list_holds_classification_and_plain_segmentation_in_order():
     for part in ("raft", "deeplab", "rcnn", "quantized", "r3d", "mvit_v"):
         assert not [name for name in names if part in name]
     assert list_networks(["timm"], None, "test_resnet") == ["timm:test_resnet"]
+
+
+def test_a_time_limit_leaves_the_rest_for_later(tmp_path, capsys):
+    table = tmp_path / "t.md"
+    options = ["coverage", "--match", "torchvision:alexnet", "-o", str(table)]
+    assert main([*options, "--minutes", "0"]) == 0
+    assert "Not judged yet: 1 network." in table.read_text()
+    assert "--resume" in capsys.readouterr().err

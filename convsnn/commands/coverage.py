@@ -1,7 +1,9 @@
 """`convsnn coverage`: which networks of the libraries, or of a folder, convert, and why not."""
 
 import json
+import math
 import shlex
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -59,6 +61,12 @@ def coverage(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the rows beside --output.")
     ] = False,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            help="Begin no further network after so many; the table says how many are left.", min=0
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> int:
     """Say of many networks at once whether they convert; exit 1 where one failed."""
@@ -78,15 +86,21 @@ def coverage(
     known = {name: row for name, row in known.items() if _holds(row, folder)}
     limits = Limits(timeout, int(max_memory * 2**30))
     try:
-        rows = _judge(networks, known, extent, jobs=jobs, limits=limits, store=store)
+        rows = _judge(
+            networks, known, extent, jobs=jobs, limits=limits, store=store, minutes=minutes
+        )
     except KeyboardInterrupt:
         if store is not None:
             note = f"the rows so far are in {store.path}; go on with --resume"
             Console(stderr=True, highlight=False, soft_wrap=True).print(note, markup=False)
         raise
     command = _command(chosen, folder, match, extent)
+    left = len(networks) - len(rows)
+    if left:
+        note = f"{left} of {len(networks)} networks are left; go on with --resume"
+        Console(stderr=True, highlight=False, soft_wrap=True).print(note, markup=False)
     if output is not None:
-        write_text(output, render_markdown(rows, command=command, versions=versions()))
+        write_text(output, render_markdown(rows, command=command, versions=versions(), left=left))
     if as_json:
         print(json.dumps(_document(rows, command), indent=2))
     else:
@@ -133,12 +147,17 @@ def _judge(
     jobs: int,
     limits: Limits,
     store: RowFile | None,
+    minutes: float | None,
 ) -> list[Row]:
-    """All rows in the order of `networks`; each is stored as soon as it is known."""
+    """All rows in the order of `networks`, or those known when the `minutes` are over; each is
+    stored as soon as it is known."""
+    end = math.inf if minutes is None else time.monotonic() + 60 * minutes
     left = [network for network in networks if network not in known]
     note = Console(stderr=True, highlight=False, soft_wrap=True)
     with progress_bar("networks", len(networks)) as advance:
         advance(len(networks) - len(left))
+        if time.monotonic() >= end:
+            left = []
         for row in judge_all(left, extent, jobs=jobs, limits=limits):
             known[row.network] = row
             if store is not None:
@@ -148,7 +167,9 @@ def _judge(
             if not note.is_terminal:  # a log gets a line for each, a terminal the bar
                 line = f"[{done}/{len(networks)}] {row.network} {row.verdict} {row.reason}"
                 note.print(line.strip(), markup=False)
-    return [known[network] for network in networks]
+            if time.monotonic() >= end:
+                break
+    return [known[network] for network in networks if network in known]
 
 
 def _command(libraries: Sequence[str], folder: Path | None, match: str, extent: Extent) -> str:

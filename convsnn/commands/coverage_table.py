@@ -135,13 +135,16 @@ def _markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]], number
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def render_markdown(rows: Sequence[Row], *, command: str, versions: Mapping[str, str]) -> str:
-    """The file COVERAGE.md."""
+def render_markdown(
+    rows: Sequence[Row], *, command: str, versions: Mapping[str, str], left: int = 0
+) -> str:
+    """The file COVERAGE.md; `left` networks of the command's choice were not judged yet."""
     made = ", ".join(f"{name} {version}" for name, version in versions.items())
     parts = [
         TITLE,
         f"Made by `{command}` with {made}.",
         *_sentences(rows),
+        *([f"Not judged yet: {counted(left, 'network')}."] if left else []),
         "*exact*: every activation becomes a population of neurons, and all that is between them "
         "is computed as it is. *gap*: the largest difference of the imported network's output to "
         "the original's on random input, in units of how far that moves from input to input; a "
