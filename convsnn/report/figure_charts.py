@@ -14,6 +14,7 @@ from convsnn.report.charts import (
     line,
     time_axes,
 )
+from convsnn.report.comparison import quality
 from convsnn.report.document import Report
 from convsnn.report.svg import AXIS, FIRST, INK, SECOND, THIRD, draw
 from convsnn.report.wording import percent
@@ -24,12 +25,6 @@ LINES = {
     "evoked": (SECOND, "s", "DET only"),
     "dynamic": (FIRST, "o", "DTT + DET"),
 }
-
-
-def quality(report: Report) -> Sequence[float]:
-    """Accuracy at every step; agreement with the ANN where there are no labels."""
-    snn = report["snn"]
-    return snn["agreement"] if snn["accuracy"] is None else snn["accuracy"]
 
 
 def accuracy_lines(reports: Mapping[str, Report], *, name: str) -> str:

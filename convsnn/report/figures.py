@@ -14,7 +14,7 @@ import numpy as np
 
 from convsnn.errors import MissingExtraError
 from convsnn.report.document import Report, validate
-from convsnn.report.html import FILTERS
+from convsnn.report.html import template
 from convsnn.report.summary import shown_steps
 
 RUNS = ("fixed", "lower", "evoked", "dynamic", "confidence")
@@ -62,20 +62,8 @@ def render_figures(
     reports: Mapping[str, Report], drawings: Mapping[str, str], settings: Mapping[str, Any]
 ) -> str:
     """The HTML page around the drawings; MissingExtraError where jinja2 is not installed."""
-    try:
-        import jinja2
-    except ImportError as error:
-        raise MissingExtraError("jinja2", "report") from error
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("convsnn", "report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(FILTERS)
     first = reports["fixed"]
-    return environment.get_template("figures.html").render(
+    return template("figures.html").render(
         settings=settings,
         reports=reports,
         drawings=drawings,

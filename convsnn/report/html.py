@@ -43,17 +43,13 @@ FILTERS = {
 }
 
 
-def render_html(report: Report) -> str:
-    """`report` as the text of one HTML page.
+def template(name: str, **filters: Any) -> Any:
+    """The page `name` of this folder, with the filters of all pages and `filters`.
 
-    The same report always gives the same text. Raises ExportError where the report does not fit
-    its schema, MissingExtraError where jinja2 or matplotlib is not installed.
+    MissingExtraError where jinja2 is not installed.
     """
-    validate(report)
     try:
         import jinja2
-
-        from convsnn.report import charts
     except ImportError as error:
         raise MissingExtraError("jinja2 and matplotlib", "report") from error
     environment = jinja2.Environment(
@@ -63,9 +59,23 @@ def render_html(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(FILTERS)
+    environment.filters.update(FILTERS, **filters)
+    return environment.get_template(name)
+
+
+def render_html(report: Report) -> str:
+    """`report` as the text of one HTML page.
+
+    The same report always gives the same text. Raises ExportError where the report does not fit
+    its schema, MissingExtraError where jinja2 or matplotlib is not installed.
+    """
+    validate(report)
+    try:
+        from convsnn.report import charts
+    except ImportError as error:
+        raise MissingExtraError("jinja2 and matplotlib", "report") from error
     settled = settled_step(report)
-    return environment.get_template("page.html").render(
+    return template("page.html").render(
         report=report,
         labelled=report["ann"]["accuracy"] is not None,
         last=row(report, report["timesteps"]),
