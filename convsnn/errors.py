@@ -62,3 +62,19 @@ class MissingExtraError(ConvsnnError):
         super().__init__(
             f"{what} is not installed", hint=f"install it with: pip install 'convsnn[{extra}]'"
         )
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether `error` says that memory ran out: of the machine, not a fault of what was read.
+
+    torch raises a RuntimeError for it on the CPU and one of its own type on a GPU.
+    """
+    text = str(error)
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and any(words in text for words in _NO_MEMORY))
+    )
+
+
+_NO_MEMORY = ("can't allocate memory", "Cannot allocate memory", "not enough memory")

@@ -21,7 +21,7 @@ from convsnn.commands.figures import figures
 from convsnn.commands.inspect import inspect
 from convsnn.commands.list import list_
 from convsnn.commands.tune import tune
-from convsnn.errors import ConfigError, ConvsnnError, UnsupportedError
+from convsnn.errors import ConfigError, ConvsnnError, UnsupportedError, out_of_memory
 
 app = typer.Typer(
     name="convsnn",
@@ -64,6 +64,17 @@ def _show(error: ConvsnnError, as_json: bool) -> None:
         console.print(f"hint: {error.hint}", markup=False)
 
 
+def _fault(error: Exception) -> ConvsnnError:
+    """What to say of an error that nothing was prepared for."""
+    if out_of_memory(error):
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        return ConvsnnError(f"memory ran out: {first}", hint="choose a smaller --batch-size")
+    return ConvsnnError(
+        f"unexpected {type(error).__name__}: {error}",
+        hint="please report it; CONVSNN_DEBUG=1 shows the traceback",
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program on `arguments` (default: those of the process); returns the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -82,10 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # a fault of ours; exit code 1 would say that a gate failed
         if os.environ.get("CONVSNN_DEBUG"):
             raise
-        text = f"{type(error).__name__}: {error}"
-        shown = ConvsnnError(
-            f"unexpected {text}", hint="please report it; CONVSNN_DEBUG=1 shows the traceback"
-        )
+        shown = _fault(error)
     else:
         code = result if isinstance(result, int) else 0
     if code == 130:

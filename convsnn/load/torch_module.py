@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Node as FxNode
 
-from convsnn.errors import UnsupportedError
+from convsnn.errors import UnsupportedError, out_of_memory
 from convsnn.graph import Graph
 from convsnn.load.aten import Lowering, lower
 from convsnn.load.builder import Builder, layer_name
@@ -63,6 +63,8 @@ def _export(module: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
             program = torch.export.export(module, (example,), dynamic_shapes=batch)
             return program.run_decompositions({})
     except Exception as error:  # torch.export raises many types for what it cannot trace
+        if out_of_memory(error):
+            raise
         text = str(error).strip() or type(error).__name__
         raise UnsupportedError(
             f"torch.export cannot trace {type(module).__name__} on an input of "

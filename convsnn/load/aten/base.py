@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.fx import Node as FxNode
 
-from convsnn.errors import UnsupportedError
+from convsnn.errors import UnsupportedError, out_of_memory
 from convsnn.load.builder import RETRAIN, Builder
 
 
@@ -238,6 +238,8 @@ def _call(function: Lowered, lowering: Lowering, arguments: dict[str, Any]) -> A
     except (
         TypeError, ValueError, IndexError, KeyError, AttributeError, ArithmeticError, RuntimeError,
     ) as error:  # fmt: skip
+        if out_of_memory(error):
+            raise
         raise Blocked(f"this use of it is not read: {error}", "") from None
 
 

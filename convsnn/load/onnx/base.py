@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from convsnn.errors import LoadError
+from convsnn.errors import LoadError, out_of_memory
 from convsnn.load.builder import RETRAIN, Builder, ranges
 from convsnn.ops import OPS
 from convsnn.registry import Registry
@@ -144,6 +144,8 @@ class Net:
         try:
             out: Tensor = OPS[op].run(*meta, **attrs)
         except (RuntimeError, TypeError, IndexError, ValueError) as error:
+            if out_of_memory(error):
+                raise
             raise LoadError(f"node '{self.label}' ({self.op}) does not fit: {error}") from None
         if out.shape[:1] != (2,):
             raise self.mixed("its result has another batch size")

@@ -9,7 +9,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
-from convsnn.errors import LoadError
+from convsnn.errors import LoadError, out_of_memory
 from convsnn.load.onnx.base import LARGEST, Constant, Data, Value
 
 _SMALL = 1 << 12  # constants up to this size may decide the shape of an output
@@ -65,6 +65,8 @@ def fold(node: onnx.NodeProto, inputs: Sequence[Value], opset: int) -> dict[str,
     try:
         results = ReferenceEvaluator(graph, opsets={"": opset}).run(None, known)
     except Exception as error:  # the evaluator is numpy code and raises whatever numpy raises
+        if out_of_memory(error):
+            raise
         raise ValueError(f"its constant inputs cannot be evaluated: {error}") from None
     if not all(isinstance(result, (np.ndarray, np.generic)) for result in results):
         raise ValueError("its constant result is no tensor")
