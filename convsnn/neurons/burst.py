@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from convsnn.neurons.base import NEURONS, Keys, State, as_tensor
+from convsnn.neurons.fused import Fusable
 
 
 @NEURONS.register("burst")
@@ -38,6 +39,13 @@ class Burst:
         if self.gamma < 1:
             raise ValueError(f"gamma must be at least 1, not {self.gamma}")
 
+    def fusable(self) -> Fusable:
+        """See `convsnn.neurons.fused`."""
+        threshold = torch.as_tensor(self.threshold)
+        most = torch.tensor(float(self.gamma), device=threshold.device)
+        start = as_tensor(self.potential, threshold)
+        return Fusable(_step, (start,), (threshold, most), threshold)
+
     def scan(
         self, currents: Tensor, state: State | None = None, *, keys: Keys | None = None
     ) -> tuple[Tensor, State]:
@@ -59,3 +67,13 @@ class Burst:
             torch.mul(spikes, threshold, out=out[step])
             potential -= out[step]
         return out, State(potential, threshold)
+
+
+def _step(
+    current: Tensor, _: Tensor, potential: Tensor, threshold: Tensor, most: Tensor
+) -> tuple[Tensor, ...]:
+    potential = potential + current
+    spikes = torch.floor(potential / threshold)
+    spikes = spikes - torch.where(spikes * threshold > potential, 1.0, 0.0)
+    spikes = torch.minimum(spikes.clamp(min=0), most)
+    return spikes, potential - spikes * threshold

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from convsnn.neurons.base import NEURONS, Keys, State, as_tensor
+from convsnn.neurons.fused import Fusable
 
 
 @NEURONS.register("if")
@@ -28,6 +29,12 @@ class IntegrateAndFire:
     reset: Literal["soft", "zero"] = "soft"
     graded = False
     spikes_per_step = 1
+
+    def fusable(self) -> Fusable:
+        """See `convsnn.neurons.fused`."""
+        threshold = torch.as_tensor(self.threshold)
+        step = _soft if self.reset == "soft" else _zero
+        return Fusable(step, (as_tensor(self.potential, threshold),), (threshold,), threshold)
 
     def scan(
         self, currents: Tensor, state: State | None = None, *, keys: Keys | None = None
@@ -49,3 +56,15 @@ class IntegrateAndFire:
             else:
                 potential.masked_fill_(out[step] != 0, 0.0)
         return out, State(potential, threshold)
+
+
+def _soft(current: Tensor, _: Tensor, potential: Tensor, threshold: Tensor) -> tuple[Tensor, ...]:
+    potential = potential + current
+    fired = potential >= threshold
+    return torch.where(fired, 1.0, 0.0), torch.where(fired, potential - threshold, potential)
+
+
+def _zero(current: Tensor, _: Tensor, potential: Tensor, threshold: Tensor) -> tuple[Tensor, ...]:
+    potential = potential + current
+    fired = potential >= threshold
+    return torch.where(fired, 1.0, 0.0), torch.where(fired, 0.0, potential)

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from convsnn.neurons.base import NEURONS, Keys, State, as_tensor
+from convsnn.neurons.fused import Fusable
 from convsnn.random import uniform
 
 
@@ -129,6 +130,20 @@ class Msat:
             total += potential
         return out, MsatState(potential, threshold, total, start.step + len(currents))
 
+    def fusable(self) -> Fusable | None:
+        """See `convsnn.neurons.fused`; what is dropped at random is left to `scan`."""
+        top = torch.as_tensor(self.threshold)
+        if self._confidence(top) is not None:
+            return None
+        k = self.constants
+        units = self._units(top)
+        mp, rd = k.tau_mp * self.dtt, k.tau_rd * self.det
+        scale = torch.ones_like(top) if units.scale is None else units.scale
+        numbers = (mp * k.alpha, mp * k.ka, 1 / k.ki, -1 / k.c, rd)
+        constants = [torch.tensor(v, dtype=top.dtype, device=top.device) for v in numbers]
+        rest = (as_tensor(self.potential, top), torch.zeros_like(top))
+        return Fusable(_step, rest, (top, mp * units.offset, scale, *constants))
+
     def _units(self, like: Tensor) -> _Units:
         top = as_tensor(self.threshold, like)
         if self.reference is None:
@@ -188,6 +203,22 @@ class Msat:
         else:
             sent *= kept
             potential -= sent
+
+
+def _step(
+    current: Tensor, time: Tensor, potential: Tensor, total: Tensor, top: Tensor, *rest: Tensor
+) -> tuple[Tensor, ...]:
+    """Equations (15) to (18) out of place; `scan` states them term by term."""
+    offset, scale, slope, weight, knee, rate, evoked = rest
+    away = (potential - total / (time - 1).clamp(min=1)) * scale
+    soft = torch.log1p(torch.exp(-(away * knee).abs())) + (away * knee).clamp(min=0)
+    tracked = away * slope + weight * soft - offset
+    drive = tracked + evoked * torch.exp((current * scale * rate).clamp(max=80))
+    threshold = torch.where(time > 1, top / (1 + torch.exp(-drive)), top)
+    potential = potential + current
+    sent = torch.where(potential >= threshold, threshold, 0.0)
+    potential = potential - sent
+    return sent, potential, total + potential
 
 
 @NEURONS.register("msat")

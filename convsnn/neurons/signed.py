@@ -13,12 +13,14 @@ current, so a ceiling c bounds the sum by t c and not by c. Potentials, currents
 in units of the source network's activations.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from convsnn.neurons.base import NEURONS, Keys, State, as_tensor
+from convsnn.neurons.fused import Fusable
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,16 @@ class Signed:
     ceiling: Tensor | None = None
     graded = False
     spikes_per_step = 1
+
+    def fusable(self) -> Fusable:
+        """See `convsnn.neurons.fused`; what was sent is counted in thresholds."""
+        threshold = torch.as_tensor(self.threshold)
+        start = as_tensor(self.potential, threshold)
+        zero = torch.zeros((), dtype=threshold.dtype, device=threshold.device)
+        ceiling = as_tensor(math.inf if self.ceiling is None else self.ceiling, threshold)
+        slope = zero if self.slope is None else as_tensor(self.slope, threshold)
+        step = _rectified if self.slope is None else _sloped
+        return Fusable(step, (zero, zero), (threshold, start, slope, ceiling), threshold, True)
 
     def scan(
         self, currents: Tensor, state: SignedState | None = None, *, keys: Keys | None = None
@@ -79,3 +91,26 @@ class Signed:
         if self.ceiling is not None:
             value = torch.minimum(value, as_tensor(self.ceiling, total) * step)
         return value
+
+
+def _rectified(
+    current: Tensor, time: Tensor, total: Tensor, sent: Tensor, threshold: Tensor, *rest: Tensor
+) -> tuple[Tensor, ...]:
+    start, _, ceiling = rest
+    total = total + current
+    potential = torch.minimum(total.clamp(min=0), ceiling * time) + start - sent * threshold
+    fired = torch.where(potential >= threshold, 1.0, 0.0)
+    spikes = fired - torch.where((potential < 0) & (sent > 0), 1.0, 0.0)
+    return spikes, total, sent + spikes
+
+
+def _sloped(
+    current: Tensor, time: Tensor, total: Tensor, sent: Tensor, threshold: Tensor, *rest: Tensor
+) -> tuple[Tensor, ...]:
+    start, slope, ceiling = rest
+    total = total + current
+    value = torch.minimum(torch.where(total > 0, total, total * slope), ceiling * time)
+    potential = value + start - sent * threshold
+    fired = torch.where(potential >= threshold, 1.0, 0.0)
+    spikes = fired - torch.where(potential < 0, 1.0, 0.0)
+    return spikes, total, sent + spikes

@@ -1,0 +1,176 @@
+"""A population as one pass over memory: a pure step, unrolled over a chunk and compiled.
+
+A neuron that can say its step as a function of plain tensors gives a `Fusable`. The simulator lays
+every tensor out as (positions, neurons that differ), so that one compiled loop serves layers of any
+shape; where there is no compiler the same function runs op by op, to the same bits.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cache
+from math import prod
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+Step = Callable[..., tuple[Tensor, ...]]
+
+
+@dataclass(frozen=True)
+class Fusable:
+    """A population as a pure function, step(current, time, *state, *parameters) -> (sent, *state).
+
+    `time` is the number of the step, from 1, as a scalar. `state` is the state at rest; it and
+    `parameters` broadcast to one sample's shape. What is sent counts in `unit` (None: as it is), and
+    may be negative where `signed`. Where there is a unit, it is the first of the parameters.
+    """
+
+    step: Step
+    state: tuple[Tensor, ...]
+    parameters: tuple[Tensor, ...]
+    unit: Tensor | None = None
+    signed: bool = False
+
+
+@runtime_checkable
+class Compilable(Protocol):
+    """A neuron model that can be run fused; those that cannot are run by their `scan`."""
+
+    def fusable(self) -> Fusable | None:
+        """The population as a pure step; None where it draws at random."""
+        ...
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a sample is laid out: (P, M), all that differs between neurons along M.
+
+    `axis` is the one axis of the sample along which parameters differ, None where it is several.
+    """
+
+    shape: tuple[int, ...]
+    axis: int | None
+
+    @staticmethod
+    def of(shape: Sequence[int], parameters: Sequence[Tensor]) -> "Layout":
+        """The layout for samples of `shape` whose neurons differ as `parameters` do."""
+        axes = {
+            axis - p.dim() + len(shape)
+            for p in parameters
+            for axis in range(p.dim())
+            if p.shape[axis] > 1
+        }
+        if len(axes) > 1:
+            return Layout(tuple(shape), None)
+        return Layout(tuple(shape), axes.pop() if axes else 0)
+
+    @property
+    def width(self) -> int:
+        """M."""
+        return prod(self.shape) if self.axis is None else self.shape[self.axis]
+
+    def _last(self) -> int:
+        return 0 if self.axis is None else self.axis
+
+    def flat(self, x: Tensor) -> Tensor:
+        """(Tc, B, *shape) as (Tc, B * P, M); free of copies where it was made by `back`."""
+        moved = x.movedim(2 + self._last(), -1) if self.shape else x[..., None]
+        return moved.reshape(len(x), -1, self.width)
+
+    def back(self, flat: Tensor, batch: int) -> Tensor:
+        """Inverse of `flat`, without a copy."""
+        order = list(self.shape)
+        order.append(order.pop(self._last()))
+        return flat.reshape(len(flat), batch, *order).movedim(-1, 2 + self._last())
+
+    def parameter(self, value: Tensor) -> Tensor:
+        """What broadcasts to a sample as (M,); a scalar stays one."""
+        if value.dim() == 0:
+            return value
+        if self.axis is None:
+            return self.flat(value.expand(1, 1, *self.shape)).reshape(-1).contiguous()
+        return value.expand(self.shape).movedim(self.axis, -1).reshape(-1, self.width)[0]
+
+    def start(self, value: Tensor, batch: int) -> Tensor:
+        """A state at rest for `batch` samples, (B * P, M)."""
+        return self.flat(value.expand(1, batch, *self.shape))[0].contiguous()
+
+
+def scan(
+    fusable: Fusable,
+    terms: Sequence[Tensor],
+    scales: Sequence[Tensor | None],
+    shift: Tensor | None,
+    state: Sequence[Tensor],
+    *,
+    first: int,
+    parameters: Sequence[Tensor],
+    dtype: torch.dtype,
+    fused: bool,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Run a chunk: the current is the sum of `terms` (Tc, R, M), each times its scale, plus shift.
+
+    `first` steps have gone before. Returns what was sent, (Tc, R, M) in `dtype`, and the state
+    after.
+    """
+    run = _compiled(fusable.step) if fused else _unrolled(fusable.step)
+    time = torch.tensor(float(first), dtype=state[0].dtype, device=state[0].device)
+    with many_shapes():
+        sent, after = run(
+            tuple(terms), tuple(scales), shift, time, tuple(state), tuple(parameters), dtype
+        )
+    return sent, after
+
+
+def many_shapes() -> AbstractContextManager[None]:
+    """Within it a compiled loop is compiled anew for more shapes than torch allows by itself."""
+    patch: AbstractContextManager[None] = torch._dynamo.config.patch(recompile_limit=128)
+    return patch
+
+
+@cache
+def _unrolled(step: Step) -> Callable[..., tuple[Tensor, tuple[Tensor, ...]]]:
+    def run(
+        terms: tuple[Tensor, ...],
+        scales: tuple[Tensor | None, ...],
+        shift: Tensor | None,
+        time: Tensor,
+        state: tuple[Tensor, ...],
+        parameters: tuple[Tensor, ...],
+        dtype: torch.dtype,
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        sent, work = [], time.dtype
+        for t in range(terms[0].shape[0]):
+            parts = [
+                term[t].to(work) if scale is None else term[t].to(work) * scale
+                for term, scale in zip(terms, scales, strict=True)
+            ]
+            current = parts[0]
+            for part in parts[1:]:
+                current = current + part
+            if shift is not None:
+                current = current + shift
+            time = time + 1
+            out, *after = step(current, time, *state, *parameters)
+            state = tuple(after)
+            sent.append(out.to(dtype))
+        return torch.stack(sent), state
+
+    return run
+
+
+@cache
+def _compiled(step: Step) -> Callable[..., tuple[Tensor, tuple[Tensor, ...]]]:
+    return torch.compile(_unrolled(step), dynamic=True, fullgraph=True)
+
+
+@cache
+def compiler() -> str | None:
+    """None where loops can be compiled here, else why not."""
+    try:
+        torch.compile(lambda x: x * 2 + 1)(torch.ones(3))
+    except Exception as error:  # a missing or broken compiler shows itself in many types
+        return f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+    return None

@@ -1,0 +1,268 @@
+"""The time loop of one batch, in chunks of steps, with all state held as plain values.
+
+What depends on the input alone is computed once where the encoder is constant. Layers without
+state run a whole chunk at once, (Tc x B, ...), which is exact because the network is feed-forward.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from convsnn.errors import ConfigError, SimulationError
+from convsnn.graph import Node
+from convsnn.neurons import Keys
+from convsnn.neurons.fused import scan
+from convsnn.ops import OPS, Role
+from convsnn.readout import READOUTS, Readout
+from convsnn.simulate import pool
+from convsnn.simulate.program import AVERAGES, Program
+from convsnn.simulate.site import SiteProgram
+from convsnn.simulate.weighted import channels_last
+
+CHUNK_ELEMENTS = 1 << 22  # of the largest layer, over the steps and samples run at once
+LONGEST_FUSED = 8  # steps unrolled into one compiled loop
+
+Observer = Callable[[Node, range, Tensor], None]
+
+
+@dataclass
+class _Fused:
+    """State of a fused population, (B * P, M) each, and the steps it has run."""
+
+    tensors: tuple[Tensor, ...]
+    steps: int
+
+
+class Simulation:
+    """The values that live through the time loop of one batch `x` (B, *input shape).
+
+    `advance` runs further steps, `keep` goes on with some of the samples only. `spikes` and
+    `operations` collect, per sending layer, counts (Tc, B) of every chunk.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        x: Tensor,
+        *,
+        ids: Tensor | None = None,
+        observe: Observer | None = None,
+        count: bool = True,
+    ) -> None:
+        shape = tuple(program.graph.input.attrs["shape"])
+        if tuple(x.shape[1:]) != shape or len(x) == 0:
+            raise ConfigError(f"the network takes inputs (B, {shape}), not {tuple(x.shape)}")
+        if not bool(x.isfinite().all()):  # neurons would stay silent and hide it
+            raise SimulationError("an image is not finite")
+        ids = torch.arange(len(x), device=x.device) if ids is None else ids.to(x.device)
+        if ids.shape != (len(x),):
+            raise ConfigError(f"{len(x)} samples need {len(x)} numbers, not {tuple(ids.shape)}")
+        self.program, self.x, self.ids = program, channels_last(x), ids
+        self.observe, self.count = observe, count
+        self.spikes: dict[str, list[Tensor]] = {}
+        self.operations: dict[str, list[Tensor]] = {}
+        self._fixed: dict[str, Tensor] = {}  # (B, ...), the same at every step
+        self._state: dict[str, Any] = {}
+        self._total: dict[str, Tensor] = {}  # accumulated readout, (B, ...)
+        with torch.no_grad():
+            self._run_fixed()
+
+    def chunks(self, steps: int, longest: int | None = None, *, first: int = 0) -> Iterator[range]:
+        """The steps from `first` up to `steps`, in chunks that fit into memory."""
+        size = longest or self._chunk()
+        while first < steps:
+            length = min(size, steps - first)
+            if self.program.fused and longest is None:  # few lengths, for each is compiled
+                length = 1 << (min(length, LONGEST_FUSED).bit_length() - 1)
+            yield range(first, first + length)
+            first += length
+
+    def _chunk(self) -> int:
+        shapes = self.program.graph.shapes.values()
+        largest = max(torch.Size(shape).numel() for shape in shapes)
+        return max(1, CHUNK_ELEMENTS // max(1, largest * len(self.x)))
+
+    def advance(self, steps: range) -> list[Tensor]:
+        """Run `steps`, which follow those run before; the answer of every output up to each of
+        them, (len(steps), B, ...)."""
+        with torch.no_grad():
+            return self._run_chunk(steps)
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with the samples `rows` (indices) only."""
+        batch = len(self.x)
+        self.x, self.ids = self.x[rows], self.ids[rows]
+        self._fixed = {name: value[rows] for name, value in self._fixed.items()}
+        self._total = {name: value[rows] for name, value in self._total.items()}
+        self._state = {name: _picked(state, rows, batch) for name, state in self._state.items()}
+
+    def _run_fixed(self) -> None:
+        """Compute once whatever does not change over time."""
+        program, graph = self.program, self.program.graph
+        later = program.moving | graph.behind([Role.READOUT])
+        needed = {i for n in graph.nodes if n.name in later for i in n.inputs} | set(graph.outputs)
+        for node in graph.nodes:
+            if node.name in program.moving:
+                continue
+            if node.role is Role.INPUT:
+                encoded = program.encoder.encode(self.x, self.ids, range(1))[0]
+                self._fixed[node.name] = channels_last(encoded)
+            else:
+                self._fixed[node.name] = self._apply(node, self._fixed)
+            self._note(node, range(1), self._fixed[node.name][None])
+        self._fixed = {name: value for name, value in self._fixed.items() if name in needed}
+
+    def _run_chunk(self, steps: range) -> list[Tensor]:
+        program, graph = self.program, self.program.graph
+        tail = graph.behind([Role.READOUT])
+        read_by_tail = {i for n in graph.nodes if n.name in tail for i in n.inputs}
+        ends = {*(o for o in graph.outputs if o not in tail)} | {
+            i for i in read_by_tail if i not in tail and i not in graph.tensors
+        }
+        left = dict(program.readers)
+        values = {k: value.expand(len(steps), *value.shape) for k, value in self._fixed.items()}
+        for node in graph.nodes:
+            if node.name in tail or node.name not in program.moving:
+                continue
+            if node.name in program.absorbed:
+                continue
+            values[node.name] = self._step(node, values, steps)
+            self._note(node, steps, values[node.name])
+            for name in program.sources[node.name]:
+                left[name] -= 1
+                if left[name] == 0 and name not in ends:
+                    del values[name]
+        means = {name: self._accumulate(name, self._real(name, values), steps) for name in ends}
+        for node in graph.nodes:
+            if node.name in tail:
+                means[node.name] = self._answer(node, means)
+        return [means[name] for name in graph.outputs]
+
+    def _step(self, node: Node, values: Mapping[str, Tensor], steps: range) -> Tensor:
+        if node.role is Role.INPUT:
+            return self.program.encoder.encode(self.x, self.ids, steps)
+        if node.role is Role.ACTIVATION:
+            site = self.program.sites.get(node.name)
+            if site is not None:
+                return self._fire_fused(node.name, site, values)
+            return self._fire(node, self._real(node.inputs[0], values))
+        if node.role is Role.MAX_POOL and not node.attrs.get("each_step"):
+            value, self._state[node.name] = pool.sum_pool(
+                node, values[node.inputs[0]], self._state.get(node.name), fused=self.program.fused
+            )
+            return value
+        return self._merged(node, values)
+
+    def _fire(self, node: Node, currents: Tensor) -> Tensor:
+        """Run the neurons of a site on the currents of a chunk."""
+        net = self.program.net
+        shift = net.plan.sites[node.name].shift
+        if shift is not None:
+            currents = currents + shift
+        keys = Keys(self.ids, self.program.order[node.name])  # 0 is the input encoder's
+        out, self._state[node.name] = net.neurons[node.name].scan(
+            currents, self._state.get(node.name), keys=keys
+        )
+        return out
+
+    def _fire_fused(self, name: str, site: SiteProgram, values: Mapping[str, Tensor]) -> Tensor:
+        batch = len(self.x)
+        state = self._state.get(name)
+        if state is None:
+            rest = site.fusable.state
+            state = _Fused(tuple(site.layout.start(part, batch) for part in rest), 0)
+        terms = [
+            site.layout.flat(torch.round(values[t]) if t in site.rounded else values[t])
+            for t in site.terms
+        ]
+        sent, after = scan(
+            site.fusable,
+            terms,
+            site.scales,
+            site.shift,
+            state.tensors,
+            first=state.steps,
+            parameters=site.parameters,
+            dtype=site.dtype,
+            fused=self.program.fused,
+        )
+        self._state[name] = _Fused(after, state.steps + len(sent))
+        return site.layout.back(sent, batch)
+
+    def _real(self, name: str, values: Mapping[str, Tensor]) -> Tensor:
+        """The value of a node in units of the source network's activations."""
+        unit = self.program.units.get(name)
+        return values[name] if unit is None else values[name] * unit
+
+    def _apply(self, node: Node, values: Mapping[str, Tensor]) -> Tensor:
+        """Run an op on (N, ...) values."""
+        run = self.program.kernels.get(node.name)
+        if run is not None:
+            return run(values[self.program.sources[node.name][0]])
+        tensors = self.program.graph.tensors
+        arguments = [tensors[i] if i in tensors else values[i] for i in node.inputs]
+        return OPS[node.op].run(*arguments, **node.attrs)
+
+    def _merged(self, node: Node, values: Mapping[str, Tensor]) -> Tensor:
+        """Run an op without state on all steps of the chunk at once."""
+        sources = self.program.sources[node.name]
+        in_units = node.name in self.program.units or node.name in self.program.folded
+        given = {name: values[name] if in_units else self._real(name, values) for name in sources}
+        kinds = {value.dtype for value in given.values()}
+        if node.name in self.program.units and (len(kinds) > 1 or node.op in AVERAGES):
+            given = {name: value.to(self.program.dtype) for name, value in given.items()}
+        return self._answer(node, given)
+
+    def _answer(self, node: Node, values: Mapping[str, Tensor]) -> Tensor:
+        sources = self.program.sources[node.name]
+        merged = {name: values[name].flatten(0, 1) for name in sources}
+        steps = len(values[sources[0]])
+        return self._apply(node, merged).unflatten(0, (steps, -1))
+
+    def _accumulate(self, name: str, value: Tensor, steps: range) -> Tensor:
+        readout = READOUTS.create(self.program.net.readout)
+        weights, total = readout.weights(steps, value)
+        mean = self._running_sum(name, value * weights) / total.clamp(min=1)
+        if not readout.delay:
+            return mean
+        _, number = Readout().weights(steps, value)
+        so_far = self._running_sum(f"{name} so far", value) / number
+        return torch.where(total > 0, mean, so_far)
+
+    def _running_sum(self, name: str, value: Tensor) -> Tensor:
+        summed = value.cumsum(0)
+        if name in self._total:
+            summed = summed + self._total[name]
+        self._total[name] = summed[-1]
+        return summed
+
+    def _note(self, node: Node, steps: range, value: Tensor) -> None:
+        """Count events and synaptic operations of a node that sends or fires."""
+        if not self.count and self.observe is None:
+            return
+        counter = self.program.counter(node)
+        if counter is None:
+            return
+        if self.observe is not None:
+            self.observe(node, steps, self._real(node.name, {node.name: value}))
+        if self.count:
+            events, operations = counter(value)
+            self.spikes.setdefault(node.name, []).append(events)
+            if operations is not None:
+                self.operations.setdefault(node.name, []).append(operations)
+
+
+def _picked(state: Any, rows: Tensor, batch: int) -> Any:
+    """The state of some samples: every tensor in it that has a row or more for each sample."""
+    if isinstance(state, Tensor):
+        if state.dim() == 0 or len(state) % batch:
+            return state
+        return state.unflatten(0, (batch, -1))[rows].flatten(0, 1)
+    if isinstance(state, _Fused):
+        return _Fused(tuple(_picked(part, rows, batch) for part in state.tensors), state.steps)
+    if isinstance(state, tuple):
+        return tuple(_picked(part, rows, batch) for part in state)
+    return state

@@ -1,0 +1,67 @@
+"""One call that simulates a batch of images."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from convsnn.encoders import Encoder
+from convsnn.errors import ConfigError, SimulationError
+from convsnn.rewrite import Spiking
+from convsnn.simulate.engine import Engine
+from convsnn.simulate.loop import Observer, Simulation
+from convsnn.simulate.program import Program
+
+
+@dataclass(frozen=True)
+class Run:
+    """What came out of a simulation.
+
+    `outputs`: per network output (T, B, ...), the mean of the output up to each step (weighted as
+    the network's `readout` says), softmax and its like applied to that mean. `spikes` and
+    `synaptic_operations`: per sending layer (T, B), events and events times fan-out at each step;
+    what the input alone decides is listed at every step.
+    """
+
+    outputs: tuple[Tensor, ...]
+    spikes: Mapping[str, Tensor]
+    synaptic_operations: Mapping[str, Tensor]
+
+
+def simulate(
+    net: Spiking | Program,
+    x: Tensor,
+    *,
+    steps: int,
+    encoder: Encoder | None = None,
+    ids: Tensor | None = None,
+    chunk: int | None = None,
+    observe: Observer | None = None,
+    engine: Engine | None = None,
+    count: bool = True,
+) -> Run:
+    """Run `net` on images `x` (B, *input shape) for `steps` time steps.
+
+    `ids` (B,) are the samples' numbers, which random encoders key their draws by; `chunk` bounds
+    the steps run at once and changes memory only; `observe(node, steps, values)` sees what every
+    node that sends or fires put out, (len(steps), B, ...). A `Program` made once saves preparing
+    the network for every batch; else `engine` says what is computed in. Without `count` nothing is
+    counted, which is faster. Raises ConfigError for steps < 1 or a wrong shape, SimulationError
+    where an image or the output is not finite.
+    """
+    if steps < 1:
+        raise ConfigError(f"timesteps must be at least 1, not {steps}")
+    if chunk is not None and chunk < 1:
+        raise ConfigError(f"a chunk has at least 1 step, not {chunk}")
+    program = net if isinstance(net, Program) else Program(net, engine, encoder=encoder)
+    simulation = Simulation(program, x, ids=ids, observe=observe, count=count)
+    outputs = [simulation.advance(part) for part in simulation.chunks(steps, chunk)]
+    joined = tuple(torch.cat(parts) for parts in zip(*outputs, strict=True))
+    if not all(bool(part.isfinite().all()) for part in joined):
+        raise SimulationError("the output of the spiking network is not finite")
+    return Run(
+        joined,
+        {name: torch.cat(parts) for name, parts in simulation.spikes.items()},
+        {name: torch.cat(parts) for name, parts in simulation.operations.items()},
+    )

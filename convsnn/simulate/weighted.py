@@ -1,0 +1,113 @@
+"""Layers with weights in every precision: float32, bfloat16, and 8-bit weights on whole numbers.
+
+Weights on a grid of b bits are symmetric and scaled per output channel,
+w = scale * q with q in [-(2^(b-1) - 1), 2^(b-1) - 1] (Jacob et al. 2018, "Quantization and Training
+of Neural Networks for Efficient Integer-Arithmetic-Only Inference", per channel and symmetric).
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from convsnn.graph import Node
+from convsnn.ops import OPS
+from convsnn.ops.weighted import split_padding
+from convsnn.simulate.engine import Engine
+
+Kernel = Callable[[Tensor], Tensor]
+
+
+def grid(weight: Tensor, bits: int) -> Tensor:
+    """The step between neighbouring weights of each output channel, (out,)."""
+    largest = weight.flatten(1).abs().amax(1)
+    return torch.where(largest > 0, largest, torch.ones_like(largest)) / (2 ** (bits - 1) - 1)
+
+
+def on_grid(weight: Tensor, step: Tensor, bits: int) -> Tensor:
+    """Whole numbers q with weight ~ step * q, in the weight's float type."""
+    most = 2 ** (bits - 1) - 1
+    return torch.round(weight / channelwise(step, weight.dim())).clamp(-most, most)
+
+
+def channelwise(values: Tensor, dims: int) -> Tensor:
+    """(out,) so that it multiplies a weight of `dims` axes."""
+    return values.reshape(-1, *[1] * (dims - 1))
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """Images with the channels innermost, which convolutions run fastest on."""
+    return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
+
+
+def float_kernel(node: Node, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Kernel:
+    """The layer in a float type."""
+    weight = channels_last(weight.to(dtype))
+    rest = () if bias is None else (bias.to(dtype),)
+    run, attrs = OPS[node.op].run, node.attrs
+    return lambda x: run(x.to(dtype), weight, *rest, **attrs)
+
+
+def int8_available() -> bool:
+    """Whether torch was built with integer convolutions for this processor."""
+    return hasattr(torch.ops.onednn, "qconv_pointwise") and torch.backends.mkldnn.is_available()
+
+
+def takes_int8(node: Node, weight: Tensor) -> bool:
+    """Whether the layer has an integer kernel: 2-d convolutions and fully connected layers."""
+    return int8_available() and (node.op == "linear" or (node.op == "conv" and weight.dim() == 4))
+
+
+def integer_convolution(weight: Tensor, attrs: Mapping[str, Any]) -> Kernel:
+    """2-d convolution of uint8 with whole-number weights; exact, the result in float32."""
+    symmetric, pads = split_padding(attrs["padding"])
+    stride, dilation = list(attrs["stride"]), list(attrs["dilation"])
+    groups = attrs.get("groups", 1)
+    ones, zeros = torch.ones(len(weight)), torch.zeros(len(weight), dtype=torch.int32)
+    packed = torch.ops.onednn.qconv_prepack(
+        weight.to(torch.int8).contiguous(), ones, 1.0, 0, stride, symmetric, dilation, groups, None
+    )
+
+    def run(x: Tensor) -> Tensor:
+        x = channels_last(x if pads is None else F.pad(x, pads))
+        out: Tensor = torch.ops.onednn.qconv_pointwise(
+            x, 1.0, 0, packed, ones, zeros, None, stride, symmetric, dilation, groups,
+            1.0, 0, torch.float32, "none", [], "",
+        )  # fmt: skip
+        return out
+
+    return run
+
+
+def kernel(
+    node: Node, weight: Tensor, bias: Tensor | None, *, engine: Engine, is_bytes: bool
+) -> Kernel:
+    """The layer in the engine's precision, its result a real value."""
+    if engine.bits is not None:
+        outward = weight.movedim(1, 0) if node.op == "conv_transpose" else weight
+        step = grid(outward, engine.bits)
+        whole = on_grid(outward, step, engine.bits)
+        if engine.precision == "int8" and is_bytes and takes_int8(node, weight):
+            return _rescaled(integer_kernel(node, whole), node, step, bias)
+        weight = whole * channelwise(step, weight.dim())
+        weight = weight.movedim(1, 0) if node.op == "conv_transpose" else weight
+    low = engine.precision == "bfloat16"
+    return float_kernel(node, weight, bias, torch.bfloat16 if low else weight.dtype)
+
+
+def _rescaled(run: Kernel, node: Node, step: Tensor, bias: Tensor | None) -> Kernel:
+    dims = 4 if node.op == "conv" else 1
+    scale = step if dims == 1 else channelwise(step, dims - 1)
+    offset = None if bias is None else bias.reshape(scale.shape)
+    return lambda x: run(x) * scale if offset is None else run(x) * scale + offset
+
+
+def integer_kernel(node: Node, whole: Tensor) -> Kernel:
+    """The layer on numbers of spikes, uint8, with whole-number weights; the result in float32."""
+    if node.op == "conv":
+        return integer_convolution(whole, node.attrs)
+    each = {"stride": [1, 1], "padding": [0] * 4, "dilation": [1, 1]}
+    run = integer_convolution(whole[..., None, None], each)
+    return lambda x: run(x.flatten(0, -2)[..., None, None]).reshape(*x.shape[:-1], len(whole))
