@@ -23,8 +23,8 @@ class Fusable:
     """A population as a pure function, step(current, time, *state, *parameters) -> (sent, *state).
 
     `time` is the number of the step, from 1, as a scalar. `state` is the state at rest; it and
-    `parameters` broadcast to one sample's shape. What is sent counts in `unit` (None: as it is), and
-    may be negative where `signed`. Where there is a unit, it is the first of the parameters.
+    `parameters` broadcast to one sample's shape. What is sent counts in `unit` (None: as it is)
+    and may be negative where `signed`. Where there is a unit, it is the first of the parameters.
     """
 
     step: Step

@@ -5,7 +5,7 @@ state run a whole chunk at once, (Tc x B, ...), which is exact because the netwo
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -30,10 +30,16 @@ Observer = Callable[[Node, range, Tensor], None]
 
 @dataclass
 class _Fused:
-    """State of a fused population, (B * P, M) each, and the steps it has run."""
+    """State of a fused population of `batch` samples, (B * P, M) each, and the steps it has run."""
 
     tensors: tuple[Tensor, ...]
     steps: int
+    batch: int
+
+    def keep(self, rows: Tensor) -> "_Fused":
+        """The state of some samples."""
+        parts = (part.unflatten(0, (self.batch, -1))[rows].flatten(0, 1) for part in self.tensors)
+        return _Fused(tuple(parts), self.steps, len(rows))
 
 
 class Simulation:
@@ -93,11 +99,10 @@ class Simulation:
 
     def keep(self, rows: Tensor) -> None:
         """Go on with the samples `rows` (indices) only."""
-        batch = len(self.x)
         self.x, self.ids = self.x[rows], self.ids[rows]
         self._fixed = {name: value[rows] for name, value in self._fixed.items()}
         self._total = {name: value[rows] for name, value in self._total.items()}
-        self._state = {name: _picked(state, rows, batch) for name, state in self._state.items()}
+        self._state = {name: _picked(state, rows) for name, state in self._state.items()}
 
     def _run_fixed(self) -> None:
         """Compute once whatever does not change over time."""
@@ -173,7 +178,7 @@ class Simulation:
         state = self._state.get(name)
         if state is None:
             rest = site.fusable.state
-            state = _Fused(tuple(site.layout.start(part, batch) for part in rest), 0)
+            state = _Fused(tuple(site.layout.start(part, batch) for part in rest), 0, batch)
         terms = [
             site.layout.flat(torch.round(values[t]) if t in site.rounded else values[t])
             for t in site.terms
@@ -189,7 +194,7 @@ class Simulation:
             dtype=site.dtype,
             fused=self.program.fused,
         )
-        self._state[name] = _Fused(after, state.steps + len(sent))
+        self._state[name] = _Fused(after, state.steps + len(sent), batch)
         return site.layout.back(sent, batch)
 
     def _real(self, name: str, values: Mapping[str, Tensor]) -> Tensor:
@@ -255,14 +260,12 @@ class Simulation:
                 self.operations.setdefault(node.name, []).append(operations)
 
 
-def _picked(state: Any, rows: Tensor, batch: int) -> Any:
-    """The state of some samples: every tensor in it that has a row or more for each sample."""
-    if isinstance(state, Tensor):
-        if state.dim() == 0 or len(state) % batch:
-            return state
-        return state.unflatten(0, (batch, -1))[rows].flatten(0, 1)
+def _picked(state: Any, rows: Tensor) -> Any:
+    """The state of some samples of a site or a pool."""
     if isinstance(state, _Fused):
-        return _Fused(tuple(_picked(part, rows, batch) for part in state.tensors), state.steps)
+        return state.keep(rows)
     if isinstance(state, tuple):
-        return tuple(_picked(part, rows, batch) for part in state)
-    return state
+        return tuple(part[rows] for part in state)
+    dims = state.potential.dim()  # whatever has fewer is the same for every sample
+    tensors = {k: v for k, v in vars(state).items() if isinstance(v, Tensor) and v.dim() == dims}
+    return replace(state, **{name: value[rows] for name, value in tensors.items()})
