@@ -59,3 +59,18 @@ NEURONS: Registry[Neuron] = Registry("neuron")
 def as_tensor(value: Tensor | float, like: Tensor) -> Tensor:
     """`value` in the float type and on the device of `like`."""
     return torch.as_tensor(value, dtype=like.dtype, device=like.device)
+
+
+def filled_like(value: Tensor | float, current: Tensor) -> Tensor:
+    """`value`, which broadcasts to `current`, as a tensor that lies in memory as `current` does."""
+    return torch.empty_like(current).copy_(as_tensor(value, current).expand_as(current))
+
+
+def sequence_like(currents: Tensor) -> Tensor:
+    """Room for as many steps as `currents` (Tc, B, ...), each of which lies as its current does:
+    to mix orders of axes costs several times the arithmetic."""
+    step = torch.empty_like(currents[0])
+    strides = (step.numel(), *step.stride())
+    return torch.empty_strided(
+        currents.shape, strides, dtype=currents.dtype, device=currents.device
+    )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from convsnn.neurons.base import NEURONS, Keys, State, as_tensor
+from convsnn.neurons.base import NEURONS, Keys, State, as_tensor, filled_like, sequence_like
 from convsnn.neurons.fused import Fusable
 
 
@@ -52,12 +52,9 @@ class Burst:
         """See `Neuron.scan`."""
         del keys  # nothing here is random
         threshold = as_tensor(self.threshold, currents)
-        if state is None:
-            start = as_tensor(self.potential, currents).expand(currents.shape[1:])
-        else:
-            start = state.potential
-        potential = start.clone()
-        out = torch.empty_like(currents, memory_format=torch.contiguous_format)
+        start = self.potential if state is None else state.potential
+        potential = filled_like(start, currents[0])
+        out = sequence_like(currents)
         for step, current in enumerate(currents):
             potential += current
             spikes = torch.floor(potential / threshold)

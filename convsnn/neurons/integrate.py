@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from convsnn.neurons.base import NEURONS, Keys, State, as_tensor
+from convsnn.neurons.base import NEURONS, Keys, State, as_tensor, filled_like, sequence_like
 from convsnn.neurons.fused import Fusable
 
 
@@ -42,12 +42,9 @@ class IntegrateAndFire:
         """See `Neuron.scan`."""
         del keys  # nothing here is random
         threshold = as_tensor(self.threshold, currents)
-        if state is None:
-            start = as_tensor(self.potential, currents).expand(currents.shape[1:])
-        else:
-            start = state.potential
-        potential = start.clone()
-        out = torch.empty_like(currents, memory_format=torch.contiguous_format)
+        start = self.potential if state is None else state.potential
+        potential = filled_like(start, currents[0])
+        out = sequence_like(currents)
         for step, current in enumerate(currents):
             potential += current
             torch.mul(potential >= threshold, threshold, out=out[step])

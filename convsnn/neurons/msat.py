@@ -26,7 +26,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from convsnn.neurons.base import NEURONS, Keys, State, as_tensor
+from convsnn.neurons.base import NEURONS, Keys, State, as_tensor, filled_like, sequence_like
 from convsnn.neurons.fused import Fusable
 from convsnn.random import uniform
 
@@ -118,7 +118,7 @@ class Msat:
         start = self._rest(units, currents) if state is None else state
         potential, total, threshold = start.potential.clone(), start.total.clone(), start.threshold
         confidence = self._confidence(currents)
-        out = torch.empty_like(currents, memory_format=torch.contiguous_format)
+        out = sequence_like(currents)
         for step, (current, sent) in enumerate(zip(currents, out, strict=True), start.step):
             threshold = self._threshold(units, potential, total, current, step)
             potential += current
@@ -152,7 +152,7 @@ class Msat:
         return _Units(top, reference, reference / top)
 
     def _rest(self, units: _Units, currents: Tensor) -> MsatState:
-        potential = as_tensor(self.potential, currents).expand(currents.shape[1:])
+        potential = filled_like(self.potential, currents[0])
         return MsatState(
             potential, units.top.expand_as(potential), torch.zeros_like(currents[0]), step=0
         )

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from convsnn.neurons.base import NEURONS, Keys, State, as_tensor
+from convsnn.neurons.base import NEURONS, Keys, State, as_tensor, filled_like, sequence_like
 from convsnn.neurons.fused import Fusable
 
 
@@ -64,12 +64,12 @@ class Signed:
         """See `Neuron.scan`."""
         del keys  # nothing here is random
         threshold = as_tensor(self.threshold, currents)
-        start = as_tensor(self.potential, currents).expand(currents.shape[1:])
+        start = filled_like(self.potential, currents[0])
         if state is None:
             zero = torch.zeros_like(currents[0])
             state = SignedState(start, threshold, zero, zero, 0)
         potential, total, sent = state.potential, state.total.clone(), state.sent.clone()
-        out = torch.empty_like(currents, memory_format=torch.contiguous_format)
+        out = sequence_like(currents)
         for step, current in enumerate(currents):
             total += current
             potential = self._target(total, state.step + step + 1) + start - sent
