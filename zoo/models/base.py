@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from convsnn.errors import ConfigError, LoadError
 from convsnn.registry import Registry
@@ -28,7 +29,9 @@ class Entry:
     """One network of the zoo; `input_shape` is that of one sample, without the batch.
 
     `data` is the data spec it is calibrated and scored on where the user names none, `weights`
-    the name of a bundled safetensors file. Either is None where nothing is bundled.
+    the name of a bundled safetensors file. Either is None where nothing is bundled. `thresholds`
+    are the learnable ones that training it as a spiking network adds, one for each layer of
+    neurons in its paper; the network as it stands, with ReLUs, holds none of them.
     """
 
     name: str
@@ -39,6 +42,7 @@ class Entry:
     data: str | None
     weights: str | None
     description: str
+    thresholds: int = 0
 
     @property
     def weights_path(self) -> Path | None:
@@ -84,6 +88,7 @@ def model(
     preprocessing: Preprocessing,
     data: str | None = None,
     weights: str | None = None,
+    thresholds: int = 0,
 ) -> Callable[[Builder], Builder]:
     """Decorator: enrol a function or class that builds the network, without arguments."""
 
@@ -97,6 +102,7 @@ def model(
             data=data,
             weights=weights,
             description=description,
+            thresholds=thresholds,
         )
 
         def factory() -> Entry:
@@ -109,15 +115,27 @@ def model(
     return enrol
 
 
+class _Undrawn(TorchFunctionMode):
+    """Draws no weights where there is no memory for them: torch takes seconds to do nothing."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func in (torch.Tensor.normal_, torch.Tensor.uniform_):
+            return args[0]
+        return func(*args, **(kwargs or {}))
+
+
 def _describe(entry: Entry) -> dict[str, Any]:
-    with torch.device("meta"):
+    with torch.device("meta"), _Undrawn():
         module = entry.build()
     # A learnable threshold is a parameter named `threshold`; it is counted apart from the weights.
     sizes = [(key.rpartition(".")[2], p.numel()) for key, p in module.named_parameters()]
+    held = sum(size for leaf, size in sizes if leaf == "threshold")
     return {
         "name": entry.name,
         "parameters": sum(size for leaf, size in sizes if leaf != "threshold"),
-        "thresholds": sum(size for leaf, size in sizes if leaf == "threshold"),
+        "thresholds": held + entry.thresholds,
         "input_shape": list(entry.input_shape),
         "classes": entry.classes,
         "weights": "bundled" if entry.weights else None,
@@ -128,7 +146,8 @@ def _describe(entry: Entry) -> dict[str, Any]:
 def describe() -> list[dict[str, Any]]:
     """One row per model, sorted by name, in plain JSON values; no memory for weights is taken.
 
-    `thresholds` counts learnable thresholds (0 for networks without spikes) and `parameters` all
-    other learnable values; `weights` is "bundled" or None.
+    `thresholds` counts learnable thresholds, those a network holds and those that training it as a
+    spiking one adds (0 where its paper trains none), and `parameters` all other learnable values;
+    `weights` is "bundled" or None.
     """
     return [_describe(MODELS.create(name)) for name in MODELS.names()]

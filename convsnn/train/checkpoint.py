@@ -1,0 +1,133 @@
+"""Checkpoints of a training run: one safetensors file, JSON in its header, nothing unpickled.
+
+Tensors are `network/NAME`, `optimizer/PLACE/NAME` and `random/DEVICE`; the header holds what the
+loop has to know to go on. A file is written beside its target and renamed, so that a kill at any
+time leaves the last whole one. It names a digest of what it belongs to, and is refused elsewhere.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from convsnn.errors import ConfigError, ExportError, LoadError
+
+FORMAT = 1
+_KEY = "convsnn-training"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What was read: the loop's own state, and tensors by their names in the file."""
+
+    state: Mapping[str, Any]
+    tensors: Mapping[str, Tensor]
+
+    def restore(self, network: nn.Module, optimizer: Optimizer | None = None) -> None:
+        """Put the values back; LoadError where they do not fit."""
+        try:
+            network.load_state_dict(_group(self.tensors, "network"))
+            if optimizer is not None:
+                _fill(optimizer, _group(self.tensors, "optimizer"))
+        except (RuntimeError, KeyError, ValueError) as error:
+            first = str(error).strip().partition("\n")[0]
+            raise LoadError(f"the checkpoint does not fit the network: {first}") from None
+
+    def restore_random(self) -> None:
+        """Put back the state of torch's random numbers."""
+        random = _group(self.tensors, "random")
+        torch.set_rng_state(random["cpu"])
+        for name, state in random.items():
+            if name.startswith("cuda") and torch.cuda.is_available():
+                torch.cuda.set_rng_state(state, name)
+
+
+def fingerprint(network: nn.Module, settings: Mapping[str, Any]) -> str:
+    """A digest of a network's form and of what it is trained with."""
+    form = {name: list(tensor.shape) for name, tensor in network.state_dict().items()}
+    text = json.dumps([form, settings], sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def save(
+    path: Path, network: nn.Module, optimizer: Optimizer, state: Mapping[str, Any], *, of: str
+) -> None:
+    """Write all that a run needs to go on; ExportError where that cannot be."""
+    tensors = {f"network/{name}": tensor for name, tensor in network.state_dict().items()}
+    tensors |= {f"optimizer/{name}": tensor for name, tensor in _flat(optimizer).items()}
+    tensors["random/cpu"] = torch.get_rng_state()
+    if torch.cuda.is_available():
+        tensors |= {f"random/cuda:{i}": s for i, s in enumerate(torch.cuda.get_rng_state_all())}
+    plain = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in tensors.items()
+    }
+    header = json.dumps({"format": FORMAT, "of": of, "state": state}, allow_nan=False)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(safetensors.torch.save(plain, {_KEY: header}))
+        os.replace(temporary, path)
+    except OSError as error:
+        raise ExportError(f"cannot write the checkpoint '{path}': {error.strerror}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load(path: Path, *, of: str) -> Checkpoint:
+    """Read a checkpoint of the run with fingerprint `of`.
+
+    Raises LoadError where the file is damaged, ConfigError where it belongs to another network or
+    to other settings.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(_KEY, "")
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+        header = json.loads(text)
+        number, owner, state = header["format"], header["of"], dict(header["state"])
+    except (OSError, SafetensorError, RuntimeError, ValueError, TypeError, KeyError) as error:
+        raise LoadError(
+            f"'{path}' is no whole checkpoint of a training run: {error}",
+            hint="remove it to start again, or give the checkpoint of an earlier epoch",
+        ) from None
+    if number != FORMAT or owner != of:
+        raise ConfigError(
+            f"the checkpoint '{path}' belongs to another network or to other settings",
+            hint="train with the settings it was started with, or into another directory",
+        )
+    return Checkpoint(state, tensors)
+
+
+def _group(tensors: Mapping[str, Tensor], group: str) -> dict[str, Tensor]:
+    cut = len(group) + 1
+    return {name[cut:]: t for name, t in tensors.items() if name.startswith(f"{group}/")}
+
+
+def _flat(optimizer: Optimizer) -> dict[str, Tensor]:
+    """The optimizer's state by place of the parameter; numbers become tensors."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{place}/{name}": torch.as_tensor(value)
+        for place, values in state.items()
+        for name, value in values.items()
+        if value is not None
+    }
+
+
+def _fill(optimizer: Optimizer, flat: Mapping[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in flat.items():
+        place, _, name = key.partition("/")
+        state.setdefault(int(place), {})[name] = tensor
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})

@@ -1,0 +1,92 @@
+"""Labelled samples to train on, and how an image is changed every time it is seen."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, get_args
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from convsnn.errors import ConfigError
+
+Augmentation = Literal["none", "shift", "shift-flip"]
+SHIFT = 8  # an image is moved by up to an eighth of its side, as crops of CIFAR-10 padded by 4
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some samples: `x` (B, ...), or sequences (T, B, ...), and `labels` int64 (B,)."""
+
+    x: Tensor
+    labels: Tensor
+
+
+class Samples(Protocol):
+    """What a network is trained on; samples are known by their numbers."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, numbers: Sequence[int], *, generator: torch.Generator | None) -> Batch:
+        """The samples of these numbers; with a generator they may be changed at random."""
+        ...
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """Samples `x` (N, *shape) and `labels` (N,) that fit into memory.
+
+    `augment` moves each image by up to an eighth of its side, and mirrors half of them ("shift-
+    flip"); what a move uncovers is filled with the smallest value of each channel. Raises
+    ConfigError for labels that do not fit, a single class, or an augmentation of what is no image.
+    """
+
+    x: Tensor
+    labels: Tensor
+    augment: Augmentation = "none"
+
+    def __post_init__(self) -> None:
+        if len(self.x) != len(self.labels) or not len(self.x):
+            raise ConfigError(f"{len(self.x)} samples do not go with {len(self.labels)} labels")
+        if not bool(self.x.isfinite().all()):
+            raise ConfigError("a training sample is not finite")
+        if int(self.labels.min()) == int(self.labels.max()):
+            raise ConfigError(
+                f"all {len(self.labels)} training samples are of class {int(self.labels[0])}",
+                hint="training needs samples of two classes at least",
+            )
+        if self.augment not in get_args(Augmentation):
+            raise ConfigError(f"augmentation '{self.augment}' is none of {Augmentation}")
+        if self.augment != "none" and (self.x.dim() != 4 or self.x.shape[1] > 4):
+            raise ConfigError(
+                f"samples of shape {tuple(self.x.shape[1:])} are no images (channels, height, "
+                f"width) that could be moved",
+                hint="use --augment none",
+            )
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def batch(self, numbers: Sequence[int], *, generator: torch.Generator | None) -> Batch:
+        """See `Samples`."""
+        index = torch.as_tensor(numbers, dtype=torch.int64)
+        x = self.x[index]
+        if generator is not None and self.augment != "none":
+            fill = self.x.amin((0, 2, 3)).reshape(-1, 1, 1)
+            x = moved(x, fill=fill, flip="flip" in self.augment, generator=generator)
+        return Batch(x, self.labels[index])
+
+
+def moved(images: Tensor, *, fill: Tensor, flip: bool, generator: torch.Generator) -> Tensor:
+    """Each of `images` (B, C, H, W) moved on its own, `fill` (C, 1, 1) where nothing was."""
+    count, _, height, width = images.shape
+    down, right = height // SHIFT, width // SHIFT
+    padded = functional.pad(images - fill, (right, right, down, down)) + fill
+    top = torch.randint(0, 2 * down + 1, (count, 1), generator=generator)
+    left = torch.randint(0, 2 * right + 1, (count, 1), generator=generator)
+    rows, columns = top + torch.arange(height), left + torch.arange(width)
+    if flip:
+        mirrored = torch.rand(count, 1, generator=generator) < 0.5
+        columns = torch.where(mirrored, columns.flip(1), columns)
+    number = torch.arange(count)[:, None, None]
+    return padded[number, :, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
