@@ -87,7 +87,7 @@ def measure(job: Job, method: Method, images: Images, *, steps: Sequence[int]) -
     at = [step - 1 for step in steps]
     error = torch.zeros(len(at), dtype=torch.float64)
     agreed = torch.zeros(len(at), dtype=torch.float64)
-    seen = 0
+    seen, classes = 0, is_classifier(net.graph)
     for x in images:
         with torch.no_grad():
             found = run(net.graph, x)
@@ -95,17 +95,19 @@ def measure(job: Job, method: Method, images: Images, *, steps: Sequence[int]) -
         outputs = [out[at] for out in simulate(net, x, steps=steps[-1], ids=ids).outputs]
         wanted = [found[name] for name in net.graph.outputs]
         gap = sum(
-            ((got - ann) ** 2).flatten(2).sum(2) for got, ann in zip(outputs, wanted, strict=True)
+            ((got - ann) ** 2).reshape(*got.shape[:2], -1).sum(2)
+            for got, ann in zip(outputs, wanted, strict=True)
         )
-        size = sum((ann**2).flatten(1).sum(1) for ann in wanted)
+        size = sum((ann**2).reshape(len(ann), -1).sum(1) for ann in wanted)
         ratio = torch.as_tensor(gap).double() / torch.as_tensor(size).double().clamp(1e-30)
         error += ratio.sqrt().sum(1).cpu()
-        agreed += (outputs[0].argmax(2) == wanted[0].argmax(1)).flatten(1).sum(1).cpu()
+        if classes:
+            agreed += (outputs[0].argmax(2) == wanted[0].argmax(1)).sum(1).cpu()
         seen += len(x)
     same = dict(zip(steps, (agreed / seen).tolist(), strict=True))
     return Score(
         dict(zip(steps, (error / seen).tolist(), strict=True)),
-        same if is_classifier(net.graph) else None,
+        same if classes else None,
     )
 
 

@@ -2,7 +2,7 @@
 
 from convsnn.errors import ExportError, MissingExtraError
 from convsnn.report.comparison import Comparison, compared_steps, heading, remarks, seconds
-from convsnn.report.html import FILTERS
+from convsnn.report.html import template
 
 
 def render_comparison_page(comparison: Comparison) -> str:
@@ -17,14 +17,7 @@ def render_comparison_page(comparison: Comparison) -> str:
         from convsnn.report import comparison_charts as charts
     except ImportError as error:
         raise MissingExtraError("jinja2 and matplotlib", "report") from error
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("convsnn", "report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(FILTERS, seconds=seconds)
+    page = template("comparison.html", seconds=seconds)
     rows, steps = comparison["methods"], compared_steps(comparison["timesteps"])
     best = {
         str(step): {
@@ -35,7 +28,7 @@ def render_comparison_page(comparison: Comparison) -> str:
     }
     kinds = list(dict.fromkeys(row["spikes"] for row in rows))
     try:
-        return environment.get_template("comparison.html").render(
+        return page.render(
             c=comparison,
             heading=heading(comparison),
             remarks=remarks(comparison),
