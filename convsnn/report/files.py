@@ -142,8 +142,11 @@ class ResultDirectory:
 
 
 def _holds_result(folder: Path) -> bool:
-    try:
-        document = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(document, dict) and {"schema", "convsnn"} <= document.keys()
+    for name in ("report.json", "training.json"):
+        try:
+            document = json.loads((folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            continue
+        if isinstance(document, dict) and {"schema", "convsnn"} <= document.keys():
+            return True
+    return False

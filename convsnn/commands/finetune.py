@@ -1,0 +1,250 @@
+"""`convsnn finetune`: a converted spiking network in, one trained for few time steps out."""
+
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+import typer
+from rich.console import Console
+
+from convsnn.commands import options, scoring
+from convsnn.commands.saved import Saved, open_saved
+from convsnn.errors import ConfigError, LoadError
+from convsnn.report.assemble import versions
+from convsnn.report.files import ResultDirectory
+from convsnn.train.devices import is_main
+from convsnn.train.finetune import Tuned, Tuning, require_trainable
+from convsnn.train.finetune import finetune as train_spiking
+from convsnn.train.samples import Augmentation, InMemory
+from convsnn.train.settings import Epoch, Settings
+from zoo.data import Part, Preprocessing, choose
+
+MethodName = Literal["lt-snn", "ltmd", "dsr", "hybrid", "fixed"]
+_TRAINING = "Training"
+
+
+def finetune(
+    artifact: Annotated[
+        Path,
+        typer.Argument(
+            metavar="ARTIFACT", help="A network.safetensors of convsnn, or the folder it is in."
+        ),
+    ],
+    *,
+    data: options.Data = None,
+    timesteps: Annotated[int, typer.Option(help="Time steps to train for.")] = 4,
+    method: Annotated[
+        MethodName,
+        typer.Option(help="How thresholds learn; fixed and hybrid leave them as converted."),
+    ] = "lt-snn",
+    per: Annotated[
+        Literal["channel", "layer"], typer.Option(help="What has one learned threshold.")
+    ] = "channel",
+    decay: Annotated[float, typer.Option(help="Leak of the neurons; 1 has none.")] = 1.0,
+    reset: Annotated[
+        Literal["soft", "zero"], typer.Option(help="Reset of the neurons; converted ones are soft.")
+    ] = "soft",
+    teacher: Annotated[
+        bool, typer.Option(help="Learn from the original network's answers.")
+    ] = True,
+    labels: Annotated[
+        float, typer.Option(help="Weight of the labels' cross-entropy beside the teacher.", min=0)
+    ] = 0.0,
+    epochs: Annotated[int, typer.Option(rich_help_panel=_TRAINING)] = 20,
+    minutes: Annotated[
+        float | None,
+        typer.Option(help="Train no longer than this.", rich_help_panel=_TRAINING),
+    ] = None,
+    learning_rate: Annotated[float, typer.Option(rich_help_panel=_TRAINING)] = 1e-3,
+    batch_size: Annotated[
+        int, typer.Option(help="Images of an update.", min=1, rich_help_panel=_TRAINING)
+    ] = 50,
+    precision: Annotated[
+        Literal["float32", "bfloat16", "float16"],
+        typer.Option(help="Of currents in training.", rich_help_panel=_TRAINING),
+    ] = "float32",
+    augment: Annotated[
+        Augmentation,
+        typer.Option(help="How images are changed each time.", rich_help_panel=_TRAINING),
+    ] = "none",
+    training_samples: Annotated[
+        int | None,
+        typer.Option(help="Training images (default: all).", min=2, rich_help_panel=_TRAINING),
+    ] = None,
+    held_out: Annotated[
+        float,
+        typer.Option(help="Part of them to score every epoch on.", rich_help_panel=_TRAINING),
+    ] = 0.0,
+    patience: Annotated[
+        int | None,
+        typer.Option(
+            help="Stop after so many epochs without a better score.", rich_help_panel=_TRAINING
+        ),
+    ] = None,
+    samples: options.Samples = None,
+    seed: Annotated[int, typer.Option(help="Chooses samples and their order.", min=0)] = 0,
+    device: options.Device = "auto",
+    scale: options.Scale = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    resize: options.Resize = None,
+    input_layout: options.InputLayout = None,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(help="Exit 1 if accuracy at the last step falls by more points than this."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Result directory [ARTIFACT-METHOD].")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a run that was stopped.")
+    ] = False,
+    as_json: options.Json = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier result.")] = False,
+) -> int:
+    """Train a converted network for few time steps, starting from what conversion gave it."""
+    settings = Settings(
+        steps=timesteps,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        precision=precision,
+        held_out=held_out,
+        patience=patience,
+        minutes=minutes,
+        seed=seed,
+    )
+    tuning = Tuning(
+        method=method, per=per, decay=decay, reset="hard" if reset == "zero" else "soft",
+        teacher=teacher, labels=labels,
+    )  # fmt: skip
+    target = scoring.pick_device(device)
+    folder = output or _beside(artifact, method)
+    ResultDirectory(folder, force=force).check()
+    checkpoints = folder.with_name(f"{folder.name}.training")
+    _claim(checkpoints, resume=resume, force=force)
+    given = options.preprocessing(
+        scale=scale, mean=mean, std=std, resize=resize, layout=input_layout
+    )
+    saved = open_saved(artifact, data=data, preprocessing=given, gate=max_drop)
+    require_trainable(saved.net)
+    images = _images(saved, training_samples, augment, seed=seed)
+    note = Console(stderr=True, highlight=False, soft_wrap=True)
+    note.print(f"training on {len(images)} images for {timesteps} steps: {method}", markup=False)
+    tuned = train_spiking(
+        saved.net, images, settings, tuning, folder=checkpoints, device=target,
+        progress=lambda epoch: _show(note, _line(epoch, epochs)),
+    )  # fmt: skip
+    if not is_main():  # of several processes one goes on
+        raise typer.Exit(0)
+    code = _report(
+        tuned, saved, _origin(saved, data, given), folder, target, samples, max_drop,
+        force=force, as_json=as_json,
+    )  # fmt: skip
+    shutil.rmtree(checkpoints, ignore_errors=True)  # nothing is lost: the result is written
+    note.print(f"results are in {folder}/ (open report.html)", markup=False)
+    return code
+
+
+def _beside(artifact: Path, method: str) -> Path:
+    """The result directory where none is named: `NAME-METHOD` in the current one."""
+    place = artifact if artifact.is_dir() else artifact.parent
+    return Path(f"{place.resolve().name}-{method}")
+
+
+def _claim(checkpoints: Path, *, resume: bool, force: bool) -> None:
+    """Refuse to start over where an earlier run left its checkpoints, unless asked to."""
+    left = checkpoints.is_dir() and any(checkpoints.glob("*.safetensors"))
+    if left and not resume:
+        if not force:
+            raise ConfigError(
+                f"'{checkpoints}' holds a training run that was stopped",
+                hint="go on with it with --resume, or start over with --force",
+            )
+        for path in checkpoints.glob("*.safetensors"):
+            path.unlink()
+    if resume and not left:
+        raise ConfigError(
+            f"there is no training run in '{checkpoints}' to go on with",
+            hint="leave out --resume, or name the same --output as before",
+        )
+
+
+def _images(saved: Saved, count: int | None, augment: Augmentation, *, seed: int) -> InMemory:
+    """The training images and labels; LoadError where there are no labels."""
+    part: Part = saved.data.train
+    if part.classes is None:
+        raise LoadError(
+            f"{part.source} ({part.split}) has no labels, which training needs",
+            hint="give labelled data with --data",
+        )
+    numbers = choose(part, count, seed=seed)
+    batches = list(part.batches(scoring.DEFAULT_BATCH, indices=numbers))
+    labels = [y for _, y in batches if y is not None]
+    return InMemory(torch.cat([x for x, _ in batches]), torch.cat(labels), augment)
+
+
+def _origin(saved: Saved, data: str | None, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The data that the trained network is scored on again, where the user named others."""
+    known = Preprocessing.from_json(saved.origin.get("preprocessing", {}))
+    return {
+        "data": data or saved.origin.get("data"),
+        "preprocessing": known.override(**given).to_json(),
+    }
+
+
+def _show(note: Console, line: str) -> None:
+    if is_main():
+        note.print(line, markup=False)
+
+
+def _line(epoch: Epoch, epochs: int) -> str:
+    """How an epoch went, on one line."""
+    held = "" if epoch.held_out is None else f", held out {epoch.held_out:.1%}"
+    rates, thresholds = epoch.rates.values(), epoch.thresholds.values()
+    return (
+        f"epoch {epoch.number}/{epochs}: loss {epoch.loss:.4f}, accuracy {epoch.accuracy:.1%}"
+        f"{held}, thresholds {_mean(thresholds):.3f}, firing rate {_mean(rates):.3f}, "
+        f"{epoch.seconds:.0f} s"
+    )
+
+
+def _mean(values: Iterable[float]) -> float:
+    known = list(values)
+    return sum(known) / len(known) if known else 0.0
+
+
+def _report(
+    tuned: Tuned,
+    saved: Saved,
+    origin: Mapping[str, Any],
+    folder: Path,
+    device: torch.device,
+    samples: int | None,
+    max_drop: float | None,
+    *,
+    force: bool,
+    as_json: bool,
+) -> int:
+    """Score the trained network, write and show the result; returns the exit code."""
+    known = {"command": scoring.command_line(), "versions": versions(), **origin}
+    net = replace(tuned.net, provenance={**tuned.net.provenance, **known})
+    about = net.provenance
+    report = scoring.score(
+        net,
+        saved.data,
+        steps=about["timesteps"],
+        samples=samples or about.get("samples"),
+        seed=about["seed"],
+        batch_size=about["batch_size"],
+        device=device,
+    )
+    code = scoring.gate(report, max_drop)
+    notes = scoring.write_results(folder, report, force=force, net=net)
+    scoring.show(report, as_json=as_json)
+    for line in notes:
+        Console(stderr=True).print(line, markup=False)
+    return code

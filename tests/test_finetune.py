@@ -1,0 +1,444 @@
+"""Fine-tuning: from a converted network to a trained one, going on after a kill, and refusals."""
+
+import json
+from dataclasses import asdict, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import Maker, dyadic_plan, random_graph
+
+from convsnn.commands import main
+from convsnn.errors import ConfigError, LoadError, TrainingError, UnsupportedError
+from convsnn.export import load_artifact, save_artifact
+from convsnn.graph import Graph, run
+from convsnn.measure import evaluate
+from convsnn.plan import Plan, SitePlan
+from convsnn.rewrite import Spiking
+from convsnn.rewrite import to_spiking as spiking
+from convsnn.train.finetune import Tuned, Tuning, finetune
+from convsnn.train.loop import LAST
+from convsnn.train.methods import METHODS
+from convsnn.train.network import TrainableNetwork
+from convsnn.train.samples import Batch, InMemory, moved
+from convsnn.train.settings import Epoch, Settings, permutation, split
+
+
+def small(*, ceiling: float | None = None) -> Graph:
+    """A network of two hidden layers for (1, 4, 4) images of three classes."""
+    maker = Maker(np.random.default_rng(5), (1, 4, 4), exact=False)
+    x = maker.conv("input", 6, padding=1)
+    x = maker.relu(x) if ceiling is None else maker.emit("clip", x, ceiling=ceiling)
+    x = maker.relu(maker.linear(maker.flatten(x), 12))
+    return maker.graph(maker.linear(x, 3))
+
+
+def labelled(graph: Graph, count: int = 60) -> InMemory:
+    """Random images with the labels that the original network gives them."""
+    x = torch.randn(count, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    return InMemory(x, run(graph, x)[graph.outputs[0]].argmax(1))
+
+
+def coarse(graph: Graph, factor: float = 3.0) -> Spiking:
+    """A conversion with thresholds far too high for few steps."""
+    sites = {}
+    for name, site in graph.sites.items():
+        threshold = torch.full((site.channels, *[1] * (len(site.shape) - 1)), factor)
+        if site.ceiling is not None:
+            threshold = threshold.clamp(max=site.ceiling)
+        sites[name] = SitePlan(threshold, threshold * 0.5, 0.01 * torch.ones_like(threshold))
+    return spiking(graph, Plan(sites), provenance={"method": {}, "model": {}})
+
+
+def tuned(**options: Any) -> Tuned:
+    """A short training of the small network."""
+    graph = small()
+    chosen = {"steps": 3, "epochs": 3, "batch_size": 20, "learning_rate": 5e-3, **options}
+    folder = chosen.pop("folder", None)
+    every = chosen.pop("every", 200)
+    tuning = chosen.pop("tuning", None)
+    return finetune(
+        coarse(graph), labelled(graph), Settings(**chosen), tuning, folder=folder, device="cpu",
+        every=every,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_each_method_makes_a_coarse_network_agree_better(method: str) -> None:
+    graph = small()
+    net, samples = coarse(graph), labelled(graph)
+    settings = Settings(steps=3, epochs=15, batch_size=20, learning_rate=2e-2)
+    done = finetune(net, samples, settings, Tuning(method), device="cpu")
+    batches = [(samples.x, samples.labels)]
+    before = evaluate(net, batches, steps=3)
+    after = evaluate(done.net, batches, steps=3)
+    assert float(after.agreement[-1]) > float(before.agreement[-1]) + 0.1
+    assert after.ann_accuracy == before.ann_accuracy == 1.0  # the original network is still there
+    losses = [epoch.loss for epoch in done.state.epochs()]
+    assert losses[-1] < 0.7 * losses[0]
+    assert set(done.net.plan.weights) <= set(graph.tensors)
+    moved_thresholds = [
+        name for name, planned in done.net.plan.sites.items()
+        if not torch.equal(planned.threshold, net.plan.sites[name].threshold)
+    ]  # fmt: skip
+    assert bool(moved_thresholds) == (method not in ("fixed", "hybrid"))
+    training = done.net.provenance["method"]["training"]
+    assert training["method"] == method
+    assert training["epochs"] == 15
+    assert "same reset and leak" in training["changes"][1]
+    assert net.plan.weights == {}  # what was given is as it was
+
+
+def test_one_number_per_layer_or_per_channel() -> None:
+    counts = {
+        per: tuned(epochs=1, tuning=Tuning(per=per)).net.provenance["model"]["thresholds"]
+        for per in ("layer", "channel")
+    }
+    assert counts == {"layer": 2, "channel": 6 + 12}
+
+
+@pytest.mark.parametrize("teacher", [True, False])
+def test_a_leak_is_an_artifact_and_is_said(teacher: bool) -> None:
+    done = tuned(tuning=Tuning(decay=0.5, reset="hard", teacher=teacher))
+    assert done.net.neuron == "lif:decay=0.5,reset=zero,sends=threshold"
+    changes = done.net.provenance["method"]["training"]["changes"]
+    assert changes[1] == "neurons are lif:decay=0.5,reset=zero,sends=threshold, and were if"
+
+
+def test_thresholds_stay_below_a_ceiling() -> None:
+    graph = small(ceiling=1.0)
+    for method in ("lt-snn", "ltmd", "dsr"):
+        settings = Settings(steps=2, epochs=4, batch_size=20, learning_rate=0.1)
+        done = finetune(coarse(graph), labelled(small()), settings, Tuning(method), device="cpu")
+        name = next(n for n, site in graph.sites.items() if site.ceiling is not None)
+        assert float(done.net.plan.sites[name].threshold.max()) <= 1.0 + 1e-6
+
+
+class Stop(Exception):
+    """Stands for a kill."""
+
+
+def stopped(folder: Path, after: int, **options: Any) -> None:
+    """The same training, killed in the middle of an update."""
+    seen = 0
+    original = TrainableNetwork.forward
+
+    def forward(self: TrainableNetwork, *args: Any, **kwargs: Any) -> Any:
+        nonlocal seen
+        seen += self.training
+        if seen > after:
+            raise Stop
+        return original(self, *args, **kwargs)
+
+    TrainableNetwork.forward = forward  # type: ignore[method-assign]
+    try:
+        with pytest.raises(Stop):
+            tuned(folder=folder, **options)
+    finally:
+        TrainableNetwork.forward = original  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("after", [2, 3, 5])
+@pytest.mark.parametrize("held_out", [0.0, 0.2])
+def test_going_on_gives_the_same_losses_to_the_last_digit(
+    tmp_path: Path, after: int, held_out: float
+) -> None:
+    whole = tuned(folder=tmp_path / "whole", held_out=held_out, every=2)
+    stopped(tmp_path / "cut", after, held_out=held_out, every=2)
+    again = tuned(folder=tmp_path / "cut", held_out=held_out, every=2)
+    assert again.state.done == whole.state.done
+    for one, two in zip(again.state.epochs(), whole.state.epochs(), strict=True):
+        assert replace(one, seconds=0) == replace(two, seconds=0)
+    for name, tensor in whole.net.plan.weights.items():
+        assert torch.equal(tensor, again.net.plan.weights[name])
+
+
+def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:
+    tuned(folder=tmp_path, epochs=1)
+    kept = (tmp_path / LAST).read_bytes()
+    with pytest.raises(ConfigError, match="other settings"):
+        tuned(folder=tmp_path, epochs=2)
+    with pytest.raises(ConfigError, match="other settings"):
+        tuned(folder=tmp_path, epochs=1, tuning=Tuning("ltmd"))
+    graph = small()
+    settings = Settings(steps=3, epochs=1, batch_size=20, learning_rate=5e-3)
+    for net, samples in [
+        (coarse(graph, 2.0), labelled(graph)),
+        (coarse(graph), InMemory(labelled(graph).x + 1, labelled(graph).labels)),
+    ]:
+        with pytest.raises(ConfigError, match="another network"):
+            finetune(net, samples, settings, folder=tmp_path, device="cpu")
+    assert (tmp_path / LAST).read_bytes() == kept
+    (tmp_path / LAST).write_bytes(kept[: len(kept) // 2])
+    with pytest.raises(LoadError, match="no whole checkpoint"):
+        tuned(folder=tmp_path, epochs=1)
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_one(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"epoch \d+, update \d+") as caught:
+        tuned(folder=tmp_path, epochs=10, learning_rate=1e30, every=1)
+    assert str(tmp_path / LAST) in caught.value.hint
+
+
+def test_a_network_that_collapses_stops() -> None:
+    accuracies = iter([0.9, 0.4])
+
+    def epoch(self: Any, number: int) -> None:
+        entry = Epoch(number + 1, 1.0, next(accuracies), None, 1e-3, 0.0, {}, {})
+        self._guard_collapse(entry)
+        self.state.history.append(asdict(entry))
+        self.state.epoch += 1
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("convsnn.train.loop._Run.epoch", epoch)
+        with pytest.raises(TrainingError, match=r"collapsed in epoch 2: .* 40.0% right"):
+            tuned()
+
+
+def test_patience_goes_back_to_the_best(tmp_path: Path) -> None:
+    done = tuned(folder=tmp_path, epochs=30, held_out=0.3, patience=2, learning_rate=0.3, every=0)
+    scores = [e["held_out"] for e in done.state.history]
+    assert len(scores) < 30
+    assert done.state.best == max(scores)
+    assert done.state.epoch - done.state.best_epoch == 2
+    graph = small()
+    samples = labelled(graph)
+    held, _ = split(len(samples), 0.3, seed=0)
+    batch = samples.batch(held, generator=None)
+    again = evaluate(done.net, [(batch.x, batch.labels)], steps=3)
+    assert again.accuracy is not None
+    assert float(again.accuracy[-1]) == pytest.approx(done.state.best)
+
+
+def test_precisions_follow_each_other_in_one_process() -> None:
+    first = tuned(epochs=1).state.epochs()[0].loss
+    mixed = tuned(epochs=1, precision="bfloat16").state.epochs()[0].loss
+    assert mixed != first
+    assert mixed == pytest.approx(first, rel=0.1)
+    assert tuned(epochs=1).state.epochs()[0].loss == first
+
+
+def test_minutes_end_the_run_with_the_rate_at_zero() -> None:
+    rates: list[float] = []
+    graph = small()
+    settings = Settings(steps=2, epochs=100_000, batch_size=20, minutes=0.02)
+
+    def note(epoch: Epoch) -> None:
+        rates.append(epoch.learning_rate)
+
+    done = finetune(coarse(graph), labelled(graph), settings, device="cpu", progress=note)
+    assert 0.8 < done.state.seconds < 2.4
+    assert rates[-1] < 0.05 * settings.learning_rate
+    assert all(later <= sooner for sooner, later in pairwise(rates[10:]))
+
+
+def test_samples_are_split_and_ordered_by_the_seed_alone() -> None:
+    held, rest = split(50, 0.2, seed=3)
+    assert sorted([*held, *rest]) == list(range(50))
+    assert (held, rest) == split(50, 0.2, seed=3)
+    assert permutation(rest, seed=3, epoch=0) != permutation(rest, seed=3, epoch=1)
+    assert sorted(permutation(rest, seed=3, epoch=1)) == sorted(rest)
+    with pytest.raises(ConfigError, match="holding out"):
+        split(3, 0.01, seed=0)
+
+
+def test_images_are_moved_each_on_its_own() -> None:
+    images = torch.arange(2 * 3 * 16 * 16).reshape(2, 3, 16, 16).float() + 1
+    fill = torch.tensor([-1.0, -2.0, -3.0]).reshape(3, 1, 1)
+    found = moved(images, fill=fill, flip=False, generator=torch.Generator().manual_seed(1))
+    for image, shifted in zip(images, found, strict=True):
+        places = [
+            (down, right)
+            for down in range(-2, 3)
+            for right in range(-2, 3)
+            if torch.equal(
+                shifted,
+                torch.nn.functional.pad(image - fill, (2, 2, 2, 2))[
+                    :, 2 + down : 18 + down, 2 + right : 18 + right
+                ]
+                + fill,
+            )
+        ]
+        assert len(places) == 1
+    flipped = moved(
+        images.repeat(20, 1, 1, 1), fill=fill, flip=True, generator=torch.Generator().manual_seed(1)
+    )
+    rising = (flipped[:, 0, 8, 4:12].diff() > 0).all(1)
+    assert 5 < int(rising.sum()) < 35
+    samples = InMemory(images, torch.tensor([0, 1]), "shift-flip")
+    assert torch.equal(samples.batch([1], generator=None).x, images[1:])
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"steps": 0}, "positive steps"),
+        ({"epochs": 0}, "positive epochs"),
+        ({"learning_rate": float("nan")}, "positive learning_rate"),
+        ({"minutes": -1.0}, "positive minutes"),
+        ({"patience": 3}, "held out"),
+        ({"held_out": 1.0}, "held_out"),
+    ],
+)
+def test_settings_that_cannot_be(settings: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        Settings(**settings)
+
+
+def test_samples_that_cannot_be_trained_on() -> None:
+    graph = small()
+    good = labelled(graph)
+    with pytest.raises(ConfigError, match="of class 1"):
+        InMemory(good.x, torch.ones(60, dtype=torch.int64))
+    with pytest.raises(ConfigError, match="not finite"):
+        InMemory(good.x / 0, good.labels)
+    with pytest.raises(ConfigError, match="labels"):
+        InMemory(good.x, good.labels[1:])
+    with pytest.raises(ConfigError, match="no images"):
+        InMemory(good.x.flatten(1), good.labels, "shift")
+    wrong = InMemory(good.x, good.labels + 1)
+    with pytest.raises(ConfigError, match="3 classes"):
+        finetune(coarse(graph), wrong, Settings(epochs=1), device="cpu")
+
+
+def test_networks_that_cannot_be_trained() -> None:
+    graph = small()
+    samples = labelled(graph)
+    net = coarse(graph)
+    plan = Plan({n: SitePlan(p.threshold, p.potential) for n, p in net.plan.sites.items()})
+    for changed, says in [
+        (spiking(graph, plan, neuron="burst"), "burst"),
+        (spiking(graph, plan, encoder="poisson"), "poisson"),
+    ]:
+        with pytest.raises(UnsupportedError, match=says):
+            finetune(changed, samples, Settings(epochs=1), device="cpu")
+    with pytest.raises(ConfigError, match="unknown method"):
+        Tuning("lt-snm")
+
+
+def write_job(folder: Path, *, labels: bool = True, classes: int = 3) -> Path:
+    """A converted network with its data in `folder`; returns the artifact's folder."""
+    graph = small()
+    samples = labelled(graph, 80)
+    for name, part in (("train", slice(0, 60)), ("test", slice(60, 80))):
+        arrays = {"x": samples.x[part].numpy()}
+        if labels:
+            arrays["y"] = samples.labels[part].clamp(max=classes - 1).numpy()
+        np.savez(folder / f"{name}.npz", **arrays)
+    net = coarse(graph)
+    about = {
+        "command": "convsnn convert", "model": {"name": "small", "source": "small", "sha256": "",
+        "parameters": 1, "thresholds": 0, "input_shape": [1, 4, 4]},
+        "data": f"npz:{folder}/train.npz,{folder}/test.npz", "preprocessing": {"scale": 1.0},
+        "versions": {}, "calibration": {"source": "x", "split": "train", "samples": 8},
+        "method": {"calibration": "mse", "neuron": "if", "encoder": "direct", "max_pool": "exact",
+        "readout": "mean"}, "seed": 0, "timesteps": 8, "batch_size": 50, "samples": None,
+    }  # fmt: skip
+    (folder / "net").mkdir()
+    save_artifact(replace(net, provenance=about), folder / "net" / "network.safetensors")
+    return folder / "net"
+
+
+COMMON = ["--device", "cpu", "--epochs", "3", "--batch-size", "20", "--timesteps", "3"]
+
+
+def test_the_command_from_end_to_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    artifact = write_job(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert main(["finetune", str(artifact), *COMMON, "--held-out", "0.1", "--json"]) == 0
+    out, err = capsys.readouterr()
+    report = json.loads(out)
+    assert "epoch 3/3" in err
+    assert report["timesteps"] == 3
+    assert report["ann"]["accuracy"] == 1.0
+    assert report["model"]["thresholds"] == 18
+    training = report["method"]["training"]
+    assert {"method", "epochs", "seconds", "teacher", "learning_rate", "timesteps", "samples"} <= (
+        training.keys()
+    )
+    result = tmp_path / "net-lt-snn"
+    assert {p.name for p in result.iterdir()} == {
+        "network.safetensors", "report.json", "report.html"
+    }  # fmt: skip
+    assert not (tmp_path / "net-lt-snn.training").exists()
+    assert main(["evaluate", str(result), "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again["snn"]["accuracy"] == report["snn"]["accuracy"]
+    assert again["method"] == report["method"]
+    net = load_artifact(result / "network.safetensors")
+    assert net.plan.record[-1]["stage"] == "finetune"
+    assert len(net.plan.record[-1]["history"]) == 3
+
+
+def test_a_stopped_command_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    artifact = write_job(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    arguments = ["finetune", str(artifact), *COMMON, "-o", "out"]
+    with monkeypatch.context() as patch:
+        patch.setattr("convsnn.commands.finetune._report", interrupted)
+        assert main(arguments) == 130
+    assert (tmp_path / "out.training" / LAST).exists()
+    assert main(arguments) == 2
+    assert "--resume" in capsys.readouterr().err
+    assert main([*arguments, "--resume"]) == 0
+    assert main([*arguments[:-1], "other", "--resume"]) == 2
+
+
+def interrupted(*_given: Any, **_named: Any) -> int:
+    """Stands for Ctrl-C."""
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (["--timesteps", "0"], "positive steps"),
+        (["--method", "lt-snm"], "lt-snm"),
+        (["--epochs", "0"], "positive epochs"),
+        (["--data", "npz:{0}/none.npz,{0}/test.npz"], "none.npz"),
+        (["--augment", "rotate"], "rotate"),
+        (["--held-out", "0.001"], "holding out"),
+    ],
+)
+def test_the_command_says_what_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    change: list[str], says: str,
+) -> None:  # fmt: skip
+    artifact = write_job(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    filled = [part.format(tmp_path) for part in change]
+    assert main(["finetune", str(artifact), *COMMON, *filled]) == 2
+    err = capsys.readouterr().err
+    assert says in err
+    assert "Traceback" not in err
+    assert "unexpected" not in err
+    assert not (tmp_path / "net-lt-snn").exists()
+
+
+@pytest.mark.parametrize(("labels", "classes", "says"), [(False, 3, "labels"), (True, 1, "class")])
+def test_the_command_needs_labels_of_several_classes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    labels: bool, classes: int, says: str,
+) -> None:  # fmt: skip
+    artifact = write_job(tmp_path, labels=labels, classes=classes)
+    monkeypatch.chdir(tmp_path)
+    assert main(["finetune", str(artifact), *COMMON]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_a_converted_random_network_can_be_trained() -> None:
+    graph = random_graph(1, exact=False)
+    net = spiking(graph, dyadic_plan(graph, 1), provenance={"method": {}, "model": {}})
+    shape = tuple(graph.input.attrs["shape"])
+    x = torch.randn(30, *shape, generator=torch.Generator().manual_seed(1))
+    samples = InMemory(x, torch.arange(30) % 3)
+    done = finetune(net, samples, Settings(steps=2, epochs=2, batch_size=10), device="cpu")
+    assert done.state.done == 6
+    assert isinstance(samples.batch([0], generator=None), Batch)
