@@ -17,6 +17,7 @@ from convsnn.readout import READOUTS
 from convsnn.registry import Registry
 from zoo.data import DATASETS
 from zoo.models import describe
+from zoo.recipes.spiking import RECIPES
 
 _REGISTRIES: dict[str, Registry[Any]] = {
     "neurons": NEURONS,
@@ -25,14 +26,26 @@ _REGISTRIES: dict[str, Registry[Any]] = {
     "readouts": READOUTS,
     "datasets": DATASETS,
 }
-_Kind = Literal["neurons", "calibrators", "encoders", "readouts", "datasets", "models", "methods"]
+_Kind = Literal[
+    "neurons",
+    "calibrators",
+    "encoders",
+    "readouts",
+    "datasets",
+    "models",
+    "methods",
+    "recipes",
+]
 
+_RECIPE_COLUMNS = ("name", "source")
 _METHOD_COLUMNS = ("name", "spikes", "calibrate", "neuron", "readout", "source")
 
 
 def _rows(kind: str) -> list[dict[str, Any]]:
     if kind == "models":
         return describe()
+    if kind == "recipes":
+        return [{"name": name, **RECIPES[name].to_json()} for name in sorted(RECIPES)]
     if kind == "methods":
         keys = (
             "name",
@@ -80,7 +93,7 @@ def list_(
     *,
     as_json: Json = False,
 ) -> None:
-    """List the known neurons, calibrators, encoders, datasets, models or methods of compare."""
+    """List the known neurons, calibrators, encoders, datasets, models, methods or recipes."""
     rows = _rows(kind)
     if as_json:
         print(json.dumps({kind: rows}, indent=2))
@@ -97,11 +110,13 @@ def list_(
                 row["weights"] or "-",
                 row["description"],
             )
-    elif kind == "methods":
-        for title in _METHOD_COLUMNS:
-            table.add_column(title, overflow="fold")
+    elif kind in ("methods", "recipes"):
+        columns = _METHOD_COLUMNS if kind == "methods" else _RECIPE_COLUMNS
+        for title in columns:
+            whole = kind == "recipes" and title == "name"  # what the user has to type
+            table.add_column(title, overflow="fold", no_wrap=whole)
         for row in rows:
-            table.add_row(*(Text(row[key]) for key in _METHOD_COLUMNS))
+            table.add_row(*(Text(row[key]) for key in columns))
     else:
         for title in ("name", "options", "description"):
             table.add_column(title)

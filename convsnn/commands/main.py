@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import typer
 from rich.console import Console
 
+from convsnn.commands.bench import bench
 from convsnn.commands.blocking import print_blockers
 from convsnn.commands.compare import compare
 from convsnn.commands.convert import convert
@@ -18,8 +19,10 @@ from convsnn.commands.coverage import coverage
 from convsnn.commands.diagnose import diagnose
 from convsnn.commands.evaluate import evaluate
 from convsnn.commands.figures import figures
+from convsnn.commands.finetune import finetune
 from convsnn.commands.inspect import inspect
 from convsnn.commands.list import list_
+from convsnn.commands.train import train
 from convsnn.commands.tune import tune
 from convsnn.errors import ConfigError, ConvsnnError, UnsupportedError, out_of_memory
 
@@ -31,14 +34,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 _COMMANDS: dict[str, Callable[..., int | None]] = {
+    "bench": bench,
     "compare": compare,
     "convert": convert,
     "coverage": coverage,
     "diagnose": diagnose,
     "evaluate": evaluate,
     "figures": figures,
+    "finetune": finetune,
     "inspect": inspect,
     "list": list_,
+    "train": train,
     "tune": tune,
 }
 for _name, _command in _COMMANDS.items():
