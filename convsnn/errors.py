@@ -51,6 +51,10 @@ class SimulationError(ConvsnnError):
     """The simulation cannot run as asked or left the finite numbers."""
 
 
+class TrainingError(ConvsnnError):
+    """Training left the finite numbers or lost what it had learned; says where."""
+
+
 class ExportError(ConvsnnError):
     """A result cannot be written."""
 

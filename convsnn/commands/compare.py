@@ -9,6 +9,7 @@ from rich.console import Console
 from calibrate.methods import choose_methods
 from convsnn.commands import options, scoring
 from convsnn.commands.comparing import Bench, open_bench
+from convsnn.commands.computing import Wanted
 from convsnn.commands.job import open_job
 from convsnn.commands.source import find_source
 from convsnn.errors import ConfigError, MissingExtraError
@@ -40,6 +41,9 @@ def compare(
     batch_size: options.BatchSize = None,
     seed: Annotated[int, typer.Option(help="Chooses samples and random spikes.", min=0)] = 0,
     device: options.Device = "auto",
+    precision: options.Precision = "float32",
+    weight_bits: options.WeightBits = None,
+    compile: options.Compile = None,
     scale: options.Scale = None,
     mean: options.Mean = None,
     std: options.Std = None,
@@ -79,6 +83,7 @@ def compare(
         seed=seed,
         device=target,
         verify=verify,
+        wanted=Wanted(precision, weight_bits, compile),
     )
     bench = open_bench(job, folder, steps=timesteps, samples=samples, force=force)
     comparison = bench.run(chosen, budget=None if budget is None else 60 * budget)

@@ -159,6 +159,7 @@ class Bench:
             "command": scoring.command_line(),
             "seed": self.job.seed,
             "timesteps": self.steps,
+            "precision": self.job.wanted.describe(),
             "model": {
                 "name": self.job.source.name,
                 "source": self.job.source.text,

@@ -7,7 +7,8 @@ import typer
 from rich.console import Console
 
 from calibrate.defaults import default_stages
-from convsnn.commands import options, scoring
+from convsnn.commands import exiting, options, scoring
+from convsnn.commands.computing import Wanted
 from convsnn.commands.job import Method, open_job
 from convsnn.commands.source import find_source
 from convsnn.errors import ConfigError
@@ -51,6 +52,9 @@ def convert(
     batch_size: options.BatchSize = None,
     seed: Annotated[int, typer.Option(help="Chooses samples and random spikes.", min=0)] = 0,
     device: options.Device = "auto",
+    precision: options.Precision = "float32",
+    weight_bits: options.WeightBits = None,
+    compile: options.Compile = None,
     scale: options.Scale = None,
     mean: options.Mean = None,
     std: options.Std = None,
@@ -60,6 +64,8 @@ def convert(
         float | None,
         typer.Option(help="Exit 1 if accuracy at the last step falls by more points than this."),
     ] = None,
+    early_exit: exiting.EarlyExit = None,
+    exit_data: exiting.ExitData = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Result directory [MODEL-snn].")
     ] = None,
@@ -93,13 +99,23 @@ def convert(
         device=target,
         verify=verify,
         gate=max_drop,
+        wanted=Wanted(precision, weight_bits, compile),
+    )
+    early = exiting.plan_exits(
+        early_exit,
+        exit_data,
+        graph=job.graph,
+        steps=timesteps,
+        data=job.data,
+        preprocessing=job.preprocessing,
+        calibration=job.images,
     )
     site_neurons(neuron, job.graph)  # layers that these neurons cannot stand for, all at once
     note = Console(stderr=True, highlight=False)
     count = len(job.images.indices)
     note.print(f"calibrating on {count} training images: {stages}", markup=False)
     net = job.convert(method, steps=timesteps, samples=samples)
-    report = job.score(net, steps=timesteps, samples=samples)
+    report = job.score(net, steps=timesteps, samples=samples, also=early)
     code = scoring.gate(report, max_drop)
     notes = scoring.write_results(folder, report, force=force, net=net.to(device="cpu"))
     scoring.show(report, as_json=as_json)

@@ -6,9 +6,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from convsnn.commands import options, scoring
+from convsnn.commands import exiting, options, scoring
+from convsnn.commands.computing import as_before
+from convsnn.commands.distributed import beside, processes
 from convsnn.commands.saved import open_saved
 from convsnn.errors import ConfigError
+from convsnn.measure.fitting import fitting_batch, free_memory
 from convsnn.report.files import ResultDirectory
 
 
@@ -30,6 +33,9 @@ def evaluate(
         int | None, typer.Option(help="Chooses samples (default: that of the conversion).", min=0)
     ] = None,
     device: options.Device = "auto",
+    precision: options.SavedPrecision = None,
+    weight_bits: options.WeightBits = None,
+    compile: options.Compile = None,
     scale: options.Scale = None,
     mean: options.Mean = None,
     std: options.Std = None,
@@ -39,39 +45,59 @@ def evaluate(
         float | None,
         typer.Option(help="Exit 1 if accuracy at the last step falls by more points than this."),
     ] = None,
+    early_exit: exiting.EarlyExit = None,
+    exit_data: exiting.ExitData = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Write the report to this directory.")
     ] = None,
     as_json: options.Json = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier result.")] = False,
 ) -> int:
-    """Score a saved spiking network on test images, at every time step."""
-    if timesteps is not None and timesteps < 1:
-        raise ConfigError(f"--timesteps must be at least 1, not {timesteps}")
-    target = scoring.pick_device(device)
-    if output is not None:
-        ResultDirectory(output, force=force).check()
-    saved = open_saved(
-        artifact,
-        data=data,
-        preprocessing=options.preprocessing(
-            scale=scale, mean=mean, std=std, resize=resize, layout=input_layout
-        ),
-        gate=max_drop,
-    )
-    origin = saved.origin
-    report = scoring.score(
-        saved.net,
-        saved.data,
-        steps=timesteps or origin["timesteps"],
-        samples=samples or origin.get("samples"),
-        seed=origin["seed"] if seed is None else seed,
-        batch_size=batch_size or origin["batch_size"],
-        device=target,
-    )
-    code = scoring.gate(report, max_drop)
-    notes = [] if output is None else scoring.write_results(output, report, force=force)
-    scoring.show(report, as_json=as_json)
-    for line in notes:
-        Console(stderr=True).print(line, markup=False)
-    return code
+    """Score a saved spiking network on test images, at every time step.
+
+    Started by torchrun, the processes share the images between them.
+    """
+    with processes() as group:
+        if timesteps is not None and timesteps < 1:
+            raise ConfigError(f"--timesteps must be at least 1, not {timesteps}")
+        target = scoring.pick_device(device)
+        if output is not None:
+            ResultDirectory(output, force=force).check()
+        saved = open_saved(
+            artifact,
+            data=data,
+            preprocessing=options.preprocessing(
+                scale=scale, mean=mean, std=std, resize=resize, layout=input_layout
+            ),
+            gate=max_drop,
+        )
+        origin = saved.origin
+        free = free_memory(target) // beside()
+        fits = fitting_batch(saved.net.graph, target, most=origin["batch_size"], free=free)
+        early = exiting.plan_exits(
+            early_exit,
+            exit_data,
+            graph=saved.net.graph,
+            steps=timesteps or origin["timesteps"],
+            data=saved.data,
+            preprocessing=saved.preprocessing,
+            calibration=saved.calibration_images(batch_size or fits, target),
+        )
+        report = scoring.score(
+            saved.net,
+            saved.data,
+            steps=timesteps or origin["timesteps"],
+            samples=samples or origin.get("samples"),
+            seed=origin["seed"] if seed is None else seed,
+            batch_size=batch_size or fits,
+            device=target,
+            also=early,
+            wanted=as_before(origin, precision=precision, weight_bits=weight_bits, compile=compile),
+            group=group,
+        )
+        code = scoring.gate(report, max_drop)
+        notes = [] if output is None else scoring.write_results(output, report, force=force)
+        scoring.show(report, as_json=as_json)
+        for line in notes:
+            Console(stderr=True).print(line, markup=False)
+        return code

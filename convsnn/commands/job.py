@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -13,12 +13,15 @@ from torch import Tensor
 
 from calibrate import parse_stages
 from convsnn.commands import scoring
+from convsnn.commands.computing import Wanted
+from convsnn.commands.distributed import require_alone
 from convsnn.commands.source import NO_WEIGHTS, Source
 from convsnn.convert import convert
 from convsnn.encoders import ENCODERS
-from convsnn.errors import ConfigError
+from convsnn.errors import CalibrationError, ConfigError, out_of_memory
 from convsnn.graph import Graph
 from convsnn.load.verify import verify_import
+from convsnn.measure.fitting import fitting_batch
 from convsnn.neurons import NEURONS
 from convsnn.plan import Stage
 from convsnn.readout import READOUTS
@@ -65,6 +68,7 @@ class Job:
     """What is known before a conversion: the network as a graph, the data, the images chosen.
 
     `images` are training images to calibrate on, `example` a few of them, (B, *input shape).
+    `asked_batch` is the batch size that the user gave, None for one that fits this machine.
     """
 
     source: Source
@@ -77,16 +81,37 @@ class Job:
     device: torch.device
     seed: int
     batch_size: int
+    asked_batch: int | None = None
+    wanted: Wanted = field(default_factory=Wanted)
 
     def convert(self, method: Method, *, steps: int, samples: int | None = None) -> Spiking:
         """Calibrate and rewrite; the network says how it was made.
 
-        `samples` is how many test images the user means to score.
+        `samples` is how many test images the user means to score. Where memory runs out it begins
+        again with half as many images at once.
         """
+        images = self.images
+        while True:
+            try:
+                return self._convert(images, method, steps, samples)
+            except Exception as error:
+                if not out_of_memory(error):
+                    raise
+                if images.batch_size == 1:
+                    raise CalibrationError(
+                        "memory ran out on a single image",
+                        hint="calibrate on a machine, or a --device, with more memory",
+                    ) from None
+            images = replace(images, batch_size=images.batch_size // 2)
+            scoring.note_smaller_batch(images.batch_size)
+
+    def _convert(
+        self, images: scoring.Images, method: Method, steps: int, samples: int | None
+    ) -> Spiking:
         return convert(
             self.graph.to(device=self.device),
             self.example.to(self.device),
-            self.images,
+            images,
             method.stages(),
             steps=steps,
             neuron=method.neuron,
@@ -97,8 +122,15 @@ class Job:
             provenance=self._provenance(method, steps, samples),
         )
 
-    def score(self, net: Spiking, *, steps: int, samples: int | None = None) -> dict[str, Any]:
-        """The report on `net`, scored on `samples` test images (None: all)."""
+    def score(
+        self,
+        net: Spiking,
+        *,
+        steps: int,
+        samples: int | None = None,
+        also: scoring.Also | None = None,
+    ) -> dict[str, Any]:
+        """The report on `net`, scored on `samples` test images (None: all); see `scoring.score`."""
         return scoring.score(
             net,
             self.data,
@@ -107,6 +139,8 @@ class Job:
             seed=self.seed,
             batch_size=self.batch_size,
             device=self.device,
+            also=also,
+            wanted=self.wanted,
         )
 
     def _provenance(self, method: Method, steps: int, samples: int | None) -> dict[str, Any]:
@@ -129,6 +163,7 @@ class Job:
             "seed": self.seed,
             "timesteps": steps,
             "batch_size": self.batch_size,
+            "engine": vars(self.wanted),
             "samples": samples,
         }
 
@@ -144,6 +179,7 @@ def open_job(
     device: torch.device,
     verify: bool,
     gate: float | None = None,
+    wanted: Wanted | None = None,
 ) -> Job:
     """Open the data, read the network and prove that what was read is the original.
 
@@ -151,15 +187,14 @@ def open_job(
     the loss of accuracy, refused where nothing could be scored. Raises ConfigError, LoadError,
     UnsupportedError or RewriteError, all before any calibration.
     """
+    require_alone()
     if not source.trained:
         raise ConfigError(f"'{source.text}' has no trained weights", hint=NO_WEIGHTS)
     spec = scoring.require_data(data or source.data, source.text)
     settings = source.preprocessing.override(**preprocessing)
     shape = source.input_shape or scoring.natural_shape(spec, settings.resize)
     opened = open_data(spec, input_shape=shape, preprocessing=settings)
-    batch = batch_size or scoring.DEFAULT_BATCH
     chosen = draw(opened.train, calibration_samples, seed=seed)
-    images = scoring.Images(opened.train, chosen, batch, device)
     example, _ = next(opened.train.batches(EXAMPLES, indices=chosen[:EXAMPLES]))
     note = Console(stderr=True, highlight=False)
     note.print(f"reading {source.text}", markup=False)
@@ -172,6 +207,18 @@ def open_job(
     scoring.require_scores(gate, opened, graph)
     if verify:
         verify_import(graph, source.reference(), example)
+    batch = batch_size or fitting_batch(graph, device)
     return Job(
-        source, spec, opened, images, example, graph, settings.to_json(), device, seed, batch
+        source,
+        spec,
+        opened,
+        scoring.Images(opened.train, chosen, batch, device),
+        example,
+        graph,
+        settings.to_json(),
+        device,
+        seed,
+        batch,
+        batch_size,
+        (wanted or Wanted()).settled(device),
     )

@@ -1,7 +1,7 @@
 """Options that several commands share, and how their texts are read."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -9,6 +9,7 @@ from convsnn.errors import ConfigError
 
 _DATA = "Data and preprocessing"
 _NETWORK = "Network"
+_ENGINE = "Precision and speed"
 
 Model = Annotated[
     str,
@@ -72,7 +73,40 @@ Samples = Annotated[
     int | None,
     typer.Option(help="Test images to score, chosen at random (default: all).", min=1),
 ]
-BatchSize = Annotated[int | None, typer.Option(help="Images run at once.", min=1)]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(help="Images run at once (default: 50, or as many as memory takes).", min=1),
+]
+Precision = Annotated[
+    Literal["auto", "float32", "bfloat16", "int8"],
+    typer.Option(
+        help="What is simulated in; float32 is the reference, auto the fastest on this machine.",
+        rich_help_panel=_ENGINE,
+    ),
+]
+SavedPrecision = Annotated[
+    Literal["auto", "float32", "bfloat16", "int8"] | None,
+    typer.Option(
+        help="What is simulated in (default: as when it was made).", rich_help_panel=_ENGINE
+    ),
+]
+WeightBits = Annotated[
+    int | None,
+    typer.Option(
+        help="Round weights to so many bits per output channel, as neuromorphic chips hold them.",
+        min=4,
+        max=8,
+        rich_help_panel=_ENGINE,
+    ),
+]
+Compile = Annotated[
+    bool | None,
+    typer.Option(
+        "--compile/--no-compile",
+        help="Compile the neurons' loops (default: where the work is long enough to gain by it).",
+        rich_help_panel=_ENGINE,
+    ),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 Verify = Annotated[

@@ -39,7 +39,8 @@ def job_settings(job: Job, *, steps: int) -> dict[str, Any]:
         "training_digest": fingerprint(
             job.example.cpu().numpy().tobytes().hex(), len(job.images.part)
         ),
-        "batch_size": job.batch_size,
+        "batch_size": job.asked_batch,  # results do not hang on one that was chosen to fit
+        "engine": vars(job.wanted),
         "device": str(job.device),
         "versions": {name: versions()[name] for name in ("convsnn", "torch")},
     }

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from convsnn.commands import scoring
 from convsnn.errors import LoadError
 from convsnn.export import load_artifact
 from convsnn.rewrite import Spiking
-from zoo.data import DataSet, Preprocessing, open_data
+from zoo.data import DataSet, Preprocessing, draw, open_data
 
 _ORIGIN = {"model", "calibration", "method", "timesteps", "seed", "batch_size"}
 
@@ -21,6 +23,13 @@ class Saved:
     net: Spiking
     origin: Mapping[str, Any]
     data: DataSet
+    preprocessing: Mapping[str, Any]
+
+    def calibration_images(self, batch_size: int, device: torch.device) -> scoring.Images:
+        """The training images that it was calibrated on, where the data is still the same."""
+        count, seed = self.origin["calibration"]["samples"], self.origin["seed"]
+        part = self.data.train
+        return scoring.Images(part, draw(part, count, seed=seed), batch_size, device)
 
 
 def open_saved(
@@ -51,10 +60,11 @@ def open_saved(
         )
     spec = scoring.require_data(data or net.provenance.get("data"), str(artifact))
     known = Preprocessing.from_json(net.provenance.get("preprocessing", {}))
+    settings = known.override(**preprocessing)
     opened = open_data(
         spec,
         input_shape=tuple(net.graph.input.attrs["shape"]),
-        preprocessing=known.override(**preprocessing),
+        preprocessing=settings,
     )
     scoring.require_scores(gate, opened, net.graph)
-    return Saved(net, net.provenance, opened)
+    return Saved(net, net.provenance, opened, settings.to_json())

@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,27 +14,46 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from calibrate.cautions import cautions
+from convsnn.commands.computing import Wanted
+from convsnn.commands.distributed import Group, card
 from convsnn.errors import ConfigError, LoadError, MissingExtraError
 from convsnn.export import save_artifact
 from convsnn.graph import Graph
-from convsnn.measure import evaluate, is_classifier
+from convsnn.measure import Evaluation, evaluate, is_classifier
+from convsnn.measure.fitting import USUAL_BATCH
+from convsnn.measure.sharing import part_of
 from convsnn.report.assemble import assemble
 from convsnn.report.document import to_json
 from convsnn.report.files import ResultDirectory, write_text
 from convsnn.report.html import render_html
 from convsnn.report.table import render_table
 from convsnn.rewrite import Spiking
+from convsnn.simulate import Engine
 from zoo.data import DATASETS, DataSet, Part, choose
 
-DEFAULT_BATCH = 50
+DEFAULT_BATCH = USUAL_BATCH
+
+Batches = Iterator[tuple[Tensor, Tensor | None]]
+Also = Callable[[Spiking, Evaluation, Batches, Engine], Mapping[str, Any]]
 
 
 def pick_device(text: str) -> torch.device:
-    """`auto` is CUDA where there is one; ConfigError for a device that is not here."""
+    """`auto` is CUDA where there is one; ConfigError for a device that is not here.
+
+    Of several processes on one machine each takes the card of its number.
+    """
     # a report that says float32 may not come from the 10-bit mantissa of TF32
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     if text == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        text = "cuda" if torch.cuda.is_available() else "cpu"
+    own = card()
+    if own is not None and text.startswith("cuda:"):
+        raise ConfigError(
+            f"several processes cannot all run on '{text}'",
+            hint="use --device cuda, and each takes the card of its number",
+        )
+    if own is not None and text == "cuda":
+        text = f"cuda:{own}"
     try:
         device = torch.device(text)
         torch.empty(0, device=device)
@@ -110,15 +129,39 @@ def score(
     seed: int,
     batch_size: int,
     device: torch.device,
+    also: Also | None = None,
+    wanted: Wanted | None = None,
+    group: Group | None = None,
 ) -> dict[str, Any]:
-    """Run the test images and return the report; the header comes from the net's provenance."""
+    """Run the test images and return the report; the header comes from the net's provenance.
+
+    `also` adds sections of its own, from the evaluation, the same images and what computes. Of a
+    `group` of processes each runs its part of the images, and only process 0 comes back from here.
+    """
+    group = group or Group()
     indices = choose(data.test, samples, seed=seed)
     if samples is not None and samples > len(indices):
         note = f"note: the test part has {len(indices)} samples, not {samples}"
         Console(stderr=True).print(note, style="yellow")
-    batches = data.test.batches(batch_size, indices=indices)
-    with progress_bar("simulating", len(indices)) as advance:
-        evaluation = evaluate(net, batches, steps=steps, device=device, progress=advance)
+    engine = (wanted or Wanted()).engine(
+        net.graph, steps=steps, samples=len(indices), device=device, group=group
+    )
+    (batch_size,), group.device = group.agree([batch_size]), device
+    mine = part_of(group, len(indices), batch_size=batch_size)
+    batches = data.test.batches(batch_size, indices=[indices[i] for i in mine])
+    with progress_bar("simulating", len(mine)) as advance:
+        evaluation = evaluate(
+            net,
+            batches,
+            steps=steps,
+            device=device,
+            engine=engine,
+            progress=advance,
+            shrunk=note_smaller_batch,
+            first=mine.start,
+            share=group,
+        )
+    group.done()
     origin = net.provenance
     header = {
         "command": command_line(),
@@ -131,7 +174,17 @@ def score(
         "method": origin["method"],
     }
     warnings = [caution.text for caution in cautions(net.neuron, net.plan)]
-    return {**assemble(net, evaluation, header=header), "warnings": warnings}
+    body = assemble(net, evaluation, header=header, precision=engine.describe())
+    report = {**body, "engine": {**vars(engine), "processes": group.count}, "warnings": warnings}
+    if also is not None:
+        report |= also(net, evaluation, data.test.batches(batch_size, indices=indices), engine)
+    return report
+
+
+def note_smaller_batch(images: int) -> None:
+    """Say on stderr that memory ran out and how the run goes on."""
+    note = f"memory ran out; going on with {images} image(s) at once (--batch-size {images})"
+    Console(stderr=True, highlight=False).print(note, style="yellow", markup=False)
 
 
 def command_line() -> str:

@@ -3,13 +3,15 @@
 Everything is counted in whole numbers, so the batch split changes nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from convsnn.graph import Node
+from convsnn.measure.first_spikes import FirstSpikes
+from convsnn.measure.sharing import Share
 from convsnn.ops import Role
 from convsnn.rewrite import Spiking
 from convsnn.simulate import Run
@@ -54,6 +56,24 @@ class Activity:
                 total = counts.sum(1).cpu().expand(self.steps)
                 mine[name] = mine[name] + total if name in mine else total.clone()
 
+    def merge(self, share: Share) -> None:
+        """Add what the other processes saw; process 0, which has images, then has all of it."""
+        if share.count == 1:
+            return
+        sites, senders = self.net.graph.sites, self.net.fan_out
+        none = torch.zeros(self.steps, dtype=torch.int64)
+        for name in self.net.graph.by_name:
+            if name in sites or name in senders:
+                _merge(self.events, name, none, share.add)
+            if name in senders:
+                _merge(self.operations, name, none.double(), share.add)
+        for name in sites:
+            never = torch.full(self.net.graph.shapes[name], self.steps)
+            _merge(self.sin, name, none, share.add)
+            _merge(self.first_spike, name, never, share.least)
+            self.silent[name] = int(share.add(torch.tensor(self.silent.get(name, 0))))
+        self.samples = int(share.add(torch.tensor(self.samples)))
+
     def rate(self, name: str) -> Tensor:
         """Mean spikes per neuron and step, up to each step, (T,)."""
         neurons = torch.Size(self.net.graph.shapes[name]).numel()
@@ -81,50 +101,51 @@ class Activity:
 class Watch:
     """Sees the spikes of one batch as they are simulated; `finish` adds them to the activity.
 
-    `earliness` is per sample and neuron the number of steps left at its first spike, the first
-    step's included: 0 for a neuron that never fired. `wrongness` is the same for spikes against
-    the `signs` of the original's activations; of the sites without, every spike of a neuron in
-    `watched` is wrong.
+    A spike against the `signs` of the original's activations is wrong; of the sites without, every
+    spike of a neuron in `watched` is. It takes values in whatever unit they are passed in, since
+    only their signs matter.
     """
 
     activity: Activity
     watched: Mapping[str, Tensor]
     signs: Mapping[str, Tensor] = field(default_factory=dict)
-    earliness: dict[str, Tensor] = field(default_factory=dict)
-    wrongness: dict[str, Tensor] = field(default_factory=dict)
+    fired: dict[str, FirstSpikes] = field(default_factory=dict)
+    erred: dict[str, FirstSpikes] = field(default_factory=dict)
+    raw = True
 
     def __call__(self, node: Node, steps: range, value: Tensor) -> None:
         """See `simulate`'s `observe`."""
+        del steps  # they come in order
         if node.role is not Role.ACTIVATION:
             return
-        left = torch.arange(
-            self.activity.steps - steps.start,
-            self.activity.steps - steps.stop,
-            -1,
-            dtype=torch.float32,
-            device=value.device,
-        )
-        left = left.reshape(-1, *[1] * (value.dim() - 1))
-        _raise(self.earliness, node.name, ((value != 0) * left).amax(0))
+        self._see(self.fired, node.name, value)
         if node.name in self.signs:
-            wrong = value * self.signs[node.name] < 0
-            _raise(self.wrongness, node.name, (wrong * left).amax(0))
+            self._see(self.erred, node.name, value * self.signs[node.name] < 0)
+
+    def _see(self, found: dict[str, FirstSpikes], name: str, value: Tensor) -> None:
+        if name not in found:
+            found[name] = FirstSpikes(self.activity.steps)
+        found[name].see(value)
 
     def finish(self) -> None:
-        """Count wrongly firing and dead neurons of the batch."""
+        """Count wrongly firing and dead neurons of the batch; all of it, or nothing if it fails."""
         total, steps = self.activity, self.activity.steps
-        for name, early in self.earliness.items():
-            first = (steps - early).long()
-            erred = (steps - self.wrongness.get(name, early)).long()
-            wrong = torch.bincount(erred[self.watched[name]], minlength=steps + 1)
-            counts = wrong[:steps].cumsum(0).cpu()
-            total.sin[name] = total.sin[name] + counts if name in total.sin else counts
-            total.silent[name] = total.silent.get(name, 0) + int(self.watched[name].sum())
-            earliest = first.amin(0)
-            known = total.first_spike.get(name)
-            total.first_spike[name] = earliest if known is None else torch.minimum(known, earliest)
+        sin, silent, first_spike = dict(total.sin), dict(total.silent), dict(total.first_spike)
+        for name, fired in self.fired.items():
+            watched = self.watched[name]
+            counts = self.erred.get(name, fired).counts(watched)
+            sin[name] = sin[name] + counts if name in sin else counts
+            silent[name] = silent.get(name, 0) + int(watched.sum())
+            earliest = steps - fired.left().amax(0).long().cpu()
+            known = first_spike.get(name)
+            first_spike[name] = earliest if known is None else torch.minimum(known, earliest)
+        total.sin, total.silent, total.first_spike = sin, silent, first_spike
 
 
-def _raise(found: dict[str, Tensor], name: str, value: Tensor) -> None:
-    known = found.get(name)
-    found[name] = value if known is None else torch.maximum(known, value)
+def _merge(
+    found: dict[str, Tensor], name: str, nothing: Tensor, over_all: Callable[[Tensor], Tensor]
+) -> None:
+    """Put what all processes found in the place of what this one did, which may be nothing."""
+    merged = over_all(found.get(name, nothing))
+    if name in found:
+        found[name] = merged

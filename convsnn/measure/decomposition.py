@@ -30,7 +30,8 @@ from torch import Tensor
 
 from convsnn.errors import ConfigError
 from convsnn.graph import run
-from convsnn.measure.evaluate import Batches, is_classifier
+from convsnn.measure.evaluate import is_classifier
+from convsnn.measure.fitting import Batches
 from convsnn.measure.listening import Heard, listen, steady
 from convsnn.neurons import Keys
 from convsnn.rewrite import Spiking

@@ -13,9 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
-from convsnn.fan_out import is_weighted
+from convsnn.fan_out import is_graded, is_weighted
 from convsnn.graph import Graph, Node
 from convsnn.ops import OPS, Role
+from convsnn.rewrite import Spiking
 
 MAC_JOULES = 4.6e-12
 AC_JOULES = 0.9e-12
@@ -77,6 +78,12 @@ def weighted_layers(graph: Graph) -> list[Layer]:
         if node.role is Role.ACTIVATION:
             drivers[node.name], analog[node.name] = {node.name: 1.0}, False
     return layers
+
+
+def joules_per_operation(net: Spiking, node: Node) -> float:
+    """What one synaptic operation of a sending node costs: more where it sends graded values."""
+    graded = is_graded(node) or net.neurons[node.name].graded
+    return MAC_JOULES if graded else AC_JOULES
 
 
 def ann_joules(graph: Graph) -> float:

@@ -1,7 +1,7 @@
 """Scores a spiking network against labels and against the network it came from, at every step."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -9,11 +9,11 @@ from torch import Tensor
 
 from convsnn.errors import ConfigError, LoadError
 from convsnn.graph import Graph, run
-from convsnn.measure.activity import Activity
+from convsnn.measure.activity import Activity, Watch
+from convsnn.measure.fitting import Batches, in_pieces
+from convsnn.measure.sharing import Alone, Share
 from convsnn.rewrite import Spiking
-from convsnn.simulate import simulate
-
-Batches = Iterable[tuple[Tensor, Tensor | None]]
+from convsnn.simulate import Engine, Program, simulate
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class Evaluation:
     """Scores over a data set, steps first: `accuracy` and `agreement` (T,), fractions.
 
     Accuracies are None without labels. `predictions` (T, N) and `ann_predictions` (N,) are class
-    numbers, None for outputs that are not classes. `seconds` is the time spent simulating.
+    numbers, None for outputs that are not classes. `seconds` is the time spent simulating, of
+    the slowest process where there are several.
     """
 
     accuracy: Tensor | None
@@ -53,95 +54,153 @@ def score_ann(graph: Graph, batches: Batches) -> tuple[float | None, int]:
     return (right / labelled if labelled else None), seen
 
 
-@dataclass
-class _Scores:
-    right: Tensor
-    agreed: Tensor
-    ann_right: int = 0
-    labelled: int = 0
-
-
 def evaluate(
     net: Spiking,
     batches: Batches,
     *,
     steps: int,
     device: torch.device | str = "cpu",
+    engine: Engine | None = None,
     progress: Callable[[int], None] | None = None,
+    shrunk: Callable[[int], None] | None = None,
+    first: int = 0,
+    share: Share | None = None,
 ) -> Evaluation:
     """Simulate every image for `steps` steps and score each step.
 
     `batches` gives (x (B, *input shape), labels (B,) or None); samples are numbered in that order
-    from 0. `progress(images done)` is called after each batch. For outputs that are not classes
-    the agreement is 1 - |snn - ann| / |ann| (L2 norms, at least 0), averaged over images.
+    from `first`. `engine` says what is computed in (None: the float32 reference). `progress(images
+    done)` is called after each batch; where memory runs out, fewer images are run at once and
+    `shrunk` is told how many. With a `share` the batches are those of this process, and process 0
+    gets the scores of all. For outputs that are not classes the agreement is
+    1 - |snn - ann| / |ann| (L2 norms, at least 0), averaged over images.
+
+    Raises ConfigError without images, LoadError for labels that cannot be, SimulationError where
+    memory does not even suffice for one image, and what `simulate` raises.
     """
-    net = net.to(device=device)
-    classes = is_classifier(net.graph)
-    activity = Activity(net, steps)
-    scores = _Scores(torch.zeros(steps, dtype=torch.int64), torch.zeros(steps, dtype=torch.float64))
-    seconds, predictions, ann_predictions = 0.0, [], []
-    inputs = {name: net.graph.by_name[name].inputs[0] for name in net.graph.sites}
-    for x, y in batches:
-        x = x.to(device)
-        ids = torch.arange(activity.samples, activity.samples + len(x), device=x.device)
-        with torch.no_grad():
-            ann = run(net.graph, x, keep=inputs.values())
-        watch = activity.batch({name: ann[source] for name, source in inputs.items()})
-        start = time.perf_counter()
-        result = simulate(net, x, steps=steps, ids=ids, observe=watch)
-        seconds += time.perf_counter() - start
-        watch.finish()
-        activity.add(result, len(x))
-        targets = [ann[name] for name in net.graph.outputs]
-        if classes:
-            answers, wanted = result.outputs[0].argmax(2).cpu(), targets[0].argmax(1).cpu()
-            predictions.append(answers)
-            ann_predictions.append(wanted)
-            scores.agreed += (answers == wanted).sum(1)
-            if y is not None:
-                _count_right(scores, answers, wanted, y.cpu(), targets[0].shape[1])
-        else:
-            scores.agreed += _closeness(result.outputs, targets).cpu()
+    net, share = net.to(device=device), share or Alone()
+    scorer = _Scorer(Program(net, engine), steps, torch.device(device), first)
+    for samples in in_pieces(batches, scorer.score, shrunk=shrunk):
         if progress is not None:
-            progress(activity.samples)
-    if not activity.samples:
-        raise ConfigError("there are no images to evaluate on")
-    if scores.labelled not in (0, activity.samples):
-        raise LoadError("some images of the evaluation data have labels and some have none")
-    known = scores.labelled > 0
-    return Evaluation(
-        scores.right.double() / scores.labelled if known else None,
-        scores.agreed / activity.samples,
-        scores.ann_right / scores.labelled if known else None,
-        activity,
-        seconds,
-        activity.samples,
-        torch.cat(predictions, 1) if classes else None,
-        torch.cat(ann_predictions) if classes else None,
-    )
+            progress(samples)
+    return scorer.total(share)
 
 
-def _count_right(
-    scores: _Scores, answers: Tensor, wanted: Tensor, labels: Tensor, classes: int
-) -> None:
-    if labels.shape != wanted.shape:
-        raise LoadError(f"{len(wanted)} images have labels of shape {tuple(labels.shape)}")
+class _Scorer:
+    """Scores one batch after the other, numbering the samples from `first`.
+
+    All sums are of whole numbers, so that neither batches nor processes change the last digit.
+    """
+
+    def __init__(self, program: Program, steps: int, device: torch.device, first: int) -> None:
+        self._program, self._device, self._first = program, device, first
+        self._graph = program.net.graph
+        self._activity = Activity(program.net, steps)
+        self._right = torch.zeros(steps, dtype=torch.int64)
+        self._agreed = torch.zeros(steps, dtype=torch.int64)
+        self._ann_right = self._labelled = 0
+        self._seconds = 0.0
+        self._answers: list[Tensor] = []
+        self._ann_answers: list[Tensor] = []
+
+    def score(self, x: Tensor, y: Tensor | None) -> int:
+        """Simulate a batch; the images scored so far. A batch that fails leaves nothing behind."""
+        activity, x = self._activity, x.to(self._device)
+        begin = self._first + activity.samples
+        ids = torch.arange(begin, begin + len(x), device=x.device)
+        targets, watch = self._original(x)
+        if y is not None and is_classifier(self._graph):
+            _check_labels(y, *targets[0].shape)
+        start = time.perf_counter()
+        result = simulate(self._program, x, steps=activity.steps, ids=ids, observe=watch)
+        seconds = time.perf_counter() - start
+        if is_classifier(self._graph):
+            answers, wanted = result.outputs[0].argmax(2).cpu(), targets[0].argmax(1).cpu()
+        else:
+            grains = (_closeness(result.outputs, targets) * _GRAINS).round().long().sum(1).cpu()
+        watch.finish()  # the last that needs memory; from here on nothing fails
+        activity.add(result, len(x))
+        if is_classifier(self._graph):
+            self._compare(answers, wanted, y)
+        else:
+            self._agreed += grains
+        self._seconds += seconds
+        return activity.samples
+
+    def _original(self, x: Tensor) -> tuple[list[Tensor], Watch]:
+        """The outputs of the original network, and what watches the neurons it kept silent."""
+        graph = self._graph
+        inputs = {name: graph.by_name[name].inputs[0] for name in graph.sites}
+        with torch.no_grad():
+            ann = run(graph, x, keep=inputs.values())
+        currents = {name: ann[source] for name, source in inputs.items()}
+        watch = self._activity.batch(currents)
+        return [ann[name] for name in graph.outputs], watch
+
+    def _compare(self, answers: Tensor, wanted: Tensor, y: Tensor | None) -> None:
+        self._agreed += (answers == wanted).sum(1)
+        narrow = torch.int16 if int(answers.max()) < 1 << 15 else torch.int32
+        self._answers.append(answers.to(narrow))
+        self._ann_answers.append(wanted)
+        if y is not None:
+            self._right += (answers == y.cpu()).sum(1)
+            self._ann_right += int((wanted == y.cpu()).sum())
+            self._labelled += len(y)
+
+    def total(self, share: Share) -> Evaluation:
+        """The scores of all processes."""
+        activity, classes = self._activity, is_classifier(self._graph)
+        mine = activity.samples
+        activity.merge(share)
+        if not activity.samples:
+            raise ConfigError("there are no images to evaluate on")
+        counts = torch.tensor([self._labelled, self._ann_right])
+        labelled, ann_right = share.add(counts).tolist()
+        if labelled not in (0, activity.samples):
+            raise LoadError("some images of the evaluation data have labels and some have none")
+        right, agreed = share.add(self._right), share.add(self._agreed)
+        slowest = -float(share.least(torch.tensor(-self._seconds, dtype=torch.float64)))
+        return Evaluation(
+            right.double() / labelled if labelled else None,
+            agreed.double() / (activity.samples if classes else activity.samples * _GRAINS),
+            ann_right / labelled if labelled else None,
+            activity,
+            slowest,
+            activity.samples,
+            self._joined(self._answers, mine, share) if classes else None,
+            self._joined(self._ann_answers, mine, share) if classes else None,
+        )
+
+    def _joined(self, parts: list[Tensor], mine: int, share: Share) -> Tensor:
+        """Answers (..., all samples) from those of this process, in the samples' order."""
+        if share.count == 1:
+            return torch.cat(parts, -1)
+        steps = (self._activity.steps,) if parts is self._answers else ()
+        found = torch.zeros((*steps, self._activity.samples), dtype=torch.int64)
+        if parts:
+            found[..., self._first : self._first + mine] = torch.cat(parts, -1)
+        return share.add(found)
+
+
+_GRAINS = float(1 << 40)  # closeness is summed in these: whole numbers add up in any order
+
+
+def _check_labels(labels: Tensor, count: int, classes: int) -> None:
+    if labels.shape != (count,):
+        raise LoadError(f"{count} images have labels of shape {tuple(labels.shape)}")
     if int(labels.max()) >= classes or int(labels.min()) < 0:
         raise LoadError(
             f"labels reach from {int(labels.min())} to {int(labels.max())}, but the network has "
             f"{classes} classes (0 to {classes - 1})",
             hint="check that the data set belongs to this network",
         )
-    scores.right += (answers == labels).sum(1)
-    scores.ann_right += int((wanted == labels).sum())
-    scores.labelled += len(labels)
 
 
 def _closeness(got: tuple[Tensor, ...], wanted: list[Tensor]) -> Tensor:
-    """Sum over images of 1 - |got - wanted| / |wanted|, clamped to [0, 1], per step."""
+    """1 - |got - wanted| / |wanted|, clamped to [0, 1], per step and image (T, B)."""
     gap = sum(
         ((g - w) ** 2).reshape(*g.shape[:2], -1).sum(2) for g, w in zip(got, wanted, strict=True)
     )
     size = sum((w**2).reshape(len(w), -1).sum(1) for w in wanted)
     ratio = torch.sqrt(torch.as_tensor(gap).double() / torch.as_tensor(size).double().clamp(1e-30))
-    return (1 - ratio).clamp(0, 1).sum(1)
+    return (1 - ratio).clamp(0, 1)

@@ -81,10 +81,7 @@ def _energies(net: Spiking, evaluation: Evaluation) -> dict[str, Tensor]:
     for node in graph.nodes:
         if node.name not in activity.operations:
             continue
-        graded = is_graded(node) or net.neurons[node.name].graded
-        joules = activity.operations_per_image(node.name) * (
-            energy.MAC_JOULES if graded else energy.AC_JOULES
-        )
+        joules = activity.operations_per_image(node.name) * energy.joules_per_operation(net, node)
         counted += joules
         cached += joules[0] if node.name in fixed else joules
     return {"paper": paper * steps, "counted": counted, "cached": cached}

@@ -77,11 +77,11 @@ def compare_reports(
 
 def heading(comparison: Comparison) -> str:
     """What was compared, in one sentence without numbers of results."""
-    where = comparison["data"]["evaluation"]
+    where, precision = comparison["data"]["evaluation"], comparison.get("precision", "float32")
     return (
         f"{comparison['model']['name']}, {counted(comparison['timesteps'], 'time step')}, "
         f"{counted(where['samples'], 'sample')} of {where['source']} ({where['split']})"
-    )
+    ) + ("" if precision == "float32" else f", simulated in {precision}")
 
 
 def remarks(comparison: Comparison) -> list[str]:

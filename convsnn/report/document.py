@@ -127,6 +127,20 @@ SCHEMA: Mapping[str, Any] = {
     "versions": {"python": _text, "torch": _text},
 }
 
+_EARLY_EXIT: Mapping[str, Any] = {  # there where it was asked for
+    "promised": _fraction,
+    "reached": _fraction,
+    "confidence": _fraction,
+    "mean_steps": _amount,
+    "accuracy": _either(_null, _fraction),
+    "accuracy_full": _either(_null, _fraction),
+    "energy": {"counted": _amount, "cached": _amount},
+    "seconds": _amount,
+    "exits": _per_step(_fraction),
+    "margins": _per_step(_either(_null, _amount)),
+    "fit": {**_origin, "changed": _count, "bound": _fraction, "mean_steps": _amount},
+}
+
 
 def validate(report: Report) -> None:
     """Raise ExportError, naming the key, unless `report` has all of schema 1 in the right form.
@@ -137,6 +151,8 @@ def validate(report: Report) -> None:
     if isinstance(report, Mapping) and (not isinstance(steps, int) or steps < 1):
         raise ExportError("report: timesteps is missing or not a whole number of at least 1")
     _examine(report, SCHEMA, "", steps if isinstance(steps, int) else 1)
+    if "early_exit" in report:
+        _examine(report["early_exit"], _EARLY_EXIT, "early_exit", report["timesteps"])
     if not report["layers"]:
         raise ExportError("report: layers is empty; a spiking network has at least one")
     if (report["ann"]["accuracy"] is None) != (report["snn"]["accuracy"] is None):

@@ -5,6 +5,7 @@ from typing import Any
 
 from convsnn.errors import MissingExtraError
 from convsnn.report.document import Report, validate
+from convsnn.report.early_exit import early_exit_text
 from convsnn.report.summary import (
     SETTLED,
     dead_fraction,
@@ -84,6 +85,7 @@ def render_html(report: Report) -> str:
         tolerance=SETTLED,
         below={form: steps_below_ann(report, form) for form in FORMS},
         forms=FORMS,
+        early_exit=early_exit_text(report),
         dead=dead_fraction,
         options={k: v for k, v in report["method"].items() if k not in ("neuron", "encoder")},
         accuracy_chart=charts.accuracy_chart(report),

@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from convsnn.report.document import Report, validate
+from convsnn.report.early_exit import early_exit_text
 from convsnn.report.summary import dead_fraction, row, rows
 from convsnn.report.wording import counted, percent, points, significant
 
@@ -44,6 +45,8 @@ def _heading(report: Report) -> Text:
             f"accuracy {percent(last.accuracy)}, ANN {ann}, drop {points(last.drop)} points"
         )
     lines.append(f"energy {significant(last.counted)} times the ANN's (counted)")
+    if report["precision"] != "float32":
+        lines.append(f"simulated in {report['precision']}")
     return Text("\n".join(lines))
 
 
@@ -87,6 +90,8 @@ def _layers(report: Report) -> Table:
 
 def _notes(report: Report) -> list[Text]:
     notes = [Text(f"\nWarning: {text}", style="yellow") for text in report.get("warnings", ())]
+    if early := early_exit_text(report):
+        notes.append(Text(f"\n{early}"))
     if report["sources"]:
         names = ", ".join(f"{s['name']} ({s['kind']})" for s in report["sources"])
         notes.append(Text(f"\nSends graded values, charged as multiply-accumulates: {names}"))

@@ -252,7 +252,8 @@ class Simulation:
         if counter is None:
             return
         if self.observe is not None:
-            self.observe(node, steps, self._real(node.name, {node.name: value}))
+            raw = getattr(self.observe, "raw", False)  # it takes spikes in any unit
+            self.observe(node, steps, value if raw else self._real(node.name, {node.name: value}))
         if self.count:
             events, operations = counter(value)
             self.spikes.setdefault(node.name, []).append(events)

@@ -57,7 +57,8 @@ def int8_available() -> bool:
 
 def takes_int8(node: Node, weight: Tensor) -> bool:
     """Whether the layer has an integer kernel: 2-d convolutions and fully connected layers."""
-    return int8_available() and (node.op == "linear" or (node.op == "conv" and weight.dim() == 4))
+    here = int8_available() and weight.device.type == "cpu"
+    return here and (node.op == "linear" or (node.op == "conv" and weight.dim() == 4))
 
 
 def integer_convolution(weight: Tensor, attrs: Mapping[str, Any]) -> Kernel:

@@ -1,0 +1,160 @@
+"""One command run by several processes, as `torchrun` starts them: one speaks, all share the work.
+
+Every exchange begins with each process saying whether it is well, so that an error in any of them
+ends all, with one message, and none waits for a process that has given up.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+import typer
+from torch import Tensor
+
+from convsnn.errors import ConfigError, ConvsnnError
+
+_PATIENCE = timedelta(days=7)  # a slow process is no dead one; torchrun ends all when one dies
+
+
+class Group:
+    """The processes, of which this is `number` of `count`; see `convsnn.measure.sharing.Share`."""
+
+    def __init__(self, number: int = 0, count: int = 1) -> None:
+        self.number, self.count = number, count
+        self.device = torch.device("cpu")  # where sums are exchanged
+        self.over = count == 1
+
+    def agree(self, numbers: Sequence[int]) -> list[int]:
+        """See `Share`."""
+        told = torch.tensor(list(numbers), dtype=torch.int64)
+        if self.count > 1:
+            self._are_all_well()
+            dist.broadcast(told, 0)
+        return told.tolist()
+
+    def add(self, value: Tensor) -> Tensor:
+        """See `Share`."""
+        return self._reduce(value, dist.ReduceOp.SUM)
+
+    def least(self, value: Tensor) -> Tensor:
+        """See `Share`."""
+        return self._reduce(value, dist.ReduceOp.MIN)
+
+    def done(self) -> None:
+        """The shared work is over: all but process 0 leave here."""
+        if self.over:
+            return
+        self._are_all_well()
+        self.over = True
+        if self.number:
+            raise typer.Exit(0)
+
+    def _reduce(self, value: Tensor, how: dist.ReduceOp.RedOpType) -> Tensor:
+        if self.count == 1:
+            return value
+        self._are_all_well()
+        placed = value.to(self.device, copy=True)
+        dist.all_reduce(placed, how)
+        return placed.to(value.device)
+
+    def _are_all_well(self) -> None:
+        failure = self.exchange(None)
+        if failure is not None:
+            self.over = True
+            raise typer.Exit(2) if self.number else failure
+
+    def exchange(self, error: Exception | None) -> ConvsnnError | None:
+        """Tell the others of an `error` here; the first that any process told of."""
+        told = [] if error is None else list(_written(error))
+        lengths = self._gather(torch.tensor([len(told)]))
+        longest = int(max(lengths))
+        if longest == 0:
+            return None
+        texts = self._gather(torch.tensor(told + [0] * (longest - len(told)), dtype=torch.uint8))
+        number = next(n for n, length in enumerate(lengths) if int(length))
+        about = json.loads(bytes(texts[number][: int(lengths[number])].tolist()))
+        where = f"process {number} of {self.count}: "
+        return ConvsnnError(where + about["message"], hint=about["hint"])
+
+    def _gather(self, value: Tensor) -> list[Tensor]:
+        found = [torch.empty_like(value) for _ in range(self.count)]
+        dist.all_gather(found, value)
+        return found
+
+
+def _tell(group: Group, error: Exception) -> None:
+    try:
+        group.exchange(error)
+    except RuntimeError:  # the others are gone already, and this error is what there is to say
+        group.over = True
+
+
+def _written(error: Exception) -> bytes:
+    known = isinstance(error, ConvsnnError)
+    message = str(error) if known else f"unexpected {type(error).__name__}: {error}"
+    return json.dumps({"message": message, "hint": getattr(error, "hint", "")}).encode()
+
+
+def launched() -> int:
+    """How many processes torchrun has started; 1 where it has not."""
+    return int(os.environ["WORLD_SIZE"]) if dist.is_torchelastic_launched() else 1
+
+
+def beside() -> int:
+    """How many of them run on this machine."""
+    return int(os.environ["LOCAL_WORLD_SIZE"]) if launched() > 1 else 1
+
+
+def card() -> int | None:
+    """The number of the GPU that is this process's own; None where it has the choice."""
+    return int(os.environ["LOCAL_RANK"]) if launched() > 1 else None
+
+
+def require_alone() -> None:
+    """ConfigError, from one process, where torchrun has started several."""
+    if launched() == 1:
+        return
+    if int(os.environ["RANK"]):
+        raise typer.Exit(2)
+    raise ConfigError(
+        f"this command runs in one process, not in {launched()}",
+        hint="start it without torchrun; convsnn evaluate is what shares its images",
+    )
+
+
+@contextmanager
+def processes() -> Iterator[Group]:
+    """The group that torchrun has started, or this process alone.
+
+    Only process 0 prints. An error in any process leaves the `with` of process 0; the others end
+    with exit code 2.
+    """
+    count = launched()
+    if count == 1:
+        yield Group()
+        return
+    group = Group(int(os.environ["RANK"]), count)
+    with ExitStack() as stack:
+        if group.number:
+            nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+            stack.enter_context(redirect_stdout(nowhere))
+            stack.enter_context(redirect_stderr(nowhere))
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        dist.init_process_group(backend, timeout=_PATIENCE)
+        stack.callback(dist.destroy_process_group)
+        try:
+            yield group
+        except KeyboardInterrupt:
+            raise typer.Exit(130) if group.number else KeyboardInterrupt from None
+        except typer.Exit:
+            raise
+        except Exception as error:
+            if not group.over:
+                _tell(group, error)
+            if group.number:
+                raise typer.Exit(2) from None
+            raise
