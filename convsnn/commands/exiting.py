@@ -3,8 +3,8 @@
 A network knows its training images by heart, and its answers to them settle soonest, so margins
 fitted there let others leave too early. Where there are no unseen images they are fitted on sums of
 two calibration images, which are harder than real ones. Measured with ResNet-20 on CIFAR-10 (64
-steps, 1,000 images, promise 99.5 %): margins from plain training images kept 99.0 % of the answers
-to such sums, margins from sums of other images kept 100 % of both.
+steps, 8-bit, promise 99.5 %): margins from 1,000 plain training images kept 99.2 % of the answers
+to 500 sums of others, margins from 1,000 sums kept all of them.
 """
 
 from collections.abc import Iterator, Mapping

@@ -58,8 +58,9 @@ def part_of(share: Share, total: int, *, batch_size: int) -> range:
     """The samples, of `total` in order, that fall to this process.
 
     They are whole batches of those that one process would run, so that every sum is added up in
-    the same order there and here. Where there are fewer batches than processes some get nothing.
+    the same order there and here. Where there are fewer batches than processes some get nothing,
+    process 0 never.
     """
     batches = -(-total // batch_size)
-    first, last = (batches * n // share.count for n in (share.number, share.number + 1))
+    first, last = (-(-batches * n // share.count) for n in (share.number, share.number + 1))
     return range(min(first * batch_size, total), min(last * batch_size, total))
