@@ -161,6 +161,18 @@ def test_compiled_loops_give_the_reference_to_the_last_bit(neuron: str) -> None:
         torch.testing.assert_close(got.outputs, by_op.outputs)
 
 
+@pytest.mark.usefixtures("uncompiled")
+@pytest.mark.parametrize("most", [1, 2])
+def test_a_batch_that_is_run_in_parts_is_the_batch(
+    most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net, x = spiking(9, "if")
+    wanted = simulate(net, x, steps=6)
+    module = importlib.import_module("convsnn.simulate.run")
+    monkeypatch.setattr(module, "images_at_once", lambda _: most)
+    assert same(simulate(net, x, steps=6, engine=Engine(fused=True)), wanted)
+
+
 def test_without_counting_the_outputs_are_the_same() -> None:
     net, x = spiking(3, "if")
     silent = simulate(net, x, steps=5, count=False)

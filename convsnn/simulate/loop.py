@@ -23,9 +23,19 @@ from convsnn.simulate.site import SiteProgram
 from convsnn.simulate.weighted import channels_last
 
 CHUNK_ELEMENTS = 1 << 22  # of the largest layer, over the steps and samples run at once
+FUSED_ELEMENTS = 1 << 21  # the same for compiled loops, which gain from what stays in the cache
 LONGEST_FUSED = 8  # steps unrolled into one compiled loop
+FEWEST = 8  # samples below which small layers are all overhead
 
 Observer = Callable[[Node, range, Tensor], None]
+
+
+def images_at_once(program: Program) -> int:
+    """Samples that a compiled loop runs fastest on: as many as let it run its longest chunk."""
+    if not program.fused:
+        return 1 << 62
+    largest = max(torch.Size(shape).numel() for shape in program.graph.shapes.values())
+    return max(FEWEST, FUSED_ELEMENTS // (LONGEST_FUSED * max(1, largest)))
 
 
 @dataclass
@@ -89,7 +99,8 @@ class Simulation:
     def _chunk(self) -> int:
         shapes = self.program.graph.shapes.values()
         largest = max(torch.Size(shape).numel() for shape in shapes)
-        return max(1, CHUNK_ELEMENTS // max(1, largest * len(self.x)))
+        limit = FUSED_ELEMENTS if self.program.fused else CHUNK_ELEMENTS
+        return max(1, limit // max(1, largest * len(self.x)))
 
     def advance(self, steps: range) -> list[Tensor]:
         """Run `steps`, which follow those run before; the answer of every output up to each of

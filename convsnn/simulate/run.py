@@ -1,6 +1,6 @@
 """One call that simulates a batch of images."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +10,7 @@ from convsnn.encoders import Encoder
 from convsnn.errors import ConfigError, SimulationError
 from convsnn.rewrite import Spiking
 from convsnn.simulate.engine import Engine
-from convsnn.simulate.loop import Observer, Simulation
+from convsnn.simulate.loop import Observer, Simulation, images_at_once
 from convsnn.simulate.program import Program
 
 
@@ -55,6 +55,26 @@ def simulate(
     if chunk is not None and chunk < 1:
         raise ConfigError(f"a chunk has at least 1 step, not {chunk}")
     program = net if isinstance(net, Program) else Program(net, engine, encoder=encoder)
+    together = len(x) if observe is not None or chunk is not None else images_at_once(program)
+    if together < len(x):
+        ids = torch.arange(len(x), device=x.device) if ids is None else ids
+        parts = [
+            _simulate(program, rows, steps, numbers, chunk, observe, count)
+            for rows, numbers in zip(x.split(together), ids.split(together), strict=True)
+        ]
+        return _joined(parts)
+    return _simulate(program, x, steps, ids, chunk, observe, count)
+
+
+def _simulate(
+    program: Program,
+    x: Tensor,
+    steps: int,
+    ids: Tensor | None,
+    chunk: int | None,
+    observe: Observer | None,
+    count: bool,
+) -> Run:
     simulation = Simulation(program, x, ids=ids, observe=observe, count=count)
     outputs = [simulation.advance(part) for part in simulation.chunks(steps, chunk)]
     joined = tuple(torch.cat(parts) for parts in zip(*outputs, strict=True))
@@ -64,4 +84,17 @@ def simulate(
         joined,
         {name: torch.cat(parts) for name, parts in simulation.spikes.items()},
         {name: torch.cat(parts) for name, parts in simulation.operations.items()},
+    )
+
+
+def _joined(parts: Sequence[Run]) -> Run:
+    """The runs of the parts of a batch as one."""
+    first = parts[0]
+    return Run(
+        tuple(torch.cat(each, 1) for each in zip(*(p.outputs for p in parts), strict=True)),
+        {name: torch.cat([p.spikes[name] for p in parts], 1) for name in first.spikes},
+        {
+            name: torch.cat([p.synaptic_operations[name] for p in parts], 1)
+            for name in first.synaptic_operations
+        },
     )
