@@ -171,6 +171,8 @@ def test_a_batch_that_is_run_in_parts_is_the_batch(
     module = importlib.import_module("convsnn.simulate.run")
     monkeypatch.setattr(module, "images_at_once", lambda _: most)
     assert same(simulate(net, x, steps=6, engine=Engine(fused=True)), wanted)
+    with pytest.raises(ConfigError, match="need 3 numbers"):
+        simulate(net, x, steps=6, engine=Engine(fused=True), ids=torch.arange(2))
 
 
 def test_without_counting_the_outputs_are_the_same() -> None:

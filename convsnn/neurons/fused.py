@@ -6,16 +6,16 @@ shape; where there is no compiler the same function runs op by op, to the same b
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
 from math import prod
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
 
 Step = Callable[..., tuple[Tensor, ...]]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -115,19 +115,24 @@ def scan(
     `first` steps have gone before. Returns what was sent, (Tc, R, M) in `dtype`, and the state
     after.
     """
-    run = _compiled(fusable.step) if fused else _unrolled(fusable.step)
+    run = _unrolled(fusable.step)
     time = torch.tensor(float(first), dtype=state[0].dtype, device=state[0].device)
-    with many_shapes():
-        sent, after = run(
-            tuple(terms), tuple(scales), shift, time, tuple(state), tuple(parameters), dtype
-        )
+    sent, after = (compiled(run) if fused else run)(
+        tuple(terms), tuple(scales), shift, time, tuple(state), tuple(parameters), dtype
+    )
     return sent, after
 
 
-def many_shapes() -> AbstractContextManager[None]:
-    """Within it a compiled loop is compiled anew for more shapes than torch allows by itself."""
-    patch: AbstractContextManager[None] = torch._dynamo.config.patch(recompile_limit=128)
-    return patch
+@cache
+def compiled(loop: Callable[..., Result]) -> Callable[..., Result]:
+    """`loop` compiled, anew for more kinds of shapes than torch allows by itself."""
+    fast = torch.compile(loop, dynamic=True, fullgraph=True)
+
+    def run(*arguments: object) -> Result:
+        with torch._dynamo.config.patch(recompile_limit=128):
+            return fast(*arguments)
+
+    return run
 
 
 @cache
@@ -159,11 +164,6 @@ def _unrolled(step: Step) -> Callable[..., tuple[Tensor, tuple[Tensor, ...]]]:
         return torch.stack(sent), state
 
     return run
-
-
-@cache
-def _compiled(step: Step) -> Callable[..., tuple[Tensor, tuple[Tensor, ...]]]:
-    return torch.compile(_unrolled(step), dynamic=True, fullgraph=True)
 
 
 @cache

@@ -30,12 +30,19 @@ FEWEST = 8  # samples below which small layers are all overhead
 Observer = Callable[[Node, range, Tensor], None]
 
 
+def numbers(x: Tensor, ids: Tensor | None) -> Tensor:
+    """The numbers of the samples `x`: `ids`, or their order; ConfigError where these do not fit."""
+    ids = torch.arange(len(x), device=x.device) if ids is None else ids.to(x.device)
+    if ids.shape != (len(x),):
+        raise ConfigError(f"{len(x)} samples need {len(x)} numbers, not {tuple(ids.shape)}")
+    return ids
+
+
 def images_at_once(program: Program) -> int:
     """Samples that a compiled loop runs fastest on: as many as let it run its longest chunk."""
     if not program.fused:
         return 1 << 62
-    largest = max(torch.Size(shape).numel() for shape in program.graph.shapes.values())
-    return max(FEWEST, FUSED_ELEMENTS // (LONGEST_FUSED * max(1, largest)))
+    return max(FEWEST, FUSED_ELEMENTS // (LONGEST_FUSED * program.largest))
 
 
 @dataclass
@@ -73,10 +80,7 @@ class Simulation:
             raise ConfigError(f"the network takes inputs (B, {shape}), not {tuple(x.shape)}")
         if not bool(x.isfinite().all()):  # neurons would stay silent and hide it
             raise SimulationError("an image is not finite")
-        ids = torch.arange(len(x), device=x.device) if ids is None else ids.to(x.device)
-        if ids.shape != (len(x),):
-            raise ConfigError(f"{len(x)} samples need {len(x)} numbers, not {tuple(ids.shape)}")
-        self.program, self.x, self.ids = program, channels_last(x), ids
+        self.program, self.x, self.ids = program, channels_last(x), numbers(x, ids)
         self.observe, self.count = observe, count
         self.spikes: dict[str, list[Tensor]] = {}
         self.operations: dict[str, list[Tensor]] = {}
@@ -97,10 +101,8 @@ class Simulation:
             first += length
 
     def _chunk(self) -> int:
-        shapes = self.program.graph.shapes.values()
-        largest = max(torch.Size(shape).numel() for shape in shapes)
         limit = FUSED_ELEMENTS if self.program.fused else CHUNK_ELEMENTS
-        return max(1, limit // max(1, largest * len(self.x)))
+        return max(1, limit // (self.program.largest * len(self.x)))
 
     def advance(self, steps: range) -> list[Tensor]:
         """Run `steps`, which follow those run before; the answer of every output up to each of
@@ -118,7 +120,7 @@ class Simulation:
     def _run_fixed(self) -> None:
         """Compute once whatever does not change over time."""
         program, graph = self.program, self.program.graph
-        later = program.moving | graph.behind([Role.READOUT])
+        later = program.moving | program.tail
         needed = {i for n in graph.nodes if n.name in later for i in n.inputs} | set(graph.outputs)
         for node in graph.nodes:
             if node.name in program.moving:
@@ -133,11 +135,7 @@ class Simulation:
 
     def _run_chunk(self, steps: range) -> list[Tensor]:
         program, graph = self.program, self.program.graph
-        tail = graph.behind([Role.READOUT])
-        read_by_tail = {i for n in graph.nodes if n.name in tail for i in n.inputs}
-        ends = {*(o for o in graph.outputs if o not in tail)} | {
-            i for i in read_by_tail if i not in tail and i not in graph.tensors
-        }
+        tail, ends = program.tail, program.ends
         left = dict(program.readers)
         values = {k: value.expand(len(steps), *value.shape) for k, value in self._fixed.items()}
         for node in graph.nodes:

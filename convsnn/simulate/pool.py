@@ -5,14 +5,13 @@ so that the sum of what it passed on is at every step the pool of the summed inp
 do not overlap: LIPool, Li and Zeng 2022, section 4.2).
 """
 
-from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from convsnn.graph import Node
-from convsnn.neurons.fused import many_shapes
+from convsnn.neurons.fused import compiled
 from convsnn.ops import OPS
 
 State = tuple[Tensor, ...]
@@ -54,14 +53,8 @@ def _tiled(node: Node, x: Tensor, state: Any) -> tuple[Tensor, State]:
     if state is None:
         zero = torch.zeros(parts[0].shape[1:], device=x.device)
         state = (*[zero] * len(parts), zero)
-    with many_shapes():
-        passed, after = _loop()(parts, tuple(state))
+    passed, after = compiled(_pool_loop)(parts, tuple(state))
     return passed.movedim(-1, 2), after
-
-
-@cache
-def _loop() -> Any:
-    return torch.compile(_pool_loop, dynamic=True, fullgraph=True)
 
 
 def _pool_loop(parts: tuple[Tensor, ...], state: State) -> tuple[Tensor, State]:

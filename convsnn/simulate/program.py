@@ -30,7 +30,8 @@ class Program:
     `units`: what one is worth of the values passed as numbers of spikes, by node; `kernels`: what
     runs a layer with weights on (N, ...); `sites`: the fused neurons; `absorbed`: sums that a site
     adds up itself; `bytes`: nodes that pass numbers of spikes as uint8; `folded`: layers whose
-    weights hold the unit of their input.
+    weights hold the unit of their input; `ends`: the values that are accumulated over time;
+    `largest`: elements of the largest value.
     """
 
     def __init__(
@@ -41,6 +42,10 @@ class Program:
         self.fused = self.engine.fused and compiler() is None
         roles = {Role.ACTIVATION} if self.encoder.constant else {Role.ACTIVATION, Role.INPUT}
         self.moving = net.graph.behind(roles)
+        self.tail = self.graph.behind([Role.READOUT])  # applied to the accumulated answer
+        read = {i for node in self.graph.nodes if node.name in self.tail for i in node.inputs}
+        self.ends = ({*self.graph.outputs} | read) - self.tail - self.graph.tensors.keys()
+        self.largest = max(1, *(torch.Size(s).numel() for s in self.graph.shapes.values()))
         self.order = {name: number for number, name in enumerate(net.graph.sites, 1)}
         self.units: dict[str, Tensor] = {}
         self.kernels: dict[str, weighted.Kernel] = {}

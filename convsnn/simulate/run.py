@@ -10,7 +10,7 @@ from convsnn.encoders import Encoder
 from convsnn.errors import ConfigError, SimulationError
 from convsnn.rewrite import Spiking
 from convsnn.simulate.engine import Engine
-from convsnn.simulate.loop import Observer, Simulation, images_at_once
+from convsnn.simulate.loop import Observer, Simulation, images_at_once, numbers
 from convsnn.simulate.program import Program
 
 
@@ -57,24 +57,10 @@ def simulate(
     program = net if isinstance(net, Program) else Program(net, engine, encoder=encoder)
     together = len(x) if observe is not None or chunk is not None else images_at_once(program)
     if together < len(x):
-        ids = torch.arange(len(x), device=x.device) if ids is None else ids
-        parts = [
-            _simulate(program, rows, steps, numbers, chunk, observe, count)
-            for rows, numbers in zip(x.split(together), ids.split(together), strict=True)
-        ]
-        return _joined(parts)
-    return _simulate(program, x, steps, ids, chunk, observe, count)
-
-
-def _simulate(
-    program: Program,
-    x: Tensor,
-    steps: int,
-    ids: Tensor | None,
-    chunk: int | None,
-    observe: Observer | None,
-    count: bool,
-) -> Run:
+        parts = zip(x.split(together), numbers(x, ids).split(together), strict=True)
+        return _joined(
+            [simulate(program, rows, steps=steps, ids=own, count=count) for rows, own in parts]
+        )
     simulation = Simulation(program, x, ids=ids, observe=observe, count=count)
     outputs = [simulation.advance(part) for part in simulation.chunks(steps, chunk)]
     joined = tuple(torch.cat(parts) for parts in zip(*outputs, strict=True))
