@@ -93,7 +93,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_numbers(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("convsnn.commands.train._line", stop)
+        patch.setattr("convsnn.commands.train.show_epoch", stop)
         assert main(["train", *asked, "-o", str(tmp_path / "cut")]) == 130
     capsys.readouterr()
     assert not (tmp_path / "cut").exists()

@@ -1,7 +1,7 @@
 """`convsnn finetune`: a converted spiking network in, one trained for few time steps out."""
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,16 +11,17 @@ import typer
 from rich.console import Console
 
 from convsnn.commands import options, scoring
+from convsnn.commands.lessons import claim, labelled_images, show_epoch
 from convsnn.commands.saved import Saved, open_saved
-from convsnn.errors import ConfigError, LoadError
+from convsnn.errors import LoadError
 from convsnn.report.assemble import versions
 from convsnn.report.files import ResultDirectory
 from convsnn.train.devices import is_main
 from convsnn.train.finetune import Tuned, Tuning, require_trainable
 from convsnn.train.finetune import finetune as train_spiking
 from convsnn.train.samples import Augmentation, InMemory
-from convsnn.train.settings import Epoch, Settings
-from zoo.data import Part, Preprocessing, choose
+from convsnn.train.settings import Settings
+from zoo.data import Part, Preprocessing
 
 MethodName = Literal["lt-snn", "ltmd", "dsr", "hybrid", "fixed"]
 _TRAINING = "Training"
@@ -125,7 +126,7 @@ def finetune(
     folder = output or _beside(artifact, method)
     ResultDirectory(folder, force=force).check()
     checkpoints = folder.with_name(f"{folder.name}.training")
-    _claim(checkpoints, resume=resume, force=force)
+    claim(checkpoints, resume=resume, force=force)
     given = options.preprocessing(
         scale=scale, mean=mean, std=std, resize=resize, layout=input_layout
     )
@@ -136,7 +137,7 @@ def finetune(
     note.print(f"training on {len(images)} images for {timesteps} steps: {method}", markup=False)
     tuned = train_spiking(
         saved.net, images, settings, tuning, folder=checkpoints, device=target,
-        progress=lambda epoch: _show(note, _line(epoch, epochs)),
+        progress=lambda epoch: show_epoch(note, epoch, epochs),
     )  # fmt: skip
     if not is_main():  # of several processes one goes on
         raise typer.Exit(0)
@@ -155,24 +156,6 @@ def _beside(artifact: Path, method: str) -> Path:
     return Path(f"{place.resolve().name}-{method}")
 
 
-def _claim(checkpoints: Path, *, resume: bool, force: bool) -> None:
-    """Refuse to start over where an earlier run left its checkpoints, unless asked to."""
-    left = checkpoints.is_dir() and any(checkpoints.glob("*.safetensors"))
-    if left and not resume:
-        if not force:
-            raise ConfigError(
-                f"'{checkpoints}' holds a training run that was stopped",
-                hint="go on with it with --resume, or start over with --force",
-            )
-        for path in checkpoints.glob("*.safetensors"):
-            path.unlink()
-    if resume and not left:
-        raise ConfigError(
-            f"there is no training run in '{checkpoints}' to go on with",
-            hint="leave out --resume, or name the same --output as before",
-        )
-
-
 def _images(saved: Saved, count: int | None, augment: Augmentation, *, seed: int) -> InMemory:
     """The training images and labels; LoadError where there are no labels."""
     part: Part = saved.data.train
@@ -181,10 +164,7 @@ def _images(saved: Saved, count: int | None, augment: Augmentation, *, seed: int
             f"{part.source} ({part.split}) has no labels, which training needs",
             hint="give labelled data with --data",
         )
-    numbers = choose(part, count, seed=seed)
-    batches = list(part.batches(scoring.DEFAULT_BATCH, indices=numbers))
-    labels = [y for _, y in batches if y is not None]
-    return InMemory(torch.cat([x for x, _ in batches]), torch.cat(labels), augment)
+    return labelled_images(part, count, augment, seed=seed)
 
 
 def _origin(saved: Saved, data: str | None, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -194,27 +174,6 @@ def _origin(saved: Saved, data: str | None, given: Mapping[str, Any]) -> dict[st
         "data": data or saved.origin.get("data"),
         "preprocessing": known.override(**given).to_json(),
     }
-
-
-def _show(note: Console, line: str) -> None:
-    if is_main():
-        note.print(line, markup=False)
-
-
-def _line(epoch: Epoch, epochs: int) -> str:
-    """How an epoch went, on one line."""
-    held = "" if epoch.held_out is None else f", held out {epoch.held_out:.1%}"
-    rates, thresholds = epoch.rates.values(), epoch.thresholds.values()
-    return (
-        f"epoch {epoch.number}/{epochs}: loss {epoch.loss:.4f}, accuracy {epoch.accuracy:.1%}"
-        f"{held}, thresholds {_mean(thresholds):.3f}, firing rate {_mean(rates):.3f}, "
-        f"{epoch.seconds:.0f} s"
-    )
-
-
-def _mean(values: Iterable[float]) -> float:
-    known = list(values)
-    return sum(known) / len(known) if known else 0.0
 
 
 def _report(

@@ -9,13 +9,13 @@ import typer
 from rich.console import Console
 
 from convsnn.commands import options, scoring
+from convsnn.commands.lessons import claim, show_epoch
 from convsnn.commands.training import Course, Run, open_course, train_once
 from convsnn.errors import ConfigError, ExportError, MissingExtraError
 from convsnn.report.document import to_json
 from convsnn.report.files import ResultDirectory, write_text
 from convsnn.report.training import render_training, render_training_page, summarise
 from convsnn.train.devices import is_main
-from convsnn.train.settings import Epoch
 from zoo.recipes.spiking import find_recipe, parsed
 
 LARGEST_SEED = 2**63 - 1
@@ -63,7 +63,7 @@ def train(
     ResultDirectory(folder, force=force).check()
     checkpoints = folder.with_name(f"{folder.name}.training")
     course = open_course(name, chosen)
-    _claim(checkpoints, resume=resume, force=force)
+    claim(checkpoints, resume=resume, force=force)
     note = Console(stderr=True, highlight=False, soft_wrap=True)
     runs: list[Run] = []
     for seed in numbers:
@@ -72,7 +72,7 @@ def train(
             train_once(
                 course, seed=seed, folder=checkpoints / f"seed-{seed}", device=target,
                 samples=samples,
-                progress=lambda epoch: note.print(_line(epoch, chosen.epochs), markup=False),
+                progress=lambda epoch: show_epoch(note, epoch, chosen.epochs),
             )
         )  # fmt: skip
     if not is_main():  # of several processes one goes on
@@ -111,24 +111,6 @@ def _seeds(text: str) -> list[int]:
     return found
 
 
-def _claim(checkpoints: Path, *, resume: bool, force: bool) -> None:
-    """Refuse to start over where an earlier run left its checkpoints, unless asked to."""
-    left = sorted(checkpoints.glob("seed-*/*.safetensors"))
-    if left and not resume:
-        if not force:
-            raise ConfigError(
-                f"'{checkpoints}' holds a training run that was stopped",
-                hint="go on with it with --resume, or start over with --force",
-            )
-        for path in left:
-            path.unlink()
-    if resume and not left:
-        raise ConfigError(
-            f"there is no training run in '{checkpoints}' to go on with",
-            hint="leave out --resume, or name the same --output as before",
-        )
-
-
 def _write(folder: Path, runs: list[Run], document: dict[str, Any], *, force: bool) -> list[str]:
     """Write all results; returns notes for the user."""
     notes: list[str] = []
@@ -165,14 +147,4 @@ def _intention(course: Course, seed: int) -> str:
     return (
         f"training {recipe.model} on {len(course.images)} images for {recipe.timesteps} steps, "
         f"seed {seed}: {recipe.threshold}"
-    )
-
-
-def _line(epoch: Epoch, epochs: int) -> str:
-    """How an epoch went, on one line."""
-    held = "" if epoch.held_out is None else f", held out {epoch.held_out:.1%}"
-    means = [sum(v.values()) / max(1, len(v)) for v in (epoch.thresholds, epoch.rates)]
-    return (
-        f"epoch {epoch.number}/{epochs}: loss {epoch.loss:.4f}, accuracy {epoch.accuracy:.1%}"
-        f"{held}, thresholds {means[0]:.3f}, firing rate {means[1]:.3f}, {epoch.seconds:.0f} s"
     )

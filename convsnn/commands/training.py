@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from convsnn.commands import scoring
+from convsnn.commands.lessons import labelled_images
 from convsnn.errors import CalibrationError, ConfigError, LoadError, UnsupportedError
 from convsnn.load import load_module
 from convsnn.registry import split_spec
@@ -101,10 +102,7 @@ def open_course(name: str, recipe: SpikingRecipe) -> Course:
             f"the data has {largest} classes, but '{entry.name}' has {entry.classes}",
             hint="use data with labels that count from 0, or another model",
         )
-    numbers = choose(part, recipe.training_samples, seed=recipe.seed)
-    batches = list(part.batches(scoring.DEFAULT_BATCH, indices=numbers))
-    labels = [y for _, y in batches if y is not None]
-    images = InMemory(torch.cat([x for x, _ in batches]), torch.cat(labels), recipe.augment)
+    images = labelled_images(part, recipe.training_samples, recipe.augment, seed=recipe.seed)
     return Course(name, recipe, entry, recipe.data, opened, images)
 
 

@@ -19,6 +19,7 @@ The sum runs over everything that shares one m: all of a layer, or all of a chan
 """
 
 import math
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -30,7 +31,7 @@ from convsnn.registry import Registry
 from convsnn.train.surrogates import Surrogate
 
 
-class Threshold(nn.Module):
+class Threshold(nn.Module, ABC):
     """The threshold of one site; subclasses say what is learned and by which window.
 
     `whole` says whether V also learns from where else it appears: as the amount that a soft reset
@@ -52,9 +53,9 @@ class Threshold(nn.Module):
         self.register_buffer("unit", known)
         self.whole, self.floor = whole, floor
 
+    @abstractmethod
     def number(self) -> Tensor:
         """The learned number m, before the floor."""
-        raise NotImplementedError
 
     def value(self) -> Tensor:
         """The threshold in force, V; broadcasts to one sample's shape."""

@@ -1,0 +1,57 @@
+"""What `finetune` and `train` share: the images, the checkpoints of a stopped run, the progress."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from convsnn.commands import scoring
+from convsnn.errors import ConfigError
+from convsnn.train.devices import is_main
+from convsnn.train.samples import Augmentation, InMemory
+from convsnn.train.settings import Epoch
+from zoo.data import Part, choose
+
+
+def labelled_images(part: Part, count: int | None, augment: Augmentation, *, seed: int) -> InMemory:
+    """Training images and their labels, `count` of them (None: all), of a part that has labels."""
+    numbers = choose(part, count, seed=seed)
+    batches = list(part.batches(scoring.DEFAULT_BATCH, indices=numbers))
+    labels = [y for _, y in batches if y is not None]
+    return InMemory(torch.cat([x for x, _ in batches]), torch.cat(labels), augment)
+
+
+def claim(checkpoints: Path, *, resume: bool, force: bool) -> None:
+    """Refuse to start over where an earlier run left its checkpoints, unless asked to."""
+    left = sorted(checkpoints.rglob("*.safetensors"))
+    if left and not resume:
+        if not force:
+            raise ConfigError(
+                f"'{checkpoints}' holds a training run that was stopped",
+                hint="go on with it with --resume, or start over with --force",
+            )
+        for path in left:
+            path.unlink()
+    if resume and not left:
+        raise ConfigError(
+            f"there is no training run in '{checkpoints}' to go on with",
+            hint="leave out --resume, or name the same --output as before",
+        )
+
+
+def show_epoch(note: Console, epoch: Epoch, epochs: int) -> None:
+    """How an epoch went, on one line; of several processes one says it."""
+    if not is_main():
+        return
+    held = "" if epoch.held_out is None else f", held out {epoch.held_out:.1%}"
+    note.print(
+        f"epoch {epoch.number}/{epochs}: loss {epoch.loss:.4f}, accuracy {epoch.accuracy:.1%}"
+        f"{held}, thresholds {_mean(epoch.thresholds):.3f}, "
+        f"firing rate {_mean(epoch.rates):.3f}, {epoch.seconds:.0f} s",
+        markup=False,
+    )
+
+
+def _mean(values: Mapping[str, float]) -> float:
+    return sum(values.values()) / max(1, len(values))
