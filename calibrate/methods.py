@@ -24,6 +24,17 @@ from convsnn.registry import nearest
 LONGEST = 32  # steps a method is calibrated for at most: its stages simulate every layer
 
 
+Spikes = Literal["binary", "graded", "signed"]
+
+
+def kind_in_words(spikes: Spikes, *, trained: bool, labels: bool = False, delay: int = 0) -> str:
+    """What is sent, whether it was trained and with labels, and how many steps are no answer."""
+    training = "trained" if trained else "training-free"
+    used = ", uses labels" if labels else ""
+    late = f", {delay} delay step{'s' if delay > 1 else ''}" if delay else ""
+    return f"{spikes} spikes, {training}{used}{late}"
+
+
 @dataclass(frozen=True)
 class NamedMethod:
     """One method: how to run it, what kind it is, and how it differs from what was published.
@@ -38,7 +49,7 @@ class NamedMethod:
     title: str
     calibrate: str
     neuron: str = "if"
-    spikes: Literal["binary", "graded", "signed"] = "binary"
+    spikes: Spikes = "binary"
     trained: bool = False
     labels: bool = False
     readout: str = "mean"
@@ -62,9 +73,7 @@ class NamedMethod:
     @property
     def kind(self) -> str:
         """What it sends, whether it trains and whether it uses labels, in words."""
-        training = "trained" if self.trained else "training-free"
-        labels = ", uses labels" if self.labels else ""
-        return f"{self.spikes} spikes, {training}{labels}"
+        return kind_in_words(self.spikes, trained=self.trained, labels=self.labels)
 
 
 _TUNED_ON = "the paper tunes its constants for its own networks"
@@ -252,11 +261,11 @@ def methods() -> tuple[NamedMethod, ...]:
 
 
 def choose_methods(text: str) -> Sequence[NamedMethod]:
-    """`all`, or names joined by commas, in the table's order; ConfigError for an unknown name."""
+    """`all`, `none`, or names joined by commas, in the table's order; ConfigError for others."""
     known = methods()
     names = [part.strip() for part in text.split(",")]
-    if names == ["all"]:
-        return known
+    if names in (["all"], ["none"]):
+        return known if names == ["all"] else ()
     for name in names:
         if name not in {method.name for method in known}:
             hint = f"{nearest(name, [m.name for m in known])} (convsnn list methods shows all)"

@@ -178,6 +178,7 @@ def test_the_front_is_what_no_run_of_equal_or_less_energy_beats(runs):
     rows = [
         {
             "spikes": "binary",
+            "trained": False,
             "energy": {str(4 << k): float(energy) for k, (energy, _) in enumerate(row)},
             "score": {str(4 << k): score / 20 for k, (_, score) in enumerate(row)},
         }
@@ -196,13 +197,16 @@ def test_the_front_is_what_no_run_of_equal_or_less_energy_beats(runs):
     for energy, score, number, step in found:
         assert rows[number - 1]["energy"][str(step)] == energy
         assert rows[number - 1]["score"][str(step)] == score
-    assert front(rows, "graded") == []
+    assert front(rows, "graded") == front(rows, "binary, trained") == []
 
 
 def test_compared_steps_end_with_the_last():
     assert compared_steps(128) == [4, 8, 16, 32, 64, 128]
     assert compared_steps(100) == [4, 8, 16, 32, 64, 100]
-    assert compared_steps(3) == [3]
+    assert compared_steps(256) == [8, 16, 32, 64, 128, 256]
+    assert compared_steps(8) == [1, 2, 4, 8]
+    assert compared_steps(3) == [1, 2, 3]
+    assert compared_steps(1) == [1]
 
 
 # The command
@@ -342,14 +346,20 @@ def document_of(count=7, steps=128, labels=True):
             "title": f"Fixed, {i} <of> maximum",
             "calibrate": "max",
             "neuron": "if",
-            "kind": "graded spikes, training-free" if i % 3 else "binary spikes, training-free",
+            "kind": "graded spikes, training-free"
+            if i % 3
+            else f"binary spikes, {'trained' if i == 6 else 'training-free'}",
             "spikes": "graded" if i % 3 else "binary",
+            "trained": i == 6,
+            "trained_steps": 4 if i == 6 else None,
+            "how": "--calibrate max --neuron if",
             "published": [],
             "score": {str(step): 1.0 if i else 0.0 for step in at},
             "energy": {str(step): 1e-4 * step * 10 ** (i % 6) for step in at},
             "sin_ratio": 1.0,
             "firing_rate": 0.00123,
             "calibration_seconds": 3214.0,
+            "training_seconds": None if i == 6 else 0.0,
             "simulation_seconds": 12345.6,
             "warnings": [],
             "scores": [1 - math.exp(-(t + 1) / (i + 1)) for t in range(steps)],

@@ -1,4 +1,4 @@
-"""`convsnn compare`: one network, every method of conversion, one table and one page."""
+"""`convsnn compare`: one network, every method of conversion and training, one table, one page."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,9 +8,13 @@ from rich.console import Console
 
 from calibrate.methods import choose_methods
 from convsnn.commands import options, scoring
-from convsnn.commands.comparing import Bench, open_bench
+from convsnn.commands.compare_added import open_added
+from convsnn.commands.compare_finetuned import plan_finetuning
+from convsnn.commands.compare_rows import Conversion, Row
+from convsnn.commands.comparing import open_bench
 from convsnn.commands.computing import Wanted
 from convsnn.commands.job import open_job
+from convsnn.commands.lessons import require_labels
 from convsnn.commands.source import find_source
 from convsnn.errors import ConfigError, MissingExtraError
 from convsnn.report.comparison import Comparison, render_comparison
@@ -18,6 +22,7 @@ from convsnn.report.document import to_json
 from convsnn.report.files import write_text
 
 WIDTH = 100
+_TRAINED = "Rows that are trained"
 
 
 def compare(
@@ -25,12 +30,39 @@ def compare(
     *,
     data: options.Data = None,
     methods: Annotated[
-        str, typer.Option(help="all, or names joined by commas (convsnn list methods).")
+        str, typer.Option(help="all, none, or names joined by commas (convsnn list methods).")
     ] = "all",
     timesteps: Annotated[int, typer.Option(help="Number of time steps.")] = 128,
     budget: Annotated[
         float | None,
         typer.Option(help="Minutes; no method is begun that would likely end after them."),
+    ] = None,
+    finetune: Annotated[
+        str | None,
+        typer.Option(
+            help="Also train: all, or of lt-snn,ltmd,dsr,hybrid,fixed.", rich_help_panel=_TRAINED
+        ),
+    ] = None,
+    finetune_steps: Annotated[
+        int | None, typer.Option(help="Time steps to train for [4].", rich_help_panel=_TRAINED)
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Of each training [20].", rich_help_panel=_TRAINED)
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Train each no longer than this.", rich_help_panel=_TRAINED)
+    ] = None,
+    training_samples: Annotated[
+        int | None,
+        typer.Option(help="Training images [all].", min=2, rich_help_panel=_TRAINED),
+    ] = None,
+    add: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR",
+            help="A result of convert, finetune or train as a row of its own; repeatable.",
+            rich_help_panel=_TRAINED,
+        ),
     ] = None,
     weights: options.Weights = None,
     input_shape: options.InputShape = None,
@@ -59,16 +91,22 @@ def compare(
         bool, typer.Option("--force", help="Make results of other settings anew.")
     ] = False,
 ) -> int:
-    """Convert by every method and set the results side by side; exit 1 where a method failed.
+    """Set methods of conversion and of training side by side; exit 1 where one failed.
 
     An interrupted comparison goes on where it stopped: the same command again takes every
-    finished method from the result directory.
+    finished row from the result directory, and a training goes on from its last checkpoint.
     """
     if timesteps < 1:
         raise ConfigError(f"--timesteps must be at least 1, not {timesteps}")
     if budget is not None and not 0 <= budget < float("inf"):
         raise ConfigError(f"--budget is a number of minutes of at least 0, not {budget}")
-    chosen = choose_methods(methods)
+    rows: list[Row] = [Conversion(method, timesteps) for method in choose_methods(methods)]
+    trained = plan_finetuning(
+        finetune, timesteps=timesteps, seed=seed, steps=finetune_steps, epochs=epochs,
+        minutes=minutes, samples=training_samples,
+    )  # fmt: skip
+    if not (rows or trained or add):
+        raise ConfigError("there is nothing to compare", hint="name --methods, --finetune or --add")
     target = scoring.pick_device(device)
     source = find_source(model, weights=weights, input_shape=input_shape)
     folder = output or Path(f"{source.name}-compare")
@@ -85,9 +123,12 @@ def compare(
         verify=verify,
         wanted=Wanted(precision, weight_bits, compile),
     )
+    if trained:
+        require_labels(job.data.train)
+    rows += [*open_added(add or [], job), *trained]  # what takes longest comes last
     bench = open_bench(job, folder, steps=timesteps, samples=samples, force=force)
-    comparison = bench.run(chosen, budget=None if budget is None else 60 * budget)
-    notes = _write(bench, comparison)
+    comparison = bench.run(rows, budget=None if budget is None else 60 * budget)
+    notes = _write(folder, comparison)
     if as_json:
         print(to_json(comparison), end="")
     else:
@@ -100,14 +141,14 @@ def compare(
     return 1 if comparison["failed"] else 0
 
 
-def _write(bench: Bench, comparison: Comparison) -> list[str]:
+def _write(folder: Path, comparison: Comparison) -> list[str]:
     """Write comparison.json and comparison.html; returns notes for the user."""
-    write_text(bench.folder / "comparison.json", to_json(comparison))
+    write_text(folder / "comparison.json", to_json(comparison))
     try:
         from convsnn.report.comparison_page import render_comparison_page
 
         page = render_comparison_page(comparison)
     except MissingExtraError as error:
         return [f"comparison.html was not written: {error}; {error.hint}"]
-    write_text(bench.folder / "comparison.html", page)
+    write_text(folder / "comparison.html", page)
     return []

@@ -1,19 +1,20 @@
-"""The runs of a comparison: each method once, kept as soon as it is finished, within a budget."""
+"""The runs of a comparison: each row once, kept as soon as it is finished, within a budget."""
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from calibrate.methods import NamedMethod
 from convsnn.commands import scoring
-from convsnn.commands.job import EXAMPLES, Job, Method
+from convsnn.commands.compare_rows import Conditions, Row
+from convsnn.commands.job import EXAMPLES, Job
 from convsnn.commands.resumable import claim, fingerprint, job_settings
 from convsnn.errors import ConvsnnError, ExportError
+from convsnn.measure import energy, score_ann
 from convsnn.report.assemble import versions
 from convsnn.report.comparison import compare_reports
 from convsnn.report.document import to_json, validate
@@ -42,108 +43,124 @@ def open_bench(
     """Claim `folder` for comparing methods on `job`; see `claim` for what is refused."""
     settings = settings_of(job, steps=steps, samples=samples)
     claim(folder, settings, command="compare", force=force)
-    return Bench(job, folder, steps, samples, json.loads(json.dumps(settings)))
+    plain = json.loads(json.dumps(settings))
+    return Bench(Conditions(job, folder, steps, samples, plain))
 
 
 @dataclass
 class Bench:
-    """A network, its data and the directory where finished methods are kept as reports.
+    """What rows are made under, and the directory where finished ones are kept as reports.
 
-    `elapsed` are the seconds that each finished method took, earlier runs included.
+    `elapsed` are the seconds that each finished row took, earlier runs included, apart for those
+    that convert or score only and those that train.
     """
 
-    job: Job
-    folder: Path
-    steps: int
-    samples: int | None
-    settings: Mapping[str, Any]
-    elapsed: list[float] = field(default_factory=list)
+    under: Conditions
+    elapsed: dict[bool, list[float]] = field(default_factory=lambda: {False: [], True: []})
 
-    def run(self, methods: Sequence[NamedMethod], *, budget: float | None) -> dict[str, Any]:
-        """The comparison of `methods`; `budget` in seconds stops new ones from being begun.
+    def run(self, rows: Sequence[Row], *, budget: float | None) -> dict[str, Any]:
+        """The comparison of `rows`; `budget` in seconds stops new ones from being begun.
 
-        A method that cannot run becomes an entry that says why; its error is not raised.
+        A row that cannot be made becomes an entry that says why; its error is not raised.
         """
         note = Console(stderr=True, highlight=False)
         start = time.perf_counter()
         reports: list[Report] = []
         failed, left_out = [], []
-        for number, method in enumerate(methods, start=1):
-            place = f"[{number}/{len(methods)}] {method.title}"
-            report = self._kept(method)
+        for number, row in enumerate(rows, start=1):
+            place = f"[{number}/{len(rows)}] {row.title}"
+            report = self._kept(row)
             if report is not None:
-                note.print(f"{place}: taken from {self.folder / method.name}.json", markup=False)
+                note.print(f"{place}: taken from {self._file(row)}", markup=False)
                 reports.append(report)
+                row.tidy(self.under)
                 continue
-            reason = self._over(budget, time.perf_counter() - start)
+            reason = self._over(row, budget, time.perf_counter() - start)
             if reason:
-                left_out.append({"name": method.name, "title": method.title, "reason": reason})
+                left_out.append({"name": row.name, "title": row.title, "reason": reason})
                 continue
-            note.print(f"{place}: {method.stages(self.steps)}, {method.neuron}", markup=False)
+            note.print(f"{place}: {row.intention()}", markup=False)
             try:
-                reports.append(self._measure(method))
+                reports.append(self._measure(row))
+                row.tidy(self.under)
             except ExportError:
-                raise  # the directory cannot be written: no other method would fare better
+                raise  # the directory cannot be written: no other row would fare better
             except ConvsnnError as error:
                 note.print(f"failed: {error}", style="red", markup=False)
-                about = {"name": method.name, "title": method.title}
+                about = {"name": row.name, "title": row.title}
                 failed.append({**about, "message": str(error), "hint": error.hint})
-        return compare_reports(reports, header=self._header(), failed=failed, left_out=left_out)
+        return compare_reports(
+            reports,
+            header=self._header(),
+            ann=self._ann(reports),
+            failed=failed,
+            left_out=left_out,
+        )
 
-    def _measure(self, method: NamedMethod) -> Report:
-        """Convert and score by one method, and keep the report."""
+    def _measure(self, row: Row) -> Report:
+        """Make the row, and keep its report."""
         start = time.perf_counter()
-        how = Method(method.stages(self.steps), method.neuron, readout=method.reading(self.steps))
-        net = self.job.convert(how, steps=self.steps, samples=self.samples)
-        calibrated = time.perf_counter()
-        report = self.job.score(net, steps=self.steps, samples=self.samples)
-        spent = time.perf_counter() - start
+        made = row.make(self.under)
+        # of a training that was gone on with, the earlier part counts as well
+        spent = max(time.perf_counter() - start, made.training_seconds or 0.0 if row.trains else 0)
+        report = made.report
         report["comparison"] = {
-            "method": self._describe(method),
-            "fingerprint": self._fingerprint(method),
-            "calibration_seconds": calibrated - start,
+            "method": row.describe(),
+            "fingerprint": self._fingerprint(row),
+            "calibration_seconds": made.calibration_seconds,
+            "training_seconds": made.training_seconds,
             "seconds": spent,
         }
-        write_text(self.folder / f"{method.name}.json", to_json(report))
-        self.elapsed.append(spent)
+        write_text(self._file(row), to_json(report))
+        self.elapsed[row.trains].append(spent)
         return report
 
-    def _kept(self, method: NamedMethod) -> Report | None:
+    def _kept(self, row: Row) -> Report | None:
         """The report of an earlier run with the same settings, or None."""
         try:
-            report = json.loads((self.folder / f"{method.name}.json").read_text(encoding="utf-8"))
+            report = json.loads(self._file(row).read_text(encoding="utf-8"))
             validate(report)
-            if report["comparison"]["fingerprint"] != self._fingerprint(method):
+            if report["comparison"]["fingerprint"] != self._fingerprint(row):
                 return None
-            report["comparison"]["method"] = self._describe(method)  # its words may have changed
-            self.elapsed.append(float(report["comparison"]["seconds"]))
+            report["comparison"].setdefault("training_seconds", 0.0)  # before there was training
+            report["comparison"]["method"] = row.describe()  # its words may have changed
+            self.elapsed[row.trains].append(float(report["comparison"]["seconds"]))
         except (OSError, ValueError, KeyError, TypeError, RecursionError, ExportError):
             return None  # not there, or damaged: it is made anew
         return dict(report)
 
-    def _fingerprint(self, method: NamedMethod) -> str:
-        how = method.stages(self.steps), method.neuron, method.reading(self.steps)
-        return fingerprint(self.settings, *how)
+    def _file(self, row: Row) -> Path:
+        return self.under.folder / f"{row.name}.json"
 
-    def _describe(self, method: NamedMethod) -> dict[str, Any]:
-        """The method as the report names it."""
-        plain = {
-            **vars(method),
-            "calibrate": method.stages(self.steps),
-            "kind": method.kind,
-            "delay": method.delay(self.steps),
+    def _fingerprint(self, row: Row) -> str:
+        return fingerprint(self.under.settings, *row.identity())
+
+    def _ann(self, reports: Sequence[Report]) -> dict[str, Any] | None:
+        """The compared network on the test images, from a report on it, else measured now."""
+        if not reports:
+            return None
+        for report in reports:
+            if report["comparison"]["method"]["same_network"]:
+                return dict(report["ann"])
+        job, samples = self.under.job, self.under.samples
+        chosen = choose(job.data.test, samples, seed=job.seed)
+        graph = job.graph.to(device=job.device)
+        batches = job.data.test.batches(job.batch_size, indices=chosen)
+        accuracy, _ = score_ann(
+            graph, ((x.to(job.device), None if y is None else y.to(job.device)) for x, y in batches)
+        )
+        return {
+            "accuracy": accuracy,
+            "energy_joules": energy.ann_joules(graph),
+            "macs": sum(energy.macs(graph, node) for node in graph.nodes),
         }
-        plain["published"] = [
-            {**vars(p), "accuracy": {str(step): value for step, value in p.accuracy.items()}}
-            for p in method.published
-        ]
-        return plain
 
-    def _over(self, budget: float | None, spent: float) -> str:
-        """Why the next method may not begin, or nothing."""
+    def _over(self, row: Row, budget: float | None, spent: float) -> str:
+        """Why the next row may not begin, or nothing."""
         if budget is None:
             return ""
-        expected = sum(self.elapsed) / len(self.elapsed) if self.elapsed else 0.0
+        known = self.elapsed[row.trains]
+        expected = sum(known) / len(known) if known else row.guess
         if spent + expected < budget:
             return ""
         return (
@@ -152,24 +169,23 @@ class Bench:
         )
 
     def _header(self) -> dict[str, Any]:
-        scored = len(choose(self.job.data.test, self.samples, seed=self.job.seed))
+        job = self.under.job
+        scored = len(choose(job.data.test, self.under.samples, seed=job.seed))
         return {
             "schema": 1,
             "convsnn": versions()["convsnn"],
             "command": scoring.command_line(),
-            "seed": self.job.seed,
-            "timesteps": self.steps,
-            "precision": self.job.wanted.describe(),
+            "seed": job.seed,
+            "timesteps": self.under.steps,
+            "precision": job.wanted.describe(),
             "model": {
-                "name": self.job.source.name,
-                "source": self.job.source.text,
-                "sha256": self.job.source.sha256,
+                "name": job.source.name,
+                "source": job.source.text,
+                "sha256": job.source.sha256,
             },
             "data": {
-                "calibration": scoring.describe_part(
-                    self.job.images.part, len(self.job.images.indices)
-                ),
-                "evaluation": scoring.describe_part(self.job.data.test, scored),
+                "calibration": scoring.describe_part(job.images.part, len(job.images.indices)),
+                "evaluation": scoring.describe_part(job.data.test, scored),
             },
             "versions": versions(),
         }

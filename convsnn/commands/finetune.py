@@ -13,15 +13,14 @@ from rich.console import Console
 from convsnn.commands import options, scoring
 from convsnn.commands.lessons import claim, labelled_images, show_epoch
 from convsnn.commands.saved import Saved, open_saved
-from convsnn.errors import LoadError
 from convsnn.report.assemble import versions
 from convsnn.report.files import ResultDirectory
 from convsnn.train.devices import is_main
 from convsnn.train.finetune import Tuned, Tuning, require_trainable
 from convsnn.train.finetune import finetune as train_spiking
-from convsnn.train.samples import Augmentation, InMemory
+from convsnn.train.samples import Augmentation
 from convsnn.train.settings import Settings
-from zoo.data import Part, Preprocessing
+from zoo.data import Preprocessing
 
 MethodName = Literal["lt-snn", "ltmd", "dsr", "hybrid", "fixed"]
 _TRAINING = "Training"
@@ -132,7 +131,7 @@ def finetune(
     )
     saved = open_saved(artifact, data=data, preprocessing=given, gate=max_drop)
     require_trainable(saved.net)
-    images = _images(saved, training_samples, augment, seed=seed)
+    images = labelled_images(saved.data.train, training_samples, augment, seed=seed)
     note = Console(stderr=True, highlight=False, soft_wrap=True)
     note.print(f"training on {len(images)} images for {timesteps} steps: {method}", markup=False)
     tuned = train_spiking(
@@ -154,17 +153,6 @@ def _beside(artifact: Path, method: str) -> Path:
     """The result directory where none is named: `NAME-METHOD` in the current one."""
     place = artifact if artifact.is_dir() else artifact.parent
     return Path(f"{place.resolve().name}-{method}")
-
-
-def _images(saved: Saved, count: int | None, augment: Augmentation, *, seed: int) -> InMemory:
-    """The training images and labels; LoadError where there are no labels."""
-    part: Part = saved.data.train
-    if part.classes is None:
-        raise LoadError(
-            f"{part.source} ({part.split}) has no labels, which training needs",
-            hint="give labelled data with --data",
-        )
-    return labelled_images(part, count, augment, seed=seed)
 
 
 def _origin(saved: Saved, data: str | None, given: Mapping[str, Any]) -> dict[str, Any]:

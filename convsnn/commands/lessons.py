@@ -7,15 +7,25 @@ import torch
 from rich.console import Console
 
 from convsnn.commands import scoring
-from convsnn.errors import ConfigError
+from convsnn.errors import ConfigError, LoadError
 from convsnn.train.devices import is_main
 from convsnn.train.samples import Augmentation, InMemory
 from convsnn.train.settings import Epoch
 from zoo.data import Part, choose
 
 
+def require_labels(part: Part) -> None:
+    """Raise LoadError unless `part` has the labels that training needs."""
+    if part.classes is None:
+        raise LoadError(
+            f"{part.source} ({part.split}) has no labels, which training needs",
+            hint="give labelled data with --data",
+        )
+
+
 def labelled_images(part: Part, count: int | None, augment: Augmentation, *, seed: int) -> InMemory:
-    """Training images and their labels, `count` of them (None: all), of a part that has labels."""
+    """Training images and their labels, `count` of them (None: all); LoadError without labels."""
+    require_labels(part)
     numbers = choose(part, count, seed=seed)
     batches = list(part.batches(scoring.DEFAULT_BATCH, indices=numbers))
     labels = [y for _, y in batches if y is not None]

@@ -32,19 +32,10 @@ class Saved:
         return scoring.Images(part, draw(part, count, seed=seed), batch_size, device)
 
 
-def open_saved(
-    artifact: Path,
-    *,
-    data: str | None,
-    preprocessing: Mapping[str, Any],
-    gate: float | None = None,
-) -> Saved:
-    """Open a network.safetensors of `convsnn convert`, or the folder it is in, and its data.
+def load_saved(artifact: Path) -> Spiking:
+    """The network of a network.safetensors that says how it was made, or of the folder it is in.
 
-    `data` and those values of `preprocessing` that are not None replace what the file says;
-    `gate` is the user's bound on the loss of accuracy, refused where nothing could be scored.
-    Raises LoadError for a file that is none or does not say how it was made, ConfigError for
-    data that does not fit.
+    Raises LoadError for a file that is none or does not say so.
     """
     if artifact.is_file() and artifact.suffix != ".safetensors":
         raise LoadError(
@@ -58,6 +49,23 @@ def open_saved(
             f"{artifact} does not say how it was made: {', '.join(sorted(missing))} is missing",
             hint="give a network that convsnn convert wrote",
         )
+    return net
+
+
+def open_saved(
+    artifact: Path,
+    *,
+    data: str | None,
+    preprocessing: Mapping[str, Any],
+    gate: float | None = None,
+) -> Saved:
+    """Open a network.safetensors of `convsnn convert`, or the folder it is in, and its data.
+
+    `data` and those values of `preprocessing` that are not None replace what the file says;
+    `gate` is the user's bound on the loss of accuracy, refused where nothing could be scored.
+    Raises what `load_saved` raises, and ConfigError for data that does not fit.
+    """
+    net = load_saved(artifact)
     spec = scoring.require_data(data or net.provenance.get("data"), str(artifact))
     known = Preprocessing.from_json(net.provenance.get("preprocessing", {}))
     settings = known.override(**preprocessing)

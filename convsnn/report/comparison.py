@@ -12,13 +12,14 @@ from convsnn.report.ordering import order
 from convsnn.report.wording import counted, percent, significant
 
 Comparison: TypeAlias = Mapping[str, Any]
-STEPS = (4, 8, 16, 32, 64, 128)
+COLUMNS = 6  # of time steps: what 100 characters have room for
 KINDS = ("binary", "signed", "graded")
 
 
 def compared_steps(total: int) -> list[int]:
-    """The time steps a comparison has a column for: those of STEPS below `total`, and `total`."""
-    return [*(step for step in STEPS if step < total), total]
+    """The time steps that have a column: `total`, and before it the largest powers of 2."""
+    powers = [2**power for power in range(total.bit_length()) if 2**power < total]
+    return [*powers[1 - COLUMNS :], total]
 
 
 def quality(report: Report) -> Sequence[float]:
@@ -27,19 +28,30 @@ def quality(report: Report) -> Sequence[float]:
     return found if found is not None else report["snn"]["agreement"]
 
 
-def row(report: Report) -> dict[str, Any]:
-    """What a comparison says of one method; `report["comparison"]` describes it."""
+def family(one: Mapping[str, Any]) -> str:
+    """What a row is ranked with: the kind of its spikes, and whether it was trained."""
+    return f"{one['spikes']}, trained" if one["trained"] else str(one["spikes"])
+
+
+def row(report: Report, ann: Mapping[str, Any]) -> dict[str, Any]:
+    """What a comparison says of one method; `report["comparison"]` describes it.
+
+    Energy is a ratio to that of `ann`, whose section it is in the report of the compared network.
+    """
     about, layers = report["comparison"], report["layers"]
+    joules = report["ann"]["energy_joules"], ann["energy_joules"]
+    share = joules[0] / joules[1] if joules[0] != joules[1] and joules[1] else 1.0
     neurons = sum(layer["neurons"] for layer in layers)
     score, energy = quality(report), report["energy"]["counted"]
     steps = compared_steps(report["timesteps"])
     return {
         **about["method"],
         "score": {str(step): score[step - 1] for step in steps},
-        "energy": {str(step): energy[step - 1] for step in steps},
+        "energy": {str(step): share * energy[step - 1] for step in steps},
         "sin_ratio": sum(layer["sin_ratio"][-1] for layer in layers) / len(layers),
         "firing_rate": sum(la["neurons"] * la["firing_rate"][-1] for la in layers) / neurons,
         "calibration_seconds": about["calibration_seconds"],
+        "training_seconds": about["training_seconds"],
         "simulation_seconds": report["snn"]["seconds"],
         "warnings": report.get("warnings", []),
         "scores": list(score),
@@ -50,29 +62,37 @@ def compare_reports(
     reports: Sequence[Report],
     *,
     header: Mapping[str, Any],
+    ann: Mapping[str, Any] | None,
     failed: Iterable[Mapping[str, Any]] = (),
     left_out: Iterable[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """The document of a comparison, all from runs with the same settings.
 
-    Methods are grouped by what their neurons send, in each group by the mean score over the
-    compared steps. `failed` have title, message and hint, `left_out` title and reason; `header`
-    has what was known before the first run.
+    Methods are grouped by what their neurons send and whether they train, in each group by the
+    mean score over the compared steps. `failed` have title, message and hint, `left_out` title and
+    reason; `header` has what was known before the first run, and `ann` is the compared network's
+    section of a report, None where there are no `reports`.
     """
-    found = [row(report) for report in reports]
-    found.sort(key=lambda r: (KINDS.index(r["spikes"]), -sum(r["score"].values()), r["name"]))
+    found = [] if ann is None else [row(report, ann) for report in reports]
+    found.sort(key=_place)
     document = {**header, "methods": found, "failed": list(failed), "left_out": list(left_out)}
-    if not reports:
+    if ann is None:
         return document | {"measure": "accuracy", "ann": None, "order": None, "graded_places": []}
-    first = reports[0]
+    first = next((r for r in reports if r["comparison"]["method"]["same_network"]), reports[0])
     labelled = first["snn"]["accuracy"] is not None
     standing = order(found, samples=first["data"]["evaluation"]["samples"]) if labelled else None
     return document | {
         "measure": "accuracy" if labelled else "agreement",
-        "ann": first["ann"],
+        "ann": dict(ann),
         "order": None if standing is None else vars(standing) | {"notes": list(standing.notes)},
         "graded_places": [s["name"] for s in first["sources"] if s["kind"] == "max_pool"],
     }
+
+
+def _place(one: Mapping[str, Any]) -> tuple[object, ...]:
+    """Where a row stands: rows of one kind together, the best of them first."""
+    kind = KINDS.index(one["spikes"]), one["trained"], one["delay"], one["labels"]
+    return *kind, -sum(one["score"].values()), one["name"]
 
 
 def heading(comparison: Comparison) -> str:
@@ -118,9 +138,11 @@ def render_comparison(comparison: Comparison) -> RenderableType:
         parts.append(Text(title, style="bold"))
         for kind in dict.fromkeys(one["kind"] for one in comparison["methods"]):
             parts += [Text(f"{kind}:", style="italic"), _table(comparison, kind)]
+        trained = any(one["trained"] for one in comparison["methods"])
         legend = (
             f"energy: counted, ANN = 1, after {comparison['timesteps']} steps; SIN: mean of the "
-            "layers; rate: spikes per neuron and step; calib., simul.: seconds"
+            "layers; rate: spikes per neuron and step; calib., "
+            f"{'train., ' if trained else ''}simul.: seconds"
         )
         parts.append(Text(legend, style="dim"))
     for one in comparison["failed"]:
@@ -133,15 +155,18 @@ def render_comparison(comparison: Comparison) -> RenderableType:
 
 
 def _table(comparison: Comparison, kind: str) -> Table:
-    """The methods of one kind; columns have the same width for every kind."""
+    """The methods of one kind; columns have the same width for every kind.
+
+    What was trained has the seconds of its training where the others have those of calibration.
+    """
     steps = compared_steps(comparison["timesteps"])
+    rows = [one for one in comparison["methods"] if one["kind"] == kind]
+    made = "training" if rows[0]["trained"] else "calibration"
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
     table.add_column("method", min_width=21, overflow="fold")
-    for column in (*map(str, steps), "energy", "SIN %", "rate", "calib.", "simul."):
+    for column in (*map(str, steps), "energy", "SIN %", "rate", f"{made[:5]}.", "simul."):
         table.add_column(column, justify="right", no_wrap=True, min_width=6)
-    for one in comparison["methods"]:
-        if one["kind"] != kind:
-            continue
+    for one in rows:
         scores = (f"{100 * one['score'][str(step)]:.2f}" for step in steps)
         table.add_row(
             Text(one["title"]),
@@ -149,12 +174,14 @@ def _table(comparison: Comparison, kind: str) -> Table:
             significant(one["energy"][str(steps[-1])]),
             f"{100 * one['sin_ratio']:.2f}",
             significant(one["firing_rate"], 2),
-            seconds(one["calibration_seconds"]),
+            seconds(one[f"{made}_seconds"]),
             seconds(one["simulation_seconds"]),
         )
     return table
 
 
-def seconds(value: float) -> str:
-    """A time in seconds: one decimal below ten, none above."""
+def seconds(value: float | None) -> str:
+    """A time in seconds: one decimal below ten, none above; a dash for None."""
+    if value is None:
+        return "-"
     return f"{value:.1f}" if value < 9.95 else f"{value:.0f}"

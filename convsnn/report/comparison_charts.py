@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
 
 from convsnn.report.charts import WIDTH
-from convsnn.report.comparison import Comparison, compared_steps
+from convsnn.report.comparison import Comparison, compared_steps, family
 from convsnn.report.svg import AXIS, CARD, FIRST, GRID, INK, SECOND, THIRD, draw
 from convsnn.report.wording import shortened, significant
 
@@ -63,8 +63,8 @@ def _ceiling(comparison: Comparison) -> float:
     return 1.0 if known is None else float(known)
 
 
-def front(rows: Sequence[Any], spikes: str) -> list[tuple[float, float, int, int]]:
-    """The runs of one kind of spike that no other run beats: (energy, score, row number, step).
+def front(rows: Sequence[Any], ranked: str) -> list[tuple[float, float, int, int]]:
+    """The runs of one family that no other run of it beats: (energy, score, row number, step).
 
     A run is a method read out at one of its steps; of those that cost no more, it has the best
     score. Rows are counted from 1. Cheapest first.
@@ -72,7 +72,7 @@ def front(rows: Sequence[Any], spikes: str) -> list[tuple[float, float, int, int
     runs = sorted(
         (one["energy"][step], -one["score"][step], number, int(step))
         for number, one in enumerate(rows, start=1)
-        if one["spikes"] == spikes
+        if family(one) == ranked
         for step in one["score"]
     )
     found: list[tuple[float, float, int, int]] = []
@@ -83,9 +83,12 @@ def front(rows: Sequence[Any], spikes: str) -> list[tuple[float, float, int, int
 
 
 def cost_chart(comparison: Comparison) -> str:
-    """Score against energy: every method at every compared step, the best of them joined."""
+    """Score against energy: every method at every compared step, the best of them joined.
+
+    What was trained has hollow markers and a dashed line.
+    """
     rows = comparison["methods"]
-    kinds = [kind for kind in COLOURS if any(one["spikes"] == kind for one in rows)]
+    families = list(dict.fromkeys((one["spikes"], one["trained"]) for one in rows))
 
     def paint(figure: Figure) -> None:
         axes = figure.add_subplot()
@@ -99,33 +102,45 @@ def cost_chart(comparison: Comparison) -> str:
             axes.plot(
                 *zip(*places, strict=True), color=AXIS, linestyle="", alpha=0.55,
                 marker=MARKERS[one["spikes"]], markersize=3,
+                fillstyle="none" if one["trained"] else "full",
             )  # fmt: skip
-        for kind in kinds:
-            _front(axes, front(rows, kind), kind)
+        for spikes, trained in families:
+            name = family({"spikes": spikes, "trained": trained})
+            _front(axes, front(rows, name), name, spikes=spikes, trained=trained)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda ratio, _: significant(ratio, 2)))
         axes.set_ylim(0, 1.03)
         axes.set_xlabel("energy (counted), ANN = 1")
         axes.legend(
-            loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=4, borderpad=0.2,
-            columnspacing=1.2, handlelength=1.8, handletextpad=0.5,
+            loc="lower left", bbox_to_anchor=(-0.02, 1.0), borderpad=0.2, columnspacing=1.2,
+            ncols=4 if len(families) < 4 else 3, handlelength=1.8, handletextpad=0.5,
         )  # fmt: skip
 
     label = f"{comparison['measure'].capitalize()} against energy at {_steps_text(comparison)}"
     return draw("cost", paint, size=(WIDTH, 4.2), label=label)
 
 
-def _front(axes: Any, runs: Sequence[tuple[float, float, int, int]], kind: str) -> None:
+def _front(
+    axes: Any,
+    runs: Sequence[tuple[float, float, int, int]],
+    name: str,
+    *,
+    spikes: str,
+    trained: bool,
+) -> None:
     if not runs:
         return
     energies, scores, numbers, _ = zip(*runs, strict=True)
+    colour = COLOURS[spikes]
     axes.plot(
-        energies, scores, color=COLOURS[kind], marker=MARKERS[kind], drawstyle="steps-post",
-        markeredgecolor=CARD, label=f"best {kind}",
+        energies, scores, color=colour, marker=MARKERS[spikes], drawstyle="steps-post",
+        linestyle=(0, (3, 2)) if trained else "-", markerfacecolor=CARD if trained else colour,
+        markeredgecolor=colour if trained else CARD, label=f"best {name}",
     )  # fmt: skip
+    above = spikes == "binary" and not trained
     for energy, score, number in zip(energies, scores, numbers, strict=True):
         axes.annotate(
-            str(number), (energy, score), (0, 5 if kind == "binary" else -12),
+            str(number), (energy, score), (0, 5 if above else -12),
             textcoords="offset points", ha="center", fontsize=8.5,
         )  # fmt: skip
 

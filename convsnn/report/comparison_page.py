@@ -1,7 +1,14 @@
 """A comparison as one HTML file that needs nothing else: no scripts, links or fonts."""
 
 from convsnn.errors import ExportError, MissingExtraError
-from convsnn.report.comparison import Comparison, compared_steps, heading, remarks, seconds
+from convsnn.report.comparison import (
+    Comparison,
+    compared_steps,
+    family,
+    heading,
+    remarks,
+    seconds,
+)
 from convsnn.report.html import template
 
 
@@ -19,14 +26,14 @@ def render_comparison_page(comparison: Comparison) -> str:
         raise MissingExtraError("jinja2 and matplotlib", "report") from error
     page = template("comparison.html", seconds=seconds)
     rows, steps = comparison["methods"], compared_steps(comparison["timesteps"])
+    families = list(dict.fromkeys(family(row) for row in rows))
     best = {
         str(step): {
-            kind: max(row["score"][str(step)] for row in rows if row["spikes"] == kind)
-            for kind in {row["spikes"] for row in rows}
+            name: max(row["score"][str(step)] for row in rows if family(row) == name)
+            for name in families
         }
         for step in steps
     }
-    kinds = list(dict.fromkeys(row["spikes"] for row in rows))
     try:
         return page.render(
             c=comparison,
@@ -34,7 +41,9 @@ def render_comparison_page(comparison: Comparison) -> str:
             remarks=remarks(comparison),
             steps=[str(step) for step in steps],
             best=best,
-            fronts={kind: charts.front(rows, kind) for kind in kinds},
+            family=family,
+            trained=any(row["trained"] for row in rows),
+            fronts={name: charts.front(rows, name) for name in families},
             steps_chart=charts.steps_chart(comparison) if rows else "",
             cost_chart=charts.cost_chart(comparison) if rows else "",
         )
