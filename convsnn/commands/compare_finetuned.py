@@ -17,13 +17,14 @@ from rich.console import Console
 from calibrate.methods import choose_methods, kind_in_words
 from convsnn.commands.compare_rows import Conditions, Made
 from convsnn.commands.job import Method
-from convsnn.commands.lessons import labelled_images, show_epoch
+from convsnn.commands.lessons import labelled_images, show_epoch, worth_compiling
 from convsnn.commands.resumable import fingerprint
 from convsnn.errors import ConfigError, ExportError
 from convsnn.export import load_artifact, save_artifact
 from convsnn.report.wording import counted
 from convsnn.rewrite import Spiking
-from convsnn.train.finetune import Tuning, finetune
+from convsnn.train.distillation import Tuning
+from convsnn.train.finetune import finetune
 from convsnn.train.methods import find_method
 from convsnn.train.samples import InMemory
 from convsnn.train.settings import Settings
@@ -126,7 +127,7 @@ class FineTuned:
 
     def identity(self) -> tuple[object, ...]:
         """See `Row`."""
-        return *self.course.identity(), self.method
+        return *self.course.identity(), asdict(Tuning(self.method))
 
     def describe(self) -> dict[str, Any]:
         """See `Row`."""
@@ -164,18 +165,20 @@ class FineTuned:
     def make(self, under: Conditions) -> Made:
         """Train, or go on with it, keep the network as NAME.safetensors, and score it."""
         note = Console(stderr=True, highlight=False, soft_wrap=True)
-        net, settings = self.course.start(under), self.course.settings
+        net, settings, job = self.course.start(under), self.course.settings, under.job
+        images = self.course.images(under)
         tuned = finetune(
             net,
-            self.course.images(under),
+            images,
             settings,
             Tuning(self.method),
             folder=self._checkpoints(under),
-            device=under.job.device,
+            device=job.device,
             progress=lambda epoch: show_epoch(note, epoch, settings.epochs),
+            compile=worth_compiling(net.graph, len(images), settings, wanted=job.wanted.compile),
         )
         save_artifact(tuned.net, under.folder / f"{self.name}.safetensors")
-        report = under.job.score(tuned.net, steps=under.steps, samples=under.samples)
+        report = job.score(tuned.net, steps=under.steps, samples=under.samples)
         return Made(report, net.provenance["calibration_seconds"], tuned.state.seconds)
 
     def tidy(self, under: Conditions) -> None:
