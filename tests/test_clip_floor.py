@@ -190,7 +190,7 @@ def test_the_staircase_is_its_formula(x: int, levels: int, k: int) -> None:
     assert abs(got / (ceiling / levels) - place) <= 0.5 + 1e-9
 
 
-@pytest.mark.parametrize("stage", sorted(set(CALIBRATORS.names()) - {"confidence"}))
+@pytest.mark.parametrize("stage", sorted(set(CALIBRATORS.names()) - {"confidence", "tsc"}))
 def test_contract_every_stage_takes_the_threshold_that_was_trained(stage: str) -> None:
     follows = stage in ("bias", "potential", "weights")
     text = {"balance": "balance:batches=5"}.get(stage, f"trained+{stage}" if follows else stage)

@@ -93,7 +93,12 @@ class Bench:
     def _measure(self, method: NamedMethod) -> Report:
         """Convert and score by one method, and keep the report."""
         start = time.perf_counter()
-        how = Method(method.stages(self.steps), method.neuron, readout=method.reading(self.steps))
+        how = Method(
+            method.stages(self.steps),
+            method.neuron,
+            method.encoder,
+            readout=method.reading(self.steps),
+        )
         net = self.job.convert(how, steps=self.steps, samples=self.samples)
         calibrated = time.perf_counter()
         report = self.job.score(net, steps=self.steps, samples=self.samples)
@@ -122,7 +127,9 @@ class Bench:
         return dict(report)
 
     def _fingerprint(self, method: NamedMethod) -> str:
-        how = method.stages(self.steps), method.neuron, method.reading(self.steps)
+        how = [method.stages(self.steps), method.neuron, method.reading(self.steps)]
+        if method.encoder != "direct":
+            how.append(method.encoder)
         return fingerprint(self.settings, *how)
 
     def _describe(self, method: NamedMethod) -> dict[str, Any]:
