@@ -137,6 +137,16 @@ def test_what_is_no_staircase_blocks_by_name(case: str) -> None:
     )
 
 
+def test_thresholds_that_differ_between_channels_are_named_as_what_blocks() -> None:
+    module = Qcfs()
+    module.threshold = nn.Parameter(torch.tensor([1.0, 2.0, 2.0, 4.0]))
+    (item,) = load_module(net(module), X).blockers()
+    assert "differ between channels" in item.reason
+    assert "one threshold" in item.remedy
+    (plain,) = load_module(net(torch.floor), X).blockers()
+    assert "differ" not in plain.reason
+
+
 BEYOND: dict[str, Callable[[Tensor], Tensor]] = {
     "read twice": lambda x: (y := torch.floor(x.clamp(0, 4))) + y * 0.5,
     "raised behind": lambda x: torch.floor(x.clamp(0, 4)) + 0.1,

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from calibrate.methods import NamedMethod, choose_methods, methods
+from calibrate.methods import LONGEST, NamedMethod, choose_methods, methods
 from calibrate.published import TABLE_2
 from convsnn.commands import main
 from convsnn.commands.comparing import Bench
@@ -69,6 +69,16 @@ def test_a_method_can_be_built_and_says_what_it_sends(method):
     assert method.source
     assert method.name.replace("-", "").replace(".", "").isalnum()  # it becomes a file name
     assert method.name not in ("settings", "comparison")
+
+
+def test_the_list_of_methods_is_not_broken_at_80_columns(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["list", "methods"]) == 0
+    out = capsys.readouterr().out
+    for method in methods():
+        assert f"--calibrate {method.stages(LONGEST)}" in out
+        assert f"{method.name} " in out
+    assert max(map(len, out.splitlines())) <= 80
 
 
 def test_all_methods_of_the_papers_table_that_can_be_had_are_there():

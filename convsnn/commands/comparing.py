@@ -14,7 +14,7 @@ from convsnn.commands import scoring
 from convsnn.commands.job import EXAMPLES, Job, Method
 from convsnn.commands.resumable import claim, fingerprint, job_settings
 from convsnn.errors import ConvsnnError, ExportError
-from convsnn.report.assemble import versions
+from convsnn.report.assemble import packages, versions
 from convsnn.report.comparison import compare_reports
 from convsnn.report.document import to_json, validate
 from convsnn.report.files import write_text
@@ -178,5 +178,5 @@ class Bench:
                 ),
                 "evaluation": scoring.describe_part(self.job.data.test, scored),
             },
-            "versions": versions(),
+            "versions": packages(),
         }

@@ -114,11 +114,16 @@ def card() -> int | None:
     return int(os.environ["LOCAL_RANK"]) if launched() > 1 else None
 
 
+def speaks() -> bool:
+    """Whether this is the process that prints: the only one, or the first that torchrun started."""
+    return launched() == 1 or int(os.environ["RANK"]) == 0
+
+
 def require_alone() -> None:
     """ConfigError, from one process, where torchrun has started several."""
     if launched() == 1:
         return
-    if int(os.environ["RANK"]):
+    if not speaks():
         raise typer.Exit(2)
     raise ConfigError(
         f"this command runs in one process, not in {launched()}",
