@@ -138,13 +138,21 @@ def test_what_is_no_staircase_blocks_by_name(case: str) -> None:
 
 
 def test_thresholds_that_differ_between_channels_are_named_as_what_blocks() -> None:
-    module = Qcfs()
-    module.threshold = nn.Parameter(torch.tensor([1.0, 2.0, 2.0, 4.0]))
-    (item,) = load_module(net(module), X).blockers()
+    scales = torch.arange(1.0, 17.0)
+    (item,) = load_module(net(lambda x: torch.floor(x.clamp(0, 2) * scales) / scales), X).blockers()
     assert "differ between channels" in item.reason
     assert "one threshold" in item.remedy
-    (plain,) = load_module(net(torch.floor), X).blockers()
-    assert "differ" not in plain.reason
+
+
+def test_a_bound_for_each_channel_is_refused_with_the_spelling_that_is_taken() -> None:
+    bounds = torch.arange(1.0, 17.0)
+    graph = load_module(net(lambda x: torch.minimum(x.relu(), bounds).mul(4).round() / 4), X)
+    item = graph.blockers()[0]
+    assert "one for each channel" in item.reason
+    assert "clamp(x / bound, 0, 1) * bound" in item.remedy
+    module = Qcfs()
+    module.threshold = nn.Parameter(bounds)
+    assert only_site(load_module(net(module), X)).levels == 4
 
 
 BEYOND: dict[str, Callable[[Tensor], Tensor]] = {

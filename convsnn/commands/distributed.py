@@ -6,6 +6,7 @@ ends all, with one message, and none waits for a process that has given up.
 
 import json
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from datetime import timedelta
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from convsnn.errors import ConfigError, ConvsnnError
 
+_COURTESY = 10  # seconds; the first process ends, and torchrun the others, long before
 _PATIENCE = timedelta(days=7)  # a slow process is no dead one; torchrun ends all when one dies
 
 
@@ -115,8 +117,12 @@ def card() -> int | None:
 
 
 def speaks() -> bool:
-    """Whether this is the process that prints: the only one, or the first that torchrun started."""
-    return launched() == 1 or int(os.environ["RANK"]) == 0
+    """Whether this is the one process that prints an error that all meet alike, before they are a
+    group: the first. Any other waits a little, for torchrun ends all when one ends."""
+    first = launched() == 1 or int(os.environ["RANK"]) == 0
+    if not first:
+        time.sleep(_COURTESY)
+    return first
 
 
 def require_alone() -> None:
