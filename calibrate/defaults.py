@@ -13,6 +13,7 @@ _BY_NEURON = {
     "burst": "mse:steps=2",  # many levels a step already; the refit has nothing left to mend
     "msat": "max",  # V_max of the paper, which the neuron lowers by itself
     "signed": "mse",  # it takes wrong spikes back by itself
+    "tsc": "percentile:q=99.9+tsc",  # many levels, so that clipping costs more than they are wide
 }
 
 

@@ -24,6 +24,7 @@ from convsnn.neurons import Keys
 from convsnn.ops import OPS, Role
 from convsnn.plan import Plan, SitePlan
 from convsnn.population import population
+from convsnn.turns import takes_turns
 
 ELEMENTS = 1 << 22  # of the largest layer, over the steps and images run at once
 
@@ -94,7 +95,7 @@ class Replay:
     """A pass over the layers of a network with a plan that changes on the way.
 
     `steps` are simulated on the first `samples` calibration images. Raises CalibrationError where
-    a layer has no threshold yet or there are no images.
+    a layer has no threshold yet, where layers take turns, or there are no images.
     """
 
     context: Context
@@ -104,6 +105,12 @@ class Replay:
     _batches: list[_Images] = field(init=False)
 
     def __post_init__(self) -> None:
+        if takes_turns(self.context.neuron):
+            raise CalibrationError(
+                f"a stage that looks at what neurons send step by step says nothing of "
+                f"'{self.context.neuron}', whose layers take turns",
+                hint="use stages that look at activations only, like percentile:q=99.9+tsc",
+            )
         self.plan.check(self.context.graph)
         self._batches = list(self._read())
         if not self._batches:

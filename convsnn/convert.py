@@ -15,6 +15,7 @@ from convsnn.passes import EXACT, apply_exact, pool_before_neuron
 from convsnn.plan import Context, Stage, run_stages
 from convsnn.population import site_neurons
 from convsnn.rewrite import Spiking, to_spiking
+from convsnn.turns import fill_windows
 
 
 def convert(
@@ -57,6 +58,9 @@ def convert(
         graph = apply_exact(graph, example, [pool_before_neuron])
     neuron = NEURONS.with_default(neuron, "seed", seed)
     site_neurons(neuron, graph)  # what it cannot stand for is refused before any work
+    neuron, encoder, readout = fill_windows(
+        graph, steps, neuron=neuron, encoder=encoder, readout=readout
+    )
     made = ENCODERS.create(ENCODERS.with_default(encoder, "seed", seed)).fit(batches)
     plan = run_stages(Context(graph, batches, neuron, made, steps, seed), stages)
     return to_spiking(

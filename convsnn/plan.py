@@ -21,13 +21,15 @@ class SitePlan:
     """What the neurons of one site start from; every tensor broadcasts to one sample's shape.
 
     `shift` is added to the input current of every step; `confidence` is the probability that a
-    spike is kept, for neurons that know it.
+    spike is kept, `turn` the number of windows that pass before the layer sends (see
+    `convsnn.turns`), each for neurons that know it.
     """
 
     threshold: Tensor
     potential: Tensor
     shift: Tensor | None = None
     confidence: Tensor | None = None
+    turn: Tensor | None = None
 
     def to(
         self, dtype: torch.dtype | None = None, device: torch.device | str | None = None
@@ -87,6 +89,15 @@ class Plan:
                 raise CalibrationError(f"replaced weight '{name}' does not fit the network")
             if not bool(tensor.isfinite().all()):
                 raise CalibrationError(f"replaced weight '{name}' is not finite")
+
+    def require_turns(self) -> None:
+        """Raise CalibrationError unless every site knows its turn."""
+        missing = [name for name, planned in self.sites.items() if planned.turn is None]
+        if missing:
+            raise CalibrationError(
+                f"layer '{missing[0]}' does not know when its turn to send comes",
+                hint="end the calibration with the stage tsc, like percentile:q=99.9+tsc",
+            )
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,12 @@
 
 With `delay` D the first D steps are left out (Bu et al. 2025, section 4.3): step D + 1 is then the
 first that counts. Until then the answer is the mean so far. Delay counts in T.
+
+    switch   a current that each spike pair of temporal-switch coding switches on and off again:
+             o(1) + sum over steps s of (I(s) - o(1)) / window,  I(s) = I(s-1) + o(s) - o(1)
+
+o(1) is the bias, for nothing is sent in the first step; the answer is complete when the last layer
+has had its turn (see `convsnn.turns`), and the bias alone before.
 """
 
 from dataclasses import dataclass
@@ -12,15 +18,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from convsnn.errors import ConfigError
 from convsnn.registry import Registry
 
 
 @dataclass(frozen=True)
 class Readout:
-    """Weights of the time steps; step 1 is the first."""
+    """Weights of the time steps; step 1 is the first. Of pairs of spikes, the `window` they are
+    sent in, which have no weights."""
 
     rising: bool = False
     delay: int = 0
+    window: int = 0
 
     def __post_init__(self) -> None:
         if self.delay < 0:
@@ -29,6 +38,8 @@ class Readout:
     def weights(self, steps: range, like: Tensor) -> tuple[Tensor, Tensor]:
         """The weight of each of `steps` (counted from 0), and the sum of all weights up to it;
         both (len(steps), 1, ...), to go with `like` (len(steps), B, ...)."""
+        if self.window:
+            raise ConfigError("the readout 'switch' is for the neuron tsc", hint="use mean")
         count = torch.arange(steps.start + 1, steps.stop + 1, device=like.device, dtype=like.dtype)
         count = (count - self.delay).clamp(min=0).reshape(-1, *[1] * (like.dim() - 1))
         if self.rising:
@@ -54,3 +65,11 @@ def mean(*, delay: int = 0) -> Readout:
 def rising(*, delay: int = 0) -> Readout:
     """A mean in which later steps count more: the s-th step behind `delay` counts as s."""
     return Readout(rising=True, delay=delay)
+
+
+@READOUTS.register("switch")
+def switch(*, window: int = 16) -> Readout:
+    """Temporal-switch coding, for the neuron tsc: pairs of spikes switch the output on and off."""
+    if window < 1:
+        raise ValueError(f"window must be at least 1, not {window}")
+    return Readout(window=window)

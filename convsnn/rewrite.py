@@ -16,6 +16,7 @@ from convsnn.neurons import Neuron
 from convsnn.plan import Plan
 from convsnn.population import population, site_neurons
 from convsnn.readout import READOUTS
+from convsnn.turns import require_together
 
 
 @dataclass(frozen=True, repr=False)
@@ -99,6 +100,8 @@ def to_spiking(
     plan.check(graph)
     plan = replace(plan, sites={name: plan.sites[name] for name in graph.sites})
     made = ENCODERS.create(encoder) if isinstance(encoder, str) else encoder
+    if require_together(neuron, made.spec(), readout):
+        plan.require_turns()
     net = Spiking(graph, plan, neuron, made, dict(provenance or {}), readout)
     for name, neurons in net.neurons.items():  # a wrong neuron spec is refused here
         ceiling, top = graph.sites[name].ceiling, float(plan.sites[name].threshold.max())

@@ -17,7 +17,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("convsnn.graph", "convsnn.channels"),
     ("convsnn.neurons", "convsnn.encoders"),
     ("convsnn.plan", "convsnn.fan_out"),
-    ("convsnn.passes", "convsnn.load", "convsnn.population"),
+    ("convsnn.passes", "convsnn.load", "convsnn.population", "convsnn.turns"),
     ("convsnn.rewrite",),
     ("convsnn.simulate",),
     ("convsnn.train",),

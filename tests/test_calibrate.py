@@ -29,7 +29,11 @@ NAMES = CALIBRATORS.names()
 
 
 PER_BATCH = {"balance"}  # descends by one step a batch, so that the batches are part of the method
-NEURON = {"confidence": "msat"}  # stages that are for one neuron only; "if" for all others
+NEURON = {
+    "confidence": "msat",
+    "tsc": "tsc",
+}  # stages that are for one neuron only; "if" for all others
+BESIDE = {"tsc": {"encoder": "tsc:scale=1", "readout": "switch"}}
 
 
 def context(graph: Graph, *batches: Tensor, steps: int = 8, neuron: str = "if") -> Context:
@@ -68,7 +72,7 @@ def test_contract_a_usable_plan_on_record(name: str) -> None:
             shape = graph.shapes[site]
             for tensor in planned.tensors().values():
                 assert torch.broadcast_shapes(tensor.shape, shape) == shape
-        to_spiking(graph, plan, neuron=NEURON.get(name, "if"))
+        to_spiking(graph, plan, neuron=NEURON.get(name, "if"), **BESIDE.get(name, {}))
     assert CALIBRATORS.describe(name)
 
 

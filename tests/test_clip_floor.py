@@ -137,6 +137,24 @@ def test_what_is_no_staircase_blocks_by_name(case: str) -> None:
     )
 
 
+def test_thresholds_that_differ_between_channels_are_named_as_what_blocks() -> None:
+    scales = torch.arange(1.0, 17.0)
+    (item,) = load_module(net(lambda x: torch.floor(x.clamp(0, 2) * scales) / scales), X).blockers()
+    assert "differ between channels" in item.reason
+    assert "one threshold" in item.remedy
+
+
+def test_a_bound_for_each_channel_is_refused_with_the_spelling_that_is_taken() -> None:
+    bounds = torch.arange(1.0, 17.0)
+    graph = load_module(net(lambda x: torch.minimum(x.relu(), bounds).mul(4).round() / 4), X)
+    item = graph.blockers()[0]
+    assert "one for each channel" in item.reason
+    assert "clamp(x / bound, 0, 1) * bound" in item.remedy
+    module = Qcfs()
+    module.threshold = nn.Parameter(bounds)
+    assert only_site(load_module(net(module), X)).levels == 4
+
+
 BEYOND: dict[str, Callable[[Tensor], Tensor]] = {
     "read twice": lambda x: (y := torch.floor(x.clamp(0, 4))) + y * 0.5,
     "raised behind": lambda x: torch.floor(x.clamp(0, 4)) + 0.1,
@@ -190,7 +208,7 @@ def test_the_staircase_is_its_formula(x: int, levels: int, k: int) -> None:
     assert abs(got / (ceiling / levels) - place) <= 0.5 + 1e-9
 
 
-@pytest.mark.parametrize("stage", sorted(set(CALIBRATORS.names()) - {"confidence"}))
+@pytest.mark.parametrize("stage", sorted(set(CALIBRATORS.names()) - {"confidence", "tsc"}))
 def test_contract_every_stage_takes_the_threshold_that_was_trained(stage: str) -> None:
     follows = stage in ("bias", "potential", "weights")
     text = {"balance": "balance:batches=5"}.get(stage, f"trained+{stage}" if follows else stage)

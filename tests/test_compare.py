@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from calibrate import methods as table
-from calibrate.methods import NamedMethod, choose_methods, methods
+from calibrate.methods import LONGEST, NamedMethod, choose_methods, methods
 from calibrate.published import TABLE_2
 from convsnn.commands import main
 from convsnn.commands.comparing import Bench
@@ -65,11 +64,21 @@ def compare(capsys, *arguments, methods=FEW):
 @pytest.mark.parametrize("method", methods(), ids=lambda m: m.name)
 def test_a_method_can_be_built_and_says_what_it_sends(method):
     for steps in (1, 16, 128):
-        Method(method.stages(steps), method.neuron)
+        Method(method.stages(steps), method.neuron, method.encoder, readout=method.reading(steps))
     assert NEURONS.create(method.neuron, threshold=1.0).graded == (method.spikes == "graded")
     assert method.source
     assert method.name.replace("-", "").replace(".", "").isalnum()  # it becomes a file name
     assert method.name not in ("settings", "comparison")
+
+
+def test_the_list_of_methods_is_not_broken_at_80_columns(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["list", "methods"]) == 0
+    out = capsys.readouterr().out
+    for method in methods():
+        assert f"--calibrate {method.stages(LONGEST)}" in out
+        assert f"{method.name} " in out
+    assert max(map(len, out.splitlines())) <= 80
 
 
 def test_all_methods_of_the_papers_table_that_can_be_had_are_there():
@@ -77,7 +86,10 @@ def test_all_methods_of_the_papers_table_that_can_be_had_are_there():
     assert len(names) == len(methods())
     assert names >= TABLE_2.keys()
     assert names >= {"spike-norm", "hybrid-thresholds", "calibration-light", "ltb", "max-0.7"}
-    assert "TSC" in (table.__doc__ or "")  # left out, and the reason is given
+    (rebuilt,) = (method for method in methods() if method.reconstruction)
+    assert rebuilt.name == "tsc"
+    assert "reconstruction" in rebuilt.kind
+    assert "experimental" in rebuilt.note
 
 
 def test_the_same_run_is_not_listed_twice():

@@ -1,5 +1,6 @@
 """Where the error comes from: laws neuron by neuron, cases by hand, the advice, the command."""
 
+import importlib
 import json
 from copy import deepcopy
 from dataclasses import replace
@@ -12,14 +13,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_commands import failure, run
 
+from convsnn.commands.computing import Wanted
 from convsnn.graph import run as run_graph
 from convsnn.measure.decomposition import PARTS, decompose, divide
 from convsnn.neurons import NEURONS
 from convsnn.plan import Plan, SitePlan
 from convsnn.report.advice import advise
+from convsnn.report.html import render_html
+from convsnn.report.wording import neurons_named
 from convsnn.rewrite import to_spiking
 from convsnn.simulate import simulate
+from convsnn.turns import takes_turns
 
+diagnosing = importlib.import_module("convsnn.commands.diagnose")
 SEEDS = st.integers(0, 2**32 - 1)
 
 
@@ -69,7 +75,7 @@ def test_the_parts_add_up_neuron_by_neuron(seed, neuron):
         assert torch.equal(whole, sent[name] - ann[name].double())
 
 
-@pytest.mark.parametrize("name", NEURONS.names())
+@pytest.mark.parametrize("name", [n for n in NEURONS.names() if not takes_turns(n)])
 def test_the_parts_add_up_for_every_neuron(name):
     graph = random_graph(5, exact=False)
     plan = dyadic_plan(graph, 5)
@@ -256,6 +262,31 @@ def test_the_command_says_where_and_what(converted, capsys, monkeypatch):
     assert "worst layer: features" in out
     assert "--timesteps" in out
     assert max(map(len, out.splitlines())) <= 80
+
+
+def test_the_neurons_that_really_stand_there_are_named(converted):
+    report = json.loads((converted / "report.json").read_text())
+    assert neurons_named(report) == "if"
+    for layer, kind in zip(report["layers"], ("signed", "if", "signed"), strict=True):
+        layer["kind"] = kind
+    assert neurons_named(report) == "signed, if"
+    report["method"]["neuron"] = "if:reset=soft"
+    assert neurons_named(report) == "signed, if:reset=soft"
+    assert "<code>signed, if:reset=soft</code>" in render_html(report)
+
+
+def test_a_report_names_its_program_once(converted):
+    report = json.loads((converted / "report.json").read_text())
+    assert report["convsnn"]
+    assert "convsnn" not in report["versions"]
+    assert "torch" in report["versions"]
+
+
+def test_another_precision_is_said_to_be_left_aside(converted, capsys, monkeypatch):
+    monkeypatch.setattr(diagnosing, "as_before", lambda *_, **__: Wanted("int8"))
+    code, _, err = run(capsys, "diagnose", converted, "--samples", 2, "--timesteps", 1)
+    assert code == 0
+    assert "float32 reference; the network was scored in int8" in " ".join(err.split())
 
 
 def test_the_document(converted, capsys):

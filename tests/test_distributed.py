@@ -87,7 +87,7 @@ def together(*arguments):
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_numbers_of_one(converted):
+def test_two_processes_give_the_numbers_of_one(converted, capsys):
     one = json.loads((converted / "out" / "report.json").read_text())
     done = together("evaluate", "out", "--json", "-o", "two")
     assert done.returncode == 0, done.stderr
@@ -98,6 +98,13 @@ def test_two_processes_give_the_numbers_of_one(converted):
         assert two["snn"][key] == one["snn"][key], key
     assert two["engine"]["processes"] == 2
     assert json.loads((converted / "two" / "report.json").read_text())["snn"] == two["snn"]
+    exits = ("evaluate", "out", "--early-exit", "95", "--json")
+    assert main([*exits]) == 0
+    alone = json.loads(capsys.readouterr().out)["early_exit"]
+    done = together(*exits)
+    assert done.returncode == 0, done.stderr
+    shared = json.loads(done.stdout)["early_exit"]
+    assert {**shared, "seconds": 0} == {**alone, "seconds": 0}
     # fewer batches than processes: one of them has nothing to do
     few = together("evaluate", "out", "--json", "--samples", "9")
     assert few.returncode == 0, few.stderr
@@ -106,7 +113,11 @@ def test_two_processes_give_the_numbers_of_one(converted):
 
 @pytest.mark.slow
 def test_what_cannot_run_is_said_once(converted):
-    for arguments in (("evaluate", "missing"), ("convert", "zoo:mnist5k-cnn", "-o", "three")):
+    for arguments in (
+        ("evaluate", "missing"),
+        ("evaluate", "out", "--no-such-option"),
+        ("convert", "zoo:mnist5k-cnn", "-o", "three"),
+    ):
         done = together(*arguments)
         assert done.returncode != 0
         assert done.stderr.count("error: ") == 1, done.stderr

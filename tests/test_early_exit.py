@@ -5,7 +5,10 @@ The laws are asserted to the last bit, on dyadic networks.
 
 import json
 import math
-from dataclasses import replace
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -33,6 +36,7 @@ from convsnn.measure.margins import (
     fit_margins,
     upper_bound,
 )
+from convsnn.measure.sharing import part_of
 from convsnn.report.document import validate
 from convsnn.report.html import render_html
 from convsnn.rewrite import Spiking, to_spiking
@@ -99,6 +103,59 @@ def test_an_image_gets_the_answer_of_the_full_run_at_the_step_it_leaves(
     parts = list(zip(x.split(3), labels.split(3), strict=True))
     assert same(whole, run_early(program, [(x, labels)], needed, compact=False))
     assert same(whole, run_early(program, parts, needed))
+
+
+@dataclass
+class Meeting:
+    """One of several threads that add up as processes do."""
+
+    number: int
+    count: int
+    table: dict[int, Tensor]
+    barrier: threading.Barrier
+
+    def _all(self, value: Tensor) -> list[Tensor]:
+        self.table[self.number] = value
+        self.barrier.wait(60)
+        found = [self.table[n] for n in range(self.count)]
+        self.barrier.wait(60)
+        return found
+
+    def agree(self, numbers: Sequence[int]) -> list[int]:
+        return list(numbers)
+
+    def add(self, value: Tensor) -> Tensor:
+        return torch.stack(self._all(value)).sum(0)
+
+    def least(self, value: Tensor) -> Tensor:
+        return torch.stack(self._all(value)).amin(0)
+
+
+@pytest.mark.parametrize(("encoder", "size"), [("direct", 2), (POISSON, 2), ("direct", BATCH)])
+def test_several_processes_leave_as_one_does(encoder: str, size: int) -> None:
+    """Whole batches for each; in the last case there is nothing left for two of the three."""
+    net, x = network(4, encoder=encoder)
+    labels, program, count = torch.arange(BATCH) % 3, Program(net), 3
+    found = trace(program, [x], steps=STEPS)
+    needed = margins(found, 0.3)
+    alone = run_early(program, [(x, labels)], needed)
+    table: dict[int, Tensor] = {}
+    barrier = threading.Barrier(count)
+
+    def process(number: int) -> tuple[Trace, Exits]:
+        share = Meeting(number, count, table, barrier)
+        rows = part_of(share, BATCH, batch_size=size)
+        parts = [(x[i : i + size], labels[i : i + size]) for i in rows[::size]]
+        own = Program(net)
+        mine = trace(own, [a for a, _ in parts], steps=STEPS, first=rows.start, share=share)
+        return mine, run_early(own, parts, needed, first=rows.start, share=share)
+
+    with ThreadPoolExecutor(count) as pool:
+        results = list(pool.map(process, range(count)))
+    for mine, exits in results:
+        assert torch.equal(mine.answers, found.answers)
+        assert torch.equal(mine.leads, found.leads)
+        assert same(exits, alone)
 
 
 @pytest.mark.parametrize("encoder", ["direct", POISSON])
@@ -314,6 +371,9 @@ def test_sums_do_not_depend_on_the_batch_size() -> None:
     for size in (2, 5):
         found = torch.cat(list(Sums(Images(part, order, size, device))))
         assert torch.allclose(found, wanted)
+    pairs = Images(part, order, 2, device)
+    shared = [*Sums(pairs, range(4)), *Sums(pairs, range(4, 5)), *Sums(pairs, range(5, 5))]
+    assert torch.equal(torch.cat(shared), torch.cat(list(Sums(pairs))))
 
 
 @pytest.mark.parametrize(

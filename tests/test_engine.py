@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import dyadic_plan, images, random_graph
+from conftest import Maker, dyadic_plan, images, random_graph
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -331,3 +331,14 @@ def test_the_fan_out_of_the_reference_is_what_is_counted() -> None:
             events = (torch.cat(sent[name]) != 0).double()
             wanted = (events * behind).flatten(2).sum(2)
             assert torch.equal(got.synaptic_operations[name], wanted), name
+
+
+def test_the_readout_adds_up_in_the_networks_own_float_type() -> None:
+    """In bfloat16 a sum of more than 256 ones would stand still."""
+    maker = Maker(np.random.default_rng(0), (1,))
+    one = maker.tensor(torch.ones(1, 1))
+    relu = maker.relu(maker.emit("linear", "input", one))
+    graph = maker.graph(maker.emit("linear", relu, one))
+    net = to_spiking(graph, Plan({relu: SitePlan(torch.tensor(1.0), torch.tensor(0.0))}))
+    outputs = simulate(net, torch.ones(1, 1), steps=600, engine=Engine("bfloat16")).outputs[0]
+    assert torch.equal(outputs, torch.ones(600, 1, 1))

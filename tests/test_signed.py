@@ -219,7 +219,7 @@ def test_contract_every_stage_works_on_leaky_layers_or_says_why_not(stage: str) 
     text = f"max:potential=0.5+{stage}" if first else stage
     if stage == "balance":
         text = "balance:batches=20"
-    if stage in ("confidence", "spike-norm", "trained"):
+    if stage in ("confidence", "spike-norm", "trained", "tsc"):
         with pytest.raises((UnsupportedError, CalibrationError, ConfigError)) as caught:
             convsnn.convert(leaky("prelu"), x, [x], parse_stages(text), steps=64)
         assert caught.value.hint

@@ -99,20 +99,26 @@ class Conversion:
 
     def identity(self) -> tuple[object, ...]:
         """See `Row`."""
-        return self.method.stages(self.steps), self.method.neuron, self.method.reading(self.steps)
+        known = self.method.stages(self.steps), self.method.neuron, self.method.reading(self.steps)
+        return known if self.method.encoder == "direct" else (*known, self.method.encoder)
 
     def describe(self) -> dict[str, Any]:
         """See `Row`."""
         method, stages = self.method, self.method.stages(self.steps)
         reading, delay = method.reading(self.steps), method.delay(self.steps)
         read = "" if reading == "mean" else f" --readout {reading}"
+        sends = "" if method.encoder == "direct" else f" --encoder {method.encoder}"
         return {
             **vars(method),
             "calibrate": stages,
             "readout": reading,
-            "how": f"--calibrate {stages} --neuron {method.neuron}{read}",
+            "how": f"--calibrate {stages} --neuron {method.neuron}{sends}{read}",
             "kind": kind_in_words(
-                method.spikes, trained=method.trained, labels=method.labels, delay=delay
+                method.spikes,
+                trained=method.trained,
+                labels=method.labels,
+                rebuilt=method.reconstruction,
+                delay=delay,
             ),
             "delay": delay,
             "trained_steps": None,
@@ -130,8 +136,10 @@ class Conversion:
     def make(self, under: Conditions) -> Made:
         """Convert and score."""
         start = time.perf_counter()
-        stages, reading = self.method.stages(self.steps), self.method.reading(self.steps)
-        how = Method(stages, self.method.neuron, readout=reading)
+        method, steps = self.method, self.steps
+        how = Method(
+            method.stages(steps), method.neuron, method.encoder, readout=method.reading(steps)
+        )
         net = under.job.convert(how, steps=self.steps, samples=under.samples)
         calibrated = time.perf_counter() - start
         report = under.job.score(net, steps=self.steps, samples=under.samples)

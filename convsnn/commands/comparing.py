@@ -15,7 +15,7 @@ from convsnn.commands.job import EXAMPLES, Job
 from convsnn.commands.resumable import claim, fingerprint, job_settings
 from convsnn.errors import ConvsnnError, ExportError
 from convsnn.measure import energy, score_ann
-from convsnn.report.assemble import versions
+from convsnn.report.assemble import packages, versions
 from convsnn.report.comparison import compare_reports
 from convsnn.report.document import to_json, validate
 from convsnn.report.files import write_text
@@ -187,5 +187,5 @@ class Bench:
                 "calibration": scoring.describe_part(job.images.part, len(job.images.indices)),
                 "evaluation": scoring.describe_part(job.data.test, scored),
             },
-            "versions": versions(),
+            "versions": packages(),
         }

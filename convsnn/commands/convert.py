@@ -26,11 +26,13 @@ def convert(
         str | None,
         typer.Option(
             help="Stages like percentile:q=99.9,potential=0, chained with + (default: mse+weights "
-            "for if, mse for signed, mse:steps=2 for burst, max for msat)."
+            "for if, mse for signed, mse:steps=2 for burst, max for msat, percentile+tsc for tsc)."
         ),
     ] = None,
     neuron: Annotated[str, typer.Option(help="Neuron model, like if:reset=zero.")] = "if",
-    encoder: Annotated[str, typer.Option(help="Input encoder: direct or poisson.")] = "direct",
+    encoder: Annotated[
+        str, typer.Option(help="Input encoder: direct, poisson, or tsc.")
+    ] = "direct",
     max_pool: Annotated[
         Literal["exact", "current"],
         typer.Option(
@@ -38,7 +40,10 @@ def convert(
         ),
     ] = "exact",
     readout: Annotated[
-        str, typer.Option(help="mean: all steps count alike; rising: step t counts t times.")
+        str,
+        typer.Option(
+            help="mean: all steps count alike; rising: step t counts t times; switch: for tsc."
+        ),
     ] = "mean",
     readout_delay: Annotated[
         int, typer.Option(help="First steps that the readout leaves out; they count in T.", min=0)

@@ -13,8 +13,8 @@ With `--json` one document (schema 1) is printed:
     worst, made_here, lost          names of the layers: of the largest error, of the largest error
                                     made in the layer itself, the first with an error above half
                                     (null where there is none)
-    layers [{name, neurons, threshold {min, mean, max}, start, activation_rms, error, made_here,
-             mean_error, rms {...}, shares {...}, above, sin_ratio, dead, ann_dead}]
+    layers [{name, kind, neurons, threshold {min, mean, max}, start, activation_rms, error,
+             made_here, mean_error, rms {...}, shares {...}, above, sin_ratio, dead, ann_dead}]
     findings [{finding, reason, try [...]}]        the most urgent first
 
 `start` is the initial potential as a fraction of the threshold; the rest of a layer is defined in
@@ -29,6 +29,7 @@ from rich.console import Console
 
 from calibrate.cautions import cautions
 from convsnn.commands import options, scoring
+from convsnn.commands.computing import as_before
 from convsnn.commands.saved import open_saved
 from convsnn.errors import ConfigError
 from convsnn.measure.decomposition import decompose
@@ -66,7 +67,10 @@ def diagnose(
     input_layout: options.InputLayout = None,
     as_json: options.Json = False,
 ) -> int:
-    """Say where a spiking network loses its accuracy, layer by layer, and what to try."""
+    """Say where a spiking network loses its accuracy, layer by layer, and what to try.
+
+    It measures the float32 reference, whatever precision the network was scored in.
+    """
     if timesteps is not None and timesteps < 1:
         raise ConfigError(f"--timesteps must be at least 1, not {timesteps}")
     target = scoring.pick_device(device)
@@ -78,6 +82,10 @@ def diagnose(
         ),
     )
     part = saved.data.test if split == "test" else saved.data.train
+    made_in = as_before(saved.origin, precision=None, weight_bits=None, compile=None).describe()
+    if made_in != "float32":
+        note = f"note: this is the float32 reference; the network was scored in {made_in}"
+        Console(stderr=True, highlight=False).print(note, style="yellow", markup=False)
     number = saved.origin["seed"] if seed is None else seed
     indices = choose(part, samples, seed=number)
     with scoring.progress_bar("diagnosing", len(indices)) as advance:

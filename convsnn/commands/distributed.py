@@ -6,6 +6,7 @@ ends all, with one message, and none waits for a process that has given up.
 
 import json
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from datetime import timedelta
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from convsnn.errors import ConfigError, ConvsnnError
 
+_COURTESY = 10  # seconds; the first process ends, and torchrun the others, long before
 _PATIENCE = timedelta(days=7)  # a slow process is no dead one; torchrun ends all when one dies
 
 
@@ -114,11 +116,20 @@ def card() -> int | None:
     return int(os.environ["LOCAL_RANK"]) if launched() > 1 else None
 
 
+def speaks() -> bool:
+    """Whether this is the one process that prints an error that all meet alike, before they are a
+    group: the first. Any other waits a little, for torchrun ends all when one ends."""
+    first = launched() == 1 or int(os.environ["RANK"]) == 0
+    if not first:
+        time.sleep(_COURTESY)
+    return first
+
+
 def require_alone() -> None:
     """ConfigError, from one process, where torchrun has started several."""
     if launched() == 1:
         return
-    if int(os.environ["RANK"]):
+    if not speaks():
         raise typer.Exit(2)
     raise ConfigError(
         f"this command runs in one process, not in {launched()}",

@@ -20,6 +20,7 @@ from convsnn.graph import Graph
 from convsnn.measure import Evaluation
 from convsnn.measure.early_exit import require_classifier, run_early, trace
 from convsnn.measure.margins import fit_margins, require_promise
+from convsnn.measure.sharing import part_of
 from convsnn.report.early_exit import early_exit_section
 from convsnn.rewrite import Spiking
 from convsnn.simulate import Engine, Program
@@ -49,14 +50,18 @@ ExitData = Annotated[
 
 @dataclass(frozen=True)
 class Sums:
-    """Every image times SHARE plus the rest of the one behind it in the order they were drawn."""
+    """Every image times SHARE plus the rest of the one behind it in the order they were drawn; of
+    all of them the `rows`."""
 
     images: scoring.Images
+    rows: range | None = None
 
     def __iter__(self) -> Iterator[Tensor]:
         order = self.images.indices
-        behind = replace(self.images, indices=[*order[1:], *order[:1]])
-        for x, other in zip(self.images, behind, strict=True):
+        rows = range(len(order)) if self.rows is None else self.rows
+        these = replace(self.images, indices=[order[i] for i in rows])
+        behind = replace(self.images, indices=[order[(i + 1) % len(order)] for i in rows])
+        for x, other in zip(these, behind, strict=True):
             yield SHARE * x + (1 - SHARE) * other
 
 
@@ -69,25 +74,35 @@ class Exiting:
     unseen: bool
 
     def __call__(
-        self, net: Spiking, evaluation: Evaluation, batches: scoring.Batches, engine: Engine
+        self, net: Spiking, evaluation: Evaluation, own: scoring.Own, engine: Engine
     ) -> dict[str, Any]:
-        """Fit the margins, run `batches` again with early exit, compare with `evaluation`."""
-        images, steps = self.images, evaluation.activity.steps
+        """Fit the margins, run the images again with early exit, compare with `evaluation`."""
+        (size,) = own.share.agree([self.images.batch_size])
+        images, steps = replace(self.images, batch_size=size), evaluation.activity.steps
         program = Program(net.to(device=images.device), engine)
-        shown = images if self.unseen else Sums(images)
-        with scoring.progress_bar("fitting margins", len(images.indices)) as advance:
+        rows = part_of(own.share, len(images.indices), batch_size=size)
+        mine = replace(images, indices=[images.indices[i] for i in rows])
+        with scoring.progress_bar("fitting margins", len(rows)) as advance:
             found = trace(
-                program, shown, steps=steps, progress=advance, shrunk=scoring.note_smaller_batch
+                program,
+                mine if self.unseen else Sums(images, rows),
+                steps=steps,
+                progress=advance,
+                shrunk=scoring.note_smaller_batch,
+                first=rows.start,
+                share=own.share,
             )
         margins = fit_margins(found, promised=self.promised)
-        with scoring.progress_bar("leaving early", evaluation.samples) as advance:
+        with scoring.progress_bar("leaving early", len(own.rows)) as advance:
             exits = run_early(
                 program,
-                batches,
+                own.batches,
                 margins,
                 device=images.device,
                 progress=advance,
                 shrunk=scoring.note_smaller_batch,
+                first=own.rows.start,
+                share=own.share,
             )
         fitted_on = scoring.describe_part(images.part, len(images.indices))
         fitted_on["unseen"] = self.unseen

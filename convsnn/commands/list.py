@@ -38,7 +38,7 @@ _Kind = Literal[
 ]
 
 _RECIPE_COLUMNS = ("name", "source")
-_METHOD_COLUMNS = ("name", "spikes", "calibrate", "neuron", "readout", "source")
+_METHOD_OPTIONS = {"calibrate": "", "neuron": "if", "encoder": "direct", "readout": "mean"}
 
 
 def _rows(kind: str) -> list[dict[str, Any]]:
@@ -54,6 +54,7 @@ def _rows(kind: str) -> list[dict[str, Any]]:
             "spikes",
             "calibrate",
             "neuron",
+            "encoder",
             "readout",
             "source",
             "note",
@@ -98,6 +99,9 @@ def list_(
     if as_json:
         print(json.dumps({kind: rows}, indent=2))
         return
+    if kind == "methods":
+        _print_methods(rows)
+        return
     table = Table(box=None, pad_edge=False)
     if kind == "models":
         for title in ("name", "parameters", "input", "weights", "description"):
@@ -110,13 +114,11 @@ def list_(
                 row["weights"] or "-",
                 row["description"],
             )
-    elif kind in ("methods", "recipes"):
-        columns = _METHOD_COLUMNS if kind == "methods" else _RECIPE_COLUMNS
-        for title in columns:
-            whole = kind == "recipes" and title == "name"  # what the user has to type
-            table.add_column(title, overflow="fold", no_wrap=whole)
+    elif kind == "recipes":
+        for title in _RECIPE_COLUMNS:
+            table.add_column(title, overflow="fold", no_wrap=title == "name")  # it is to be typed
         for row in rows:
-            table.add_row(*(Text(row[key]) for key in columns))
+            table.add_row(*(Text(row[key]) for key in _RECIPE_COLUMNS))
     else:
         for title in ("name", "options", "description"):
             table.add_column(title)
@@ -124,3 +126,16 @@ def list_(
             options = ", ".join(f"{k}={v}" for k, v in row["options"].items()) or "-"
             table.add_row(row["name"], options, row["description"])
     Console().print(table, markup=False)
+
+
+def _print_methods(rows: list[dict[str, Any]]) -> None:
+    """Each method with the options of `convsnn convert` that stand for it, in lines that are not
+    broken: they are there to be copied."""
+    console = Console(soft_wrap=True, highlight=False)
+    width = max(len(row["name"]) for row in rows)
+    for row in rows:
+        given = {k: row[k] for k, usual in _METHOD_OPTIONS.items() if row[k] != usual}
+        options = " ".join(f"--{option} {value}" for option, value in given.items())
+        console.print(Text(f"{row['name']:<{width}}  ", style="bold"), end="")
+        console.print(Text(row["kind"]))
+        console.print(Text(f"  {options}\n  {row['source']}"))

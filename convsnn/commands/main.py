@@ -17,6 +17,7 @@ from convsnn.commands.compare import compare
 from convsnn.commands.convert import convert
 from convsnn.commands.coverage import coverage
 from convsnn.commands.diagnose import diagnose
+from convsnn.commands.distributed import speaks
 from convsnn.commands.evaluate import evaluate
 from convsnn.commands.figures import figures
 from convsnn.commands.finetune import finetune
@@ -95,7 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except typer.TyperException as error:
         command = f" {given[0]}" if given and given[0] in _COMMANDS else ""
         message = error.format_message().replace("Value error, ", "")
-        shown = ConfigError(message, hint=f"see convsnn{command} --help")
+        if speaks():  # of several processes each reads the same wrong options
+            shown = ConfigError(message, hint=f"see convsnn{command} --help")
     except Exception as error:  # a fault of ours; exit code 1 would say that a gate failed
         if os.environ.get("CONVSNN_DEBUG"):
             raise

@@ -21,7 +21,7 @@ from convsnn.export import save_artifact
 from convsnn.graph import Graph
 from convsnn.measure import Evaluation, evaluate, is_classifier
 from convsnn.measure.fitting import USUAL_BATCH
-from convsnn.measure.sharing import part_of
+from convsnn.measure.sharing import Share, part_of
 from convsnn.report.assemble import assemble
 from convsnn.report.document import to_json
 from convsnn.report.files import ResultDirectory, write_text
@@ -34,7 +34,18 @@ from zoo.data import DATASETS, DataSet, Part, choose
 DEFAULT_BATCH = USUAL_BATCH
 
 Batches = Iterator[tuple[Tensor, Tensor | None]]
-Also = Callable[[Spiking, Evaluation, Batches, Engine], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Own:
+    """The images that this process scores, the `rows` of all of them, and whom it shares with."""
+
+    batches: Batches
+    rows: range
+    share: Share
+
+
+Also = Callable[[Spiking, Evaluation, Own, Engine], Mapping[str, Any]]
 
 
 def pick_device(text: str) -> torch.device:
@@ -161,6 +172,10 @@ def score(
             first=mine.start,
             share=group,
         )
+    more: Mapping[str, Any] = {}
+    if also is not None:
+        again = data.test.batches(batch_size, indices=[indices[i] for i in mine])
+        more = also(net, evaluation, Own(again, mine, group), engine)
     group.done()
     origin = net.provenance
     header = {
@@ -175,10 +190,8 @@ def score(
     }
     warnings = [caution.text for caution in cautions(net.neuron, net.plan)]
     body = assemble(net, evaluation, header=header, precision=engine.describe())
-    report = {**body, "engine": {**vars(engine), "processes": group.count}, "warnings": warnings}
-    if also is not None:
-        report |= also(net, evaluation, data.test.batches(batch_size, indices=indices), engine)
-    return report
+    made = {**vars(engine), "processes": group.count}
+    return {**body, "engine": made, "warnings": warnings, **more}
 
 
 def note_smaller_batch(images: int) -> None:

@@ -18,7 +18,7 @@ from convsnn.commands.source import find_source
 from convsnn.commands.tuning import Score, Split, fixed_methods, measure, scored_steps, split
 from convsnn.errors import CalibrationError, ConfigError, SimulationError
 from convsnn.registry import split_spec
-from convsnn.report.assemble import versions
+from convsnn.report.assemble import packages, versions
 from convsnn.report.files import write_text
 from convsnn.report.tuned import Row, render_tuned, verdict
 
@@ -181,7 +181,7 @@ def _document(study: Study, parts: Split, calibrate: str, steps: list[int]) -> d
         },
         "rows": rows,
         "verdict": verdict(rows),
-        "versions": versions(),
+        "versions": packages(),
     }
 
 

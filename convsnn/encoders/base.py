@@ -1,10 +1,12 @@
 """What every input encoder offers: the input's value at each of a chunk of time steps."""
 
+import math
 from collections.abc import Iterable
 from typing import Protocol, Self
 
 from torch import Tensor
 
+from convsnn.errors import ConfigError
 from convsnn.registry import Registry
 
 
@@ -31,3 +33,19 @@ class Encoder(Protocol):
 
 
 ENCODERS: Registry[Encoder] = Registry("encoder")
+
+
+def largest(batches: Iterable[Tensor]) -> float:
+    """The largest absolute value of all images; ConfigError where there is none above zero."""
+    sizes = [float(x.abs().max()) for x in batches]
+    if not all(math.isfinite(size) for size in sizes):
+        raise ConfigError("a calibration image is not finite, so the input has no scale")
+    if max(sizes, default=0.0) <= 0:
+        raise ConfigError("the calibration images are all zero, so the input has no scale")
+    return max(sizes)
+
+
+def require_scale(scale: float | None) -> None:
+    """ValueError unless `scale` is unset or a positive number."""
+    if scale is not None and not 0 < scale < math.inf:
+        raise ValueError(f"scale must be positive, not {scale}")

@@ -6,14 +6,13 @@ so that the mean over steps tends to x (Rueckauer et al. 2017, section 2; signed
 Rathi et al. 2020, section 3.1).
 """
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from convsnn.encoders.base import ENCODERS
+from convsnn.encoders.base import ENCODERS, largest, require_scale
 from convsnn.errors import ConfigError
 from convsnn.random import uniform
 
@@ -31,20 +30,11 @@ class Poisson:
     constant = False
 
     def __post_init__(self) -> None:
-        if self.scale is not None and not 0 < self.scale < float("inf"):
-            raise ValueError(f"scale must be positive, not {self.scale}")
+        require_scale(self.scale)
 
     def fit(self, batches: Iterable[Tensor]) -> "Poisson":
         """Fill in `scale` from calibration images unless it was given."""
-        if self.scale is not None:
-            return self
-        sizes = [float(x.abs().max()) for x in batches]
-        if not all(math.isfinite(size) for size in sizes):
-            raise ConfigError("a calibration image is not finite, so no rate can be set")
-        largest = max(sizes, default=0.0)
-        if largest <= 0:
-            raise ConfigError("the calibration images are all zero, so no rate can be set")
-        return replace(self, scale=largest)
+        return self if self.scale is not None else replace(self, scale=largest(batches))
 
     def spec(self) -> str:
         """See `Encoder.spec`."""

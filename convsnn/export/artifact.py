@@ -1,7 +1,7 @@
 """The artifact: one safetensors file that holds a whole spiking network; nothing is unpickled.
 
 Tensors are `graph/NAME`, `weight/NAME` for those that the plan replaces, and what the plan says of
-each site: `threshold/SITE`, `potential/SITE`, where set also `shift/SITE` and `confidence/SITE`.
+each site: `threshold/SITE`, `potential/SITE`, where set also `shift/`, `confidence/`, `turn/SITE`.
 The header's metadata has the single key `convsnn` (its order would vary with more), which is one
 JSON object with sorted keys:
 

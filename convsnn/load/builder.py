@@ -13,6 +13,7 @@ from convsnn.ops.pieces import REASONS
 from convsnn.passes import join_pieces
 
 RETRAIN = "retrain the network with ReLU in its place"
+FACTOR = "write a bound for each channel as a factor: clamp(x / bound, 0, 1) * bound"
 
 
 def _same_memory(a: Tensor, b: Tensor) -> bool:

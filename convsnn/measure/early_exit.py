@@ -18,6 +18,7 @@ from convsnn.measure.energy import joules_per_operation
 from convsnn.measure.evaluate import is_classifier
 from convsnn.measure.fitting import Batches, in_pieces
 from convsnn.measure.margins import Margins, Trace, lead
+from convsnn.measure.sharing import Alone, Share, joined
 from convsnn.simulate import Program, Simulation
 
 WORTH_KEEPING = 0.75  # of a batch: a smaller one is made once no more than this is left
@@ -46,21 +47,24 @@ def trace(
     steps: int,
     progress: Callable[[int], None] | None = None,
     shrunk: Callable[[int], None] | None = None,
+    first: int = 0,
+    share: Share | None = None,
 ) -> Trace:
     """Leads and answers at every step of images run to the end, to fit margins on.
 
     `batches` gives x (B, *input shape); `progress(images done)` is called after each, and where
-    memory runs out `shrunk(images)` with the new batch size. Raises ConfigError for a network
-    that is no classifier and where there are no images, SimulationError for an output that is not
-    finite.
+    memory runs out `shrunk(images)` with the new batch size. With a `share` they are the images
+    of this process, numbered from `first`, and every process gets the leads of all. Raises
+    ConfigError for a network that is no classifier and where there are no images, SimulationError
+    for an output that is not finite.
     """
     require_classifier(program.net.graph)
     leads: list[Tensor] = []
     answers: list[Tensor] = []
-    seen = 0
+    share, seen = share or Alone(), 0
 
     def run(x: Tensor, _: Tensor | None) -> tuple[Tensor, Tensor]:
-        ids = torch.arange(seen, seen + len(x), device=x.device)
+        ids = torch.arange(first + seen, first + seen + len(x), device=x.device)
         simulation = Simulation(program, x, ids=ids, count=False)
         found = [lead(_advance(simulation, part)) for part in simulation.chunks(steps)]
         return torch.cat([f[0] for f in found]).cpu(), torch.cat([f[1] for f in found]).cpu()
@@ -71,9 +75,14 @@ def trace(
         seen += margin.shape[1]
         if progress is not None:
             progress(seen)
-    if not seen:
+    samples = int(share.add(torch.tensor(seen)))
+    if not samples:
         raise ConfigError("there are no images to fit the margins of early exit on")
-    return Trace(torch.cat(leads, 1), torch.cat(answers, 1))
+    shape = steps, samples
+    return Trace(
+        joined(share, leads, shape, first=first, dtype=program.dtype),
+        joined(share, answers, shape, first=first),
+    )
 
 
 def require_classifier(graph: Graph) -> None:
@@ -94,30 +103,33 @@ def run_early(
     compact: bool = True,
     progress: Callable[[int], None] | None = None,
     shrunk: Callable[[int], None] | None = None,
+    first: int = 0,
+    share: Share | None = None,
 ) -> Exits:
     """Run every image until its lead exceeds what `margins` asks for at that step.
 
-    `batches`, the numbering of samples, `progress` and `shrunk` are those of `evaluate`. Without
+    `batches`, the numbering of samples from `first`, `progress`, `shrunk` and `share` are those of
+    `evaluate`; every process gets what came out of all. Without
     `compact` a batch keeps its images to the end, which gives the same numbers later. Raises
     ConfigError for a network that is no classifier and where there are no images,
     SimulationError as `evaluate` does.
     """
     require_classifier(program.net.graph)
-    runner = _Runner(program, margins, torch.device(device), compact)
+    runner = _Runner(program, margins, torch.device(device), compact, first)
     for samples in in_pieces(batches, runner.run, shrunk=shrunk):
         if progress is not None:
             progress(samples)
-    return runner.total()
+    return runner.total(share or Alone())
 
 
 class _Runner:
     """Runs one batch after the other; all sums are of whole numbers, so no split changes them."""
 
     def __init__(
-        self, program: Program, margins: Margins, device: torch.device, compact: bool
+        self, program: Program, margins: Margins, device: torch.device, compact: bool, first: int
     ) -> None:
         self._program, self._margins, self._device = program, margins, device
-        self._compact = compact
+        self._compact, self._first = compact, first
         # per sender, operations as sent, and with what never changes sent once
         self._sent = {n: torch.zeros(2, dtype=torch.float64) for n in program.net.fan_out}
         self._answers: list[Tensor] = []
@@ -128,7 +140,8 @@ class _Runner:
     def run(self, x: Tensor, y: Tensor | None) -> int:
         """Run a batch; the images done so far. A batch that fails leaves nothing behind."""
         x = x.to(self._device)
-        ids = torch.arange(self._samples, self._samples + len(x), device=x.device)
+        begin = self._first + self._samples
+        ids = torch.arange(begin, begin + len(x), device=x.device)
         start = time.perf_counter()
         batch = _Leaving(self._program, x, ids, self._margins)
         batch.run(compact=self._compact)
@@ -144,21 +157,23 @@ class _Runner:
             self._labelled += len(y)
         return self._samples
 
-    def total(self) -> Exits:
-        """What came out of all batches."""
-        if not self._samples:
+    def total(self, share: Share) -> Exits:
+        """What came out of all batches of all processes."""
+        counts = torch.tensor([self._samples, self._right, self._labelled])
+        samples, right, labelled = share.add(counts).tolist()
+        if not samples:
             raise ConfigError("there are no images to run with early exit")
         net, joules = self._program.net, torch.zeros(2, dtype=torch.float64)
         for name, counts in self._sent.items():
-            joules += counts * joules_per_operation(net, net.graph.by_name[name])
-        counted, cached = (joules / self._samples).tolist()
+            joules += share.add(counts) * joules_per_operation(net, net.graph.by_name[name])
+        counted, cached = (joules / samples).tolist()
         return Exits(
-            torch.cat(self._answers),
-            torch.cat(self._steps),
-            self._right / self._labelled if self._labelled else None,
+            joined(share, self._answers, (samples,), first=self._first),
+            joined(share, self._steps, (samples,), first=self._first),
+            right / labelled if labelled else None,
             counted,
             cached,
-            self._seconds,
+            -float(share.least(torch.tensor(-self._seconds, dtype=torch.float64))),
         )
 
 

@@ -11,7 +11,7 @@ from convsnn.errors import ConfigError, LoadError
 from convsnn.graph import Graph, run
 from convsnn.measure.activity import Activity, Watch
 from convsnn.measure.fitting import Batches, in_pieces
-from convsnn.measure.sharing import Alone, Share
+from convsnn.measure.sharing import Alone, Share, joined
 from convsnn.rewrite import Spiking
 from convsnn.simulate import Engine, Program, simulate
 
@@ -150,8 +150,8 @@ class _Scorer:
     def total(self, share: Share) -> Evaluation:
         """The scores of all processes."""
         activity, classes = self._activity, is_classifier(self._graph)
-        mine = activity.samples
         activity.merge(share)
+        shape = activity.steps, activity.samples
         if not activity.samples:
             raise ConfigError("there are no images to evaluate on")
         counts = torch.tensor([self._labelled, self._ann_right])
@@ -167,19 +167,9 @@ class _Scorer:
             activity,
             slowest,
             activity.samples,
-            self._joined(self._answers, mine, share) if classes else None,
-            self._joined(self._ann_answers, mine, share) if classes else None,
+            joined(share, self._answers, shape, first=self._first) if classes else None,
+            joined(share, self._ann_answers, shape[1:], first=self._first) if classes else None,
         )
-
-    def _joined(self, parts: list[Tensor], mine: int, share: Share) -> Tensor:
-        """Answers (..., all samples) from those of this process, in the samples' order."""
-        if share.count == 1:
-            return torch.cat(parts, -1)
-        steps = (self._activity.steps,) if parts is self._answers else ()
-        found = torch.zeros((*steps, self._activity.samples), dtype=torch.int64)
-        if parts:
-            found[..., self._first : self._first + mine] = torch.cat(parts, -1)
-        return share.add(found)
 
 
 _GRAINS = float(1 << 40)  # closeness is summed in these: whole numbers add up in any order

@@ -11,9 +11,11 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from convsnn.errors import ConfigError
 from convsnn.neurons import Keys, Neuron, State
 from convsnn.rewrite import Spiking
 from convsnn.simulate import CHUNK_ELEMENTS, Run, simulate
+from convsnn.turns import takes_turns
 
 
 def total(values: Tensor) -> Tensor:
@@ -110,8 +112,14 @@ class _Listening(Spiking):
 def listen(net: Spiking, x: Tensor, *, steps: int, ids: Tensor) -> tuple[Run, dict[str, Heard]]:
     """Simulate `net` on `x` as `simulate` does; per site also what its neurons got and sent.
 
-    Currents include the shift of the plan. Raises what `simulate` raises.
+    Currents include the shift of the plan. Raises ConfigError where layers take turns, for what
+    they send in all is nothing, and what `simulate` raises.
     """
+    if takes_turns(net.neuron):
+        raise ConfigError(
+            f"layers of '{net.neuron}' send pairs of spikes, whose mean says nothing of a value",
+            hint="convsnn evaluate scores such a network; diagnose one of --neuron if",
+        )
     ears = {n: _Ear(e, e.graded, e.spikes_per_step) for n, e in net.neurons.items()}
     ear = _Listening(
         net.graph, net.plan, net.neuron, net.encoder, net.provenance, net.readout, ears

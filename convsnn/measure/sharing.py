@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 
@@ -64,3 +65,25 @@ def part_of(share: Share, total: int, *, batch_size: int) -> range:
     batches = -(-total // batch_size)
     first, last = (-(-batches * n // share.count) for n in (share.number, share.number + 1))
     return range(min(first * batch_size, total), min(last * batch_size, total))
+
+
+def joined(
+    share: Share,
+    parts: Sequence[Tensor],
+    shape: tuple[int, ...],
+    *,
+    first: int,
+    dtype: torch.dtype = torch.int64,
+) -> Tensor:
+    """What all processes found, (..., samples) of `shape`, in the samples' order.
+
+    `parts` are those of this one, (..., some samples) each, one behind the other from the sample
+    `first` on; their type is `dtype`, or stays as it is where there is one process.
+    """
+    if share.count == 1:
+        return torch.cat(list(parts), -1)
+    found = torch.zeros(shape, dtype=dtype)
+    if parts:
+        mine = torch.cat(list(parts), -1)
+        found[..., first : first + mine.shape[-1]] = mine
+    return share.add(found)

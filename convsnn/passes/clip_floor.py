@@ -20,6 +20,11 @@ from convsnn.graph import Graph, Node
 from convsnn.passes.edit import only_reader, rebuild
 
 _CLOSE = 1e-5  # of a level: what float32 leaves of numbers that were whole
+_DIFFERENT = (
+    "a rounding whose steps differ between channels or neurons; a clip-floor activation becomes "
+    "neurons where its steps are the same in the whole layer"
+)
+_ONE = "retrain with one threshold for each layer, as QCFS has it"
 MOST = 1 << 16  # levels; beyond it rounding is not what makes the network what it is
 
 
@@ -194,4 +199,17 @@ def fold_clip_floor(graph: Graph) -> Graph:
         found = _best(before, node, list(_forward(graph, node)))
         if found is not None:
             return fold_clip_floor(_replacement(graph, source, *found))
-    return graph
+    return _explained(graph)
+
+
+def _explained(graph: Graph) -> Graph:
+    """Say of a staircase whose steps differ within a layer that this is what it is refused for."""
+    changed = {}
+    for node in graph.nodes:
+        before = graph.by_name[_backward(graph, node)[0]] if node.op == "rounding" else node
+        if before is node or before.op not in ("scale", "add_constant"):
+            continue
+        if node.attrs["reason"] and graph.tensors[before.inputs[1]].numel() > 1:
+            attrs = {**node.attrs, "reason": _DIFFERENT, "remedy": _ONE}
+            changed[node.name] = (replace(node, attrs=attrs),)
+    return rebuild(graph, changed=changed) if changed else graph

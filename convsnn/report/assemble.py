@@ -17,8 +17,13 @@ from convsnn.rewrite import Spiking
 _PACKAGES = ("convsnn", "torch", "numpy", "onnx", "onnxruntime", "torchvision", "timm")
 
 
+def packages() -> dict[str, str]:
+    """The versions of what a result rests on, for documents that name convsnn's own elsewhere."""
+    return {name: number for name, number in versions().items() if name != "convsnn"}
+
+
 def versions() -> dict[str, str]:
-    """The versions that made a result."""
+    """The versions that made a result, convsnn among them."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -59,7 +64,7 @@ def assemble(
         "layers": [_layer(net, evaluation, name) for name in graph.sites],
         "sources": _sources(graph, evaluation),
         "not_counted": list(energy.NOT_COUNTED),
-        "versions": versions(),
+        "versions": packages(),
     }
 
 

@@ -15,7 +15,7 @@ from rich.text import Text
 from convsnn.measure.decomposition import PARTS, Decomposition, LayerError
 from convsnn.measure.evaluate import is_classifier
 from convsnn.report.assemble import versions
-from convsnn.report.wording import counted, percent, points, significant
+from convsnn.report.wording import counted, neurons_named, percent, points, significant
 from convsnn.rewrite import Spiking
 
 CAUSES = tuple(part for part in PARTS if part != "inherited")
@@ -75,6 +75,7 @@ def _layer(net: Spiking, layer: LayerError) -> dict[str, Any]:
     threshold = planned.threshold.double()
     return {
         "name": layer.name,
+        "kind": net.kinds[layer.name],
         "neurons": layer.neurons,
         "threshold": {
             "min": float(threshold.min()),
@@ -106,7 +107,7 @@ def _heading(document: Mapping[str, Any]) -> Text:
     data, ann, snn = document["data"], document["ann"]["accuracy"], document["snn"]
     steps = counted(document["timesteps"], "time step")
     where = f"{counted(data['samples'], 'sample')} of {data['source']} ({data['split']})"
-    method = f"{document['method']['calibration']}, neuron {document['method']['neuron']}"
+    method = f"{document['method']['calibration']}, neuron {neurons_named(document)}"
     lines = [f"{document['model']['name']} by {method}", f"{steps}, {where}"]
     if ann is not None:
         drop = points(ann - snn["accuracy"])

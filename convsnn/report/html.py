@@ -14,7 +14,7 @@ from convsnn.report.summary import (
     settled_step,
     steps_below_ann,
 )
-from convsnn.report.wording import amount, joules, percent, points, significant
+from convsnn.report.wording import amount, joules, neurons_named, percent, points, significant
 
 FORMS = {
     "paper": (
@@ -87,6 +87,7 @@ def render_html(report: Report) -> str:
         forms=FORMS,
         early_exit=early_exit_text(report),
         dead=dead_fraction,
+        neurons=neurons_named(report),
         options={k: v for k, v in report["method"].items() if k not in ("neuron", "encoder")},
         accuracy_chart=charts.accuracy_chart(report),
         energy_chart=charts.energy_chart(report),

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from convsnn.errors import MissingExtraError
-from convsnn.report.assemble import versions
+from convsnn.report.assemble import packages, versions
 from convsnn.report.html import template
 from convsnn.report.wording import counted, percent, significant
 
@@ -60,7 +60,7 @@ def summarise(
             "level": 0.95,
         },
         "runs": [dict(run) for run in runs],
-        "versions": versions(),
+        "versions": packages(),
     }
 
 

@@ -1,7 +1,8 @@
 """Numbers as people read them; everything comes in as the report holds it."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 def percent(fraction: float | None) -> str:
@@ -75,3 +76,11 @@ def distinct(names: Sequence[str]) -> list[str]:
     back = next((i for i in range(room) if any(p[-1 - i] != first[-1 - i] for p in parts)), room)
     short = [".".join(p[front : len(p) - back]) for p in parts]
     return list(names) if any(name.isdigit() for name in short) else short  # "2" says nothing
+
+
+def neurons_named(document: Mapping[str, Any]) -> str:
+    """The neurons that stand in the layers of a report or a diagnosis: those that were asked for,
+    and those that took their place where an activation or training needed others."""
+    spec = str(document["method"]["neuron"])
+    kinds = list(dict.fromkeys(layer["kind"] for layer in document["layers"]))
+    return ", ".join(spec if kind == spec.partition(":")[0] else kind for kind in kinds) or spec

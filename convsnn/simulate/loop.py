@@ -238,6 +238,11 @@ class Simulation:
 
     def _accumulate(self, name: str, value: Tensor, steps: range) -> Tensor:
         readout = READOUTS.create(self.program.net.readout)
+        value = value.to(self.program.dtype)  # sums over many steps need more than 8 bits
+        if readout.window:
+            bias = self._total.setdefault(f"{name} bias", value[0])  # nothing is sent in step 0
+            flow = self._running_sum(f"{name} current", value - bias)
+            return bias + self._running_sum(name, flow) / readout.window
         weights, total = readout.weights(steps, value)
         mean = self._running_sum(name, value * weights) / total.clamp(min=1)
         if not readout.delay:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from convsnn.load.aten.base import RETRAIN, Blocked, Constant, Data, Lowering, aten, refuse
+from convsnn.load.builder import FACTOR
 
 
 def _clamped(lowering: Lowering, x: Data, low: Any, high: Any) -> str:
@@ -30,6 +31,8 @@ def _number(value: Any, what: str) -> float:
         first = value.value.detach().flatten()[0]
         if value.value.is_floating_point() and bool((value.value == first).all()):
             return float(first)
+        if bool((value.value != first).any()):
+            raise Blocked(f"its {what} is not one number, but one for each channel", FACTOR)
     elif isinstance(value, (int, float)):
         return float(value)
     raise Blocked(f"its {what} is not one number", RETRAIN)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from convsnn.errors import LoadError, out_of_memory
-from convsnn.load.builder import RETRAIN, Builder, ranges
+from convsnn.load.builder import FACTOR, RETRAIN, Builder, ranges
 from convsnn.ops import OPS
 from convsnn.registry import Registry
 
@@ -56,7 +56,7 @@ class Constant:
     def number(self, what: str) -> float:
         """Its value where that is the same everywhere; Blocked where it is not."""
         if not self.array.size or np.any(self.array != self.array.flat[0]):
-            raise Blocked(f"its {what} is not one number", RETRAIN)
+            raise Blocked(f"its {what} is not one number, but one for each channel", FACTOR)
         return float(self.array.flat[0])
 
 
