@@ -139,11 +139,13 @@ class FineTuned:
             "title": self.title,
             "calibrate": stages,
             "neuron": start.neuron,
+            "encoder": start.encoder,
             "readout": start.readout,
             "how": f"convert --timesteps {settings.steps} --calibrate {stages}, then finetune "
             f"--method {self.method} --timesteps {settings.steps} --epochs {settings.epochs}",
             "spikes": start.spikes,
             "trained": True,
+            "reconstruction": False,
             "labels": False,  # the original network is the teacher
             "kind": kind_in_words(start.spikes, trained=True),
             "delay": 0,
