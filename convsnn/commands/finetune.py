@@ -19,7 +19,7 @@ from convsnn.report.files import ResultDirectory
 from convsnn.train.devices import is_main
 from convsnn.train.finetune import Tuned, Tuning, require_trainable
 from convsnn.train.finetune import finetune as train_spiking
-from convsnn.train.samples import Augmentation, InMemory
+from convsnn.train.samples import Augmentation, Samples
 from convsnn.train.settings import Settings
 from zoo.data import Part, Preprocessing
 
@@ -156,7 +156,7 @@ def _beside(artifact: Path, method: str) -> Path:
     return Path(f"{place.resolve().name}-{method}")
 
 
-def _images(saved: Saved, count: int | None, augment: Augmentation, *, seed: int) -> InMemory:
+def _images(saved: Saved, count: int | None, augment: Augmentation, *, seed: int) -> Samples:
     """The training images and labels; LoadError where there are no labels."""
     part: Part = saved.data.train
     if part.classes is None:

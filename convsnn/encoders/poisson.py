@@ -29,6 +29,7 @@ class Poisson:
     seed: int = 0
     scale: float | None = None
     constant = False
+    steps = None
 
     def __post_init__(self) -> None:
         if self.scale is not None and not 0 < self.scale < float("inf"):
@@ -50,6 +51,10 @@ class Poisson:
         """See `Encoder.spec`."""
         scale = "" if self.scale is None else f",scale={self.scale!r}"
         return f"poisson:seed={self.seed}{scale}"
+
+    def still(self, x: Tensor) -> Tensor:
+        """The images themselves."""
+        return x
 
     def encode(self, x: Tensor, ids: Tensor, steps: range) -> Tensor:
         """Values in {-scale, 0, scale}, (len(steps), B, ...)."""

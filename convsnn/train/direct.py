@@ -98,10 +98,12 @@ class Untrained:
     def to_spiking(
         self,
         *,
+        encoder: str = "direct",
         record: tuple[Mapping[str, Any], ...] = (),
         provenance: Mapping[str, Any] | None = None,
     ) -> Spiking:
-        """The spiking network that was trained, batch norm folded.
+        """The spiking network that was trained, batch norm folded; `encoder` is the spec of what
+        shows it its samples.
 
         UnsupportedError where no simulation has its neurons, CalibrationError where a learned
         threshold is not positive.
@@ -117,7 +119,7 @@ class Untrained:
             {name: self.network.site(name) for name in self.graph.sites},
             readout=self.network.readout,
         )
-        return to_spiking(plain, record=record, provenance=provenance)
+        return to_spiking(plain, encoder=encoder, record=record, provenance=provenance)
 
 
 def prepare(graph: Graph, form: Form) -> Untrained:
@@ -182,7 +184,8 @@ def accuracies(
     steps: int,
     device: torch.device | str = "cpu",
 ) -> list[float]:
-    """The share of right answers up to each step, on samples (B, ...) with labels (B,)."""
+    """The share of right answers up to each step, on samples (B, ...), or sequences (T, B, ...),
+    with labels (B,)."""
     before = network.training
     network.to(device).eval()
     right, seen = torch.zeros(steps, dtype=torch.float64), 0

@@ -5,7 +5,8 @@ The paper's form stands first: lateral input from what was sent the step before,
 layers that send potentials, moderate dropout between the two. The rows without it have no dropout
 (the paper does not say what stands there) and `LIF` has the threshold that the learnable ones
 start from. The authors lower the learning rate in eight steps over 400 epochs; here it falls along
-half a cosine. Data of events is read as one frame a sample, not as a sequence.
+half a cosine. Recordings of events become as many binary frames as there are time steps, each of
+the same length; how the authors bin them is not published.
 """
 
 from dataclasses import replace
@@ -47,6 +48,11 @@ _CIFAR10 = replace(
     held_out=0.0,
     note="the learning rate falls along half a cosine, not in the authors' eight steps",
 )
+_EVENTS = replace(
+    _CIFAR10,
+    augment="none",
+    note=f"{_CIFAR10.note}; how events become frames and how training runs is not published",
+)
 _SHORT = replace(
     _LTMD, data="mnist5k", epochs=12, held_out=0.0, note="on 4,000 images of MNIST", augment="none"
 )
@@ -72,6 +78,14 @@ def _rows(prefix: str, recipe: SpikingRecipe, source: str) -> None:
 
 enrol("ltmd-mnist", _LTMD)
 enrol("ltmd-cifar10", _CIFAR10)
+for _data, _steps, _title in (("nmnist", 15, "N-MNIST"), ("dvscifar10", 7, "DVS-CIFAR10")):
+    enrol(
+        f"ltmd-{_data}",
+        replace(
+            _EVENTS, model=f"ltmd-densenet-{_data}", timesteps=_steps,
+            source=f"LTMD, table 2: {_title}, T={_steps}",
+        ),
+    )  # fmt: skip
 enrol(
     "ltmd-mnist-repo",
     replace(
