@@ -20,6 +20,7 @@ from convsnn.registry import nearest
 from convsnn.train import LOSSES
 from convsnn.train.direct import Form
 from convsnn.train.samples import Augmentation
+from convsnn.train.schedule import COSINE
 from convsnn.train.settings import Settings
 from zoo.data.binning import Binning, By, Value
 from zoo.models import MODELS
@@ -49,6 +50,7 @@ class SpikingRecipe(Form):
     batch_size: int = 50
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: float = 1e-3
+    schedule: str = COSINE
     threshold_rate: float = 1.0
     weight_decay: float = 0.0
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -83,6 +85,7 @@ class SpikingRecipe(Form):
             batch_size=self.batch_size,
             optimizer=self.optimizer,
             learning_rate=self.learning_rate,
+            schedule=self.schedule,
             weight_decay=self.weight_decay,
             precision=self.precision,
             held_out=self.held_out,
