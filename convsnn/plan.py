@@ -21,13 +21,15 @@ class SitePlan:
     """What the neurons of one site start from; every tensor broadcasts to one sample's shape.
 
     `shift` is added to the input current of every step; `confidence` is the probability that a
-    spike is kept, for neurons that know it.
+    spike is kept, for neurons that know it. `lateral` (width,) are the weights from a neuron's
+    neighbours in a row, for neurons that hear them; it alone does not broadcast.
     """
 
     threshold: Tensor
     potential: Tensor
     shift: Tensor | None = None
     confidence: Tensor | None = None
+    lateral: Tensor | None = None
 
     def to(
         self, dtype: torch.dtype | None = None, device: torch.device | str | None = None
