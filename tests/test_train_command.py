@@ -72,6 +72,7 @@ def test_the_paper_s_form_is_an_artifact_that_scores_the_same(
     report = json.loads((out / "report.json").read_text())
     assert report["method"]["neuron"].startswith("ltmd:")
     assert any("lateral input" in text for text in report["not_counted"])
+    assert any("send their potentials" in text for text in report["warnings"])
     assert main(["evaluate", str(out), "--device", "cpu", "--samples", "30", "--json"]) == 0
     again = json.loads(capsys.readouterr().out)
     assert again["snn"]["accuracy"] == report["snn"]["accuracy"] == one["accuracy"]

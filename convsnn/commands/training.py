@@ -37,6 +37,12 @@ MEAN_FRAME = (
     "was shown the mean of each sample's frames"
 )
 
+GRADED = (
+    "neurons of the fully connected layers send their potentials, graded values, which are charged "
+    "as multiply-accumulates; their firing rate counts every value but 0, so it and their SIN say "
+    "nothing of spikes"
+)
+
 
 @dataclass(frozen=True)
 class Course:
@@ -192,8 +198,10 @@ def _scored(
         batch_size=scoring.DEFAULT_BATCH,
         device=device,
     )
-    sequences = [MEAN_FRAME] if course.data.test.steps is not None else []
-    report["warnings"] = [*report["warnings"], NOT_AN_ANN, *sequences]
+    said = [NOT_AN_ANN]
+    said += [MEAN_FRAME] if course.data.test.steps is not None else []
+    said += [GRADED] if any(neurons.graded for neurons in net.neurons.values()) else []
+    report["warnings"] = [*report["warnings"], *said]
     accuracy = report["snn"]["accuracy"]
     return Run(recipe.seed, state, accuracy, *known, net, report, "", checkpoint)
 
