@@ -342,6 +342,11 @@ def test_conversion_and_training_for_other_steps_refuse_sequences_by_name(
     for refused, message in (
         (["train", recipe, "--data", spec], "sequences of 3 frames, but the network runs 4"),
         (["train", recipe, "--data", spec, "--set", "frames_by=often"], "frames_by is time"),
+        (
+            ["train", recipe, "--data", spec]
+            + ["--set", "timesteps=3", "--set", "augment=shift-flip-mix"],
+            "cannot be mixed",
+        ),
         (["convert", "zoo:mnist5k-cnn", "--data", spec], "holds sequences of frames"),
         (["convert", "zoo:mnist5k-cnn", "--encoder", "frames"], "cannot be converted"),
     ):

@@ -11,13 +11,14 @@ import typer
 from rich.console import Console
 
 from convsnn.commands import options, scoring
-from convsnn.commands.lessons import claim, labelled_images, show_epoch
+from convsnn.commands.lessons import claim, labelled_images, show_epoch, worth_compiling
 from convsnn.commands.saved import Saved, open_saved
 from convsnn.errors import LoadError
 from convsnn.report.assemble import versions
 from convsnn.report.files import ResultDirectory
 from convsnn.train.devices import is_main
-from convsnn.train.finetune import Tuned, Tuning, require_trainable
+from convsnn.train.distillation import Tuning
+from convsnn.train.finetune import Tuned, require_trainable
 from convsnn.train.finetune import finetune as train_spiking
 from convsnn.train.samples import Augmentation, Samples
 from convsnn.train.settings import Settings
@@ -54,6 +55,10 @@ def finetune(
     labels: Annotated[
         float, typer.Option(help="Weight of the labels' cross-entropy beside the teacher.", min=0)
     ] = 0.0,
+    hints: Annotated[
+        float,
+        typer.Option(help="Weight of the original's activations beside its answers.", min=0),
+    ] = 1.0,
     epochs: Annotated[int, typer.Option(rich_help_panel=_TRAINING)] = 20,
     minutes: Annotated[
         float | None,
@@ -71,6 +76,13 @@ def finetune(
         Augmentation,
         typer.Option(help="How images are changed each time.", rich_help_panel=_TRAINING),
     ] = "none",
+    compile: Annotated[
+        bool | None,
+        typer.Option(
+            help="Compile the neurons' loops (default: where it takes less time than it saves).",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
     training_samples: Annotated[
         int | None,
         typer.Option(help="Training images (default: all).", min=2, rich_help_panel=_TRAINING),
@@ -120,7 +132,7 @@ def finetune(
     )
     tuning = Tuning(
         method=method, per=per, decay=decay, reset="hard" if reset == "zero" else "soft",
-        teacher=teacher, labels=labels,
+        teacher=teacher, hints=hints, labels=labels,
     )  # fmt: skip
     target = scoring.pick_device(device)
     folder = output or _beside(artifact, method)
@@ -138,6 +150,7 @@ def finetune(
     tuned = train_spiking(
         saved.net, images, settings, tuning, folder=checkpoints, device=target,
         progress=lambda epoch: show_epoch(note, epoch, epochs),
+        compile=worth_compiling(saved.net.graph, len(images), settings, wanted=compile),
     )  # fmt: skip
     if not is_main():  # of several processes one goes on
         raise typer.Exit(0)

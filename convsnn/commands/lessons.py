@@ -7,10 +7,13 @@ import torch
 from rich.console import Console
 
 from convsnn.commands import scoring
+from convsnn.commands.computing import COMPILED_FROM
 from convsnn.errors import ConfigError
+from convsnn.graph import Graph
+from convsnn.neurons.fused import compiler
 from convsnn.train.devices import is_main
 from convsnn.train.samples import Augmentation, InMemory, Samples, Sequences
-from convsnn.train.settings import Epoch
+from convsnn.train.settings import Epoch, Settings
 from zoo.data import Part, choose
 
 
@@ -49,6 +52,21 @@ def claim(checkpoints: Path, *, resume: bool, force: bool) -> None:
             f"there is no training run in '{checkpoints}' to go on with",
             hint="leave out --resume, or name the same --output as before",
         )
+
+
+def worth_compiling(graph: Graph, samples: int, settings: Settings, *, wanted: bool | None) -> bool:
+    """Whether neurons' loops should be compiled: as `wanted`, or where training is long enough.
+
+    Says on stderr where they should and cannot be.
+    """
+    if wanted is None:
+        neurons = sum(torch.Size(site.shape).numel() for site in graph.sites.values())
+        updates = float(neurons) * settings.steps * samples * settings.epochs
+        wanted = updates >= COMPILED_FROM
+    missing = compiler() if wanted else None
+    if missing is not None:
+        Console(stderr=True).print(f"not compiled: {missing}", style="yellow", markup=False)
+    return wanted and missing is None
 
 
 def show_epoch(note: Console, epoch: Epoch, epochs: int) -> None:

@@ -41,6 +41,12 @@ def train(
     minutes: Annotated[
         float | None, typer.Option(help="Train each seed no longer than this.")
     ] = None,
+    compile: Annotated[
+        bool | None,
+        typer.Option(
+            help="Compile the neurons' loops (default: where it takes less time than it saves)."
+        ),
+    ] = None,
     samples: options.Samples = None,
     device: options.Device = "auto",
     output: Annotated[
@@ -71,7 +77,7 @@ def train(
         runs.append(
             train_once(
                 course, seed=seed, folder=checkpoints / f"seed-{seed}", device=target,
-                samples=samples,
+                samples=samples, compile=compile,
                 progress=lambda epoch: show_epoch(note, epoch, chosen.epochs),
             )
         )  # fmt: skip

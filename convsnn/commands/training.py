@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from convsnn.commands import scoring
-from convsnn.commands.lessons import labelled_images
+from convsnn.commands.lessons import labelled_images, worth_compiling
 from convsnn.errors import CalibrationError, ConfigError, LoadError, UnsupportedError
 from convsnn.load import load_module
 from convsnn.registry import split_spec
@@ -141,8 +141,11 @@ def train_once(
     device: torch.device,
     samples: int | None = None,
     progress: Callable[[Epoch], None] | None = None,
+    compile: bool | None = None,
 ) -> Run:
     """Train from `seed` with checkpoints in `folder`, then score on `samples` test images.
+
+    `compile` None leaves it to the length of the training.
 
     Raises what `loop.train` raises.
     """
@@ -158,6 +161,7 @@ def train_once(
         device=device,
         progress=progress,
         purpose=recipe.to_json(),
+        compile=worth_compiling(made.graph, len(course.images), recipe.settings(), wanted=compile),
     )
     best = recipe.patience is not None and state.best_epoch != state.epoch
     return _scored(course, recipe, made, state, folder / (BEST if best else LAST), device, samples)

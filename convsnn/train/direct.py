@@ -205,7 +205,8 @@ class Judged:
     loss: Loss
 
     def __call__(self, logits: Tensor, batch: Batch, network: TrainableNetwork) -> Tensor:
-        """ConfigError for a label that the network has no class for."""
+        """ConfigError for labels that are not the samples', or of no class of the network."""
+        batch.require_labels()
         classes, largest = logits.shape[2], int(batch.labels.max())
         if largest >= classes:
             raise ConfigError(f"a label is {largest}, but the network has {classes} classes")

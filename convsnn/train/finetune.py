@@ -1,60 +1,31 @@
 """From a converted spiking network to a better one at few steps, by training on labelled samples.
 
 Weights, thresholds and initial potentials start as converted and learn together; the original
-network, which the spiking one carries with it, can be the teacher (Hinton et al. 2015). The loss
-is taken of the mean of the logits up to every step t, later steps counting more:
-
-    sum over t of  t / (1 + ... + T)  times  c^2 KL(softmax(z / c) || softmax(o(t) / c))
-
-with z the teacher's logits, o(t) the mean so far and c the temperature; cross-entropy with the
-labels is added with a weight, or stands alone where there is no teacher.
+network, which the spiking one carries with it, can be the teacher (see `distillation`).
 """
 
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
-from convsnn.errors import ConfigError, UnsupportedError
-from convsnn.graph import Graph, run
+from convsnn.errors import UnsupportedError
+from convsnn.graph import Graph
 from convsnn.registry import split_spec
 from convsnn.rewrite import Spiking
-from convsnn.train.lif import LIF, Reset
+from convsnn.train.distillation import Distillation, Tuning
+from convsnn.train.lif import LIF
 from convsnn.train.loop import train
 from convsnn.train.methods import find_method, learned_thresholds, neurons
 from convsnn.train.network import TrainableNetwork, ends
 from convsnn.train.result import neuron_of, to_spiking
-from convsnn.train.samples import Batch, Samples
+from convsnn.train.samples import Samples
 from convsnn.train.settings import Epoch, Settings, State
 from convsnn.train.thresholds import Ltmd, Threshold
-
-
-@dataclass(frozen=True)
-class Tuning:
-    """What is trained and from what, beside the loop's settings.
-
-    `method` is one of `methods.METHODS`; thresholds learn one number `per` channel or layer.
-    `decay` and `reset` are those of the neurons; 1 and "soft" are the converted ones. `teacher`
-    is the original network, at `temperature`; `labels` the weight of the cross-entropy beside it.
-    """
-
-    method: str = "lt-snn"
-    per: Literal["channel", "layer"] = "channel"
-    decay: float = 1.0
-    reset: Reset = "soft"
-    teacher: bool = True
-    temperature: float = 2.0
-    labels: float = 0.0
-
-    def __post_init__(self) -> None:
-        find_method(self.method)
-        if not 0 < self.temperature < float("inf") or not 0 <= self.labels < float("inf"):
-            raise ConfigError("temperature must be positive, and the labels' weight at least 0")
 
 
 @dataclass(frozen=True)
@@ -75,26 +46,20 @@ def finetune(
     device: torch.device | str | None = None,
     progress: Callable[[Epoch], None] | None = None,
     every: int = 200,
+    compile: bool = False,
 ) -> Tuned:
     """Train `net` for `settings.steps` time steps on `samples`; `net` itself is not changed.
 
-    `folder` is for checkpoints (see `loop.train`). Raises UnsupportedError for a network that
-    cannot be trained so, ConfigError and TrainingError as `train` does.
+    `folder` is for checkpoints and `compile` for speed (see `loop.train`). Raises
+    UnsupportedError for a network that cannot be trained so, ConfigError and TrainingError as
+    `train` does.
     """
     tuning = tuning or Tuning()
     method = find_method(tuning.method)
     require_trainable(net)
-    network = TrainableNetwork(
-        net.body,
-        {
-            name: neurons(method, planned, per=tuning.per, decay=tuning.decay, reset=tuning.reset)
-            for name, planned in net.plan.sites.items()
-        },
-        shifts={n: p.shift for n, p in net.plan.sites.items() if p.shift is not None},
-        readout=net.readout,
-        fixed_statistics=True,
-    )
-    objective = Distillation(net.graph, tuning, settings, last=method.judged == "last")
+    network = trainable(net, tuning)
+    last = method.judged == "last"
+    objective = Distillation(net.graph, network, tuning, settings, last=last)
     state = train(
         network,
         samples,
@@ -105,6 +70,7 @@ def finetune(
         device=device,
         progress=progress,
         every=every,
+        compile=compile,
         after=lambda: keep_below_ceilings(network),
         purpose={**asdict(tuning), "start": _digest(network, samples)},
     )
@@ -122,6 +88,21 @@ def finetune(
         provenance=_provenance(net.provenance, record, settings.steps),
     )
     return Tuned(trained, state)
+
+
+def trainable(net: Spiking, tuning: Tuning) -> TrainableNetwork:
+    """`net` with neurons that learn as `tuning` says, all values where conversion left them."""
+    method = find_method(tuning.method)
+    return TrainableNetwork(
+        net.body,
+        {
+            name: neurons(method, planned, per=tuning.per, decay=tuning.decay, reset=tuning.reset)
+            for name, planned in net.plan.sites.items()
+        },
+        shifts={n: p.shift for n, p in net.plan.sites.items() if p.shift is not None},
+        readout=net.readout,
+        fixed_statistics=True,
+    )
 
 
 def require_trainable(net: Spiking) -> None:
@@ -159,50 +140,6 @@ def require_classes(graph: Graph) -> None:
         raise UnsupportedError(
             f"training needs a network that gives class scores, not outputs of shape {shape}"
         )
-
-
-class Distillation:
-    """The loss of the module's docstring; see `Objective`."""
-
-    def __init__(self, graph: Graph, tuning: Tuning, settings: Settings, *, last: bool) -> None:
-        self.tuning, self.settings, self.last = tuning, settings, last
-        self.graph, self.logits = graph, ends(graph)[0]
-
-    def __call__(self, logits: Tensor, batch: Batch, network: TrainableNetwork) -> Tensor:
-        """See `Objective`; ConfigError for labels that the network has no class for."""
-        classes = logits.shape[2]
-        if int(batch.labels.max()) >= classes or int(batch.labels.min()) < 0:
-            raise ConfigError(
-                f"a label is {int(batch.labels.max())}, but the network has {classes} classes",
-                hint="use the data the network was trained on, with labels that count from 0",
-            )
-        means = network.means(logits)
-        steps = torch.arange(1, len(means) + 1).to(means)
-        weights = (steps == len(means)).to(means) if self.last else steps
-        found = torch.zeros_like(steps)
-        share = self.tuning.labels if self.tuning.teacher else 1.0
-        if share:
-            found = found + share * torch.stack(
-                [functional.cross_entropy(mean, batch.labels) for mean in means]
-            )
-        if self.tuning.teacher:
-            found = found + self._divergence(means, self._teacher(batch.x))
-        return (found * weights).sum() / weights.sum()
-
-    @torch.no_grad()
-    def _teacher(self, x: Tensor) -> Tensor:
-        if next(iter(self.graph.tensors.values())).device != x.device:
-            self.graph = self.graph.to(device=x.device)
-        mixed = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(self.settings.precision)
-        with torch.autocast(x.device.type, mixed, enabled=mixed is not None):
-            return run(self.graph, x, keep=[self.logits])[self.logits].float()
-
-    def _divergence(self, means: Tensor, teacher: Tensor) -> Tensor:
-        """c^2 KL(teacher || mean) at every step, (T,)."""
-        soft = self.tuning.temperature
-        wanted = (teacher / soft).log_softmax(1)
-        got = (means / soft).log_softmax(2)
-        return soft**2 * (wanted.exp() * (wanted - got)).sum(2).mean(1)
 
 
 def parameter_groups(network: TrainableNetwork) -> list[dict[str, Any]]:

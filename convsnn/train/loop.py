@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +21,7 @@ from convsnn.train.checkpoint import fingerprint, load, save
 from convsnn.train.devices import is_main, make_accelerator, make_optimizer
 from convsnn.train.network import TrainableNetwork
 from convsnn.train.samples import Batch, Samples
+from convsnn.train.scan import ScannedLIF
 from convsnn.train.schedule import factor
 from convsnn.train.settings import WARM, Epoch, Settings, State, changes, permutation, split
 
@@ -49,18 +50,23 @@ def train(
     every: int = 200,
     after: Callable[[], None] | None = None,
     purpose: Mapping[str, Any] | None = None,
+    compile: bool = False,
 ) -> State:
     """Train `network` in place; returns how it went.
 
     `groups` are the optimizer's parameter groups, each with a `scale` of the learning rate
     (default: all parameters alike). With `folder`, a checkpoint is written there after every epoch
     and every `every` updates; one that is there is gone on with. `after` is called after every
-    update. `purpose` is what else a checkpoint depends on. Raises ConfigError where settings and
-    samples do not fit or a checkpoint belongs to another run, TrainingError where the loss stops
-    being finite or the network collapses: the checkpoint before that stays.
+    update. `purpose` is what else a checkpoint depends on. With `compile` the neurons' loops over
+    the steps are compiled: the same numbers up to rounding, sooner. Raises ConfigError where
+    settings and samples do not fit or a checkpoint belongs to another run, TrainingError where the
+    loss stops being finite or the network collapses: the checkpoint before that stays.
     """
     if settings.patience is not None and folder is None:
         raise ConfigError("patience needs a folder, where the best network is kept")
+    for neurons in network.modules():
+        if isinstance(neurons, ScannedLIF):
+            neurons.compiles = compile
     run = _Run(
         network, samples, objective, settings, folder, groups, device, every, after, purpose or {}
     )
@@ -277,4 +283,4 @@ def describe(network: TrainableNetwork) -> tuple[dict[str, float], dict[str, flo
 
 
 def _moved(batch: Batch, device: torch.device) -> Batch:
-    return Batch(batch.x.to(device), batch.labels.to(device))
+    return replace(batch, x=batch.x.to(device), labels=batch.labels.to(device))

@@ -10,16 +10,28 @@ from torch.nn import functional
 
 from convsnn.errors import ConfigError
 
-Augmentation = Literal["none", "shift", "shift-flip"]
+Augmentation = Literal["none", "shift", "shift-flip", "shift-flip-mix"]
 SHIFT = 8  # an image is moved by up to an eighth of its side, as crops of CIFAR-10 padded by 4
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Some samples: `x` (B, ...), or sequences (T, B, ...), and `labels` int64 (B,)."""
+    """Some samples: `x` (B, ...), or sequences (T, B, ...), and `labels` int64 (B,).
+
+    Where samples are `mixed`, labels are those of a part of each: only a teacher can judge them.
+    """
 
     x: Tensor
     labels: Tensor
+    mixed: bool = False
+
+    def require_labels(self) -> None:
+        """Raise ConfigError where the labels are not those of the samples."""
+        if self.mixed:
+            raise ConfigError(
+                "mixed images have no labels to learn from, only a teacher's answers",
+                hint="use --augment shift-flip, or fine-tune with a teacher and --labels 0",
+            )
 
 
 class Samples(Protocol):
@@ -37,7 +49,8 @@ class InMemory:
     """Samples `x` (N, *shape) and `labels` (N,) that fit into memory.
 
     `augment` moves each image by up to an eighth of its side, and mirrors half of them ("shift-
-    flip"); what a move uncovers is filled with the smallest value of each channel. Raises
+    flip"); what a move uncovers is filled with the smallest value of each channel. "shift-flip-mix"
+    then mixes half of them with another one each (see `mixed`), for a teacher to judge. Raises
     ConfigError for labels that do not fit, a single class, or an augmentation of what is no image.
     """
 
@@ -68,6 +81,8 @@ class InMemory:
         if generator is not None and self.augment != "none":
             fill = self.x.amin((0, 2, 3)).reshape(-1, 1, 1)
             x = moved(x, fill=fill, flip="flip" in self.augment, generator=generator)
+            if "mix" in self.augment:
+                return Batch(mixed(x, generator=generator), self.labels[index], mixed=True)
         return Batch(x, self.labels[index])
 
 
@@ -77,7 +92,7 @@ class Sequences:
     H, W), of which `labels` (N,) are the classes.
 
     `augment` is that of `InMemory`; all frames of a sequence are moved alike. Raises ConfigError
-    for a single class or an unknown augmentation.
+    for a single class, an unknown augmentation, or mixed sequences, which no teacher judges.
     """
 
     read: Callable[[Sequence[int]], Tensor]
@@ -86,6 +101,10 @@ class Sequences:
 
     def __post_init__(self) -> None:
         _check(self.labels, self.augment)
+        if "mix" in self.augment:
+            raise ConfigError(
+                "sequences cannot be mixed, since no teacher judges them", hint="use shift-flip"
+            )
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -125,3 +144,21 @@ def moved(images: Tensor, *, fill: Tensor, flip: bool, generator: torch.Generato
         columns = torch.where(mirrored, columns.flip(1), columns)
     number = torch.arange(count)[:, None, None]
     return padded[number, :, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
+
+
+def mixed(images: Tensor, *, generator: torch.Generator) -> Tensor:
+    """Half of `images` (B, C, H, W) as they are; of the others one half with a rectangle of another
+    image in it (CutMix, Yun et al. 2019), one half blended with one (mixup, Zhang et al. 2018).
+    The other's share is drawn between 0 and 1; a rectangle may reach over the edge.
+    """
+    count, _, height, width = images.shape
+    others = images[torch.randperm(count, generator=generator)]
+    draws = torch.rand(4, count, 1, 1, 1, generator=generator)
+    kind, share, top, left = draws.to(images)
+    side = share.sqrt() / 2
+    rows = (torch.arange(height).to(images) + 0.5).reshape(1, 1, -1, 1) / height
+    columns = (torch.arange(width).to(images) + 0.5) / width
+    inside = ((rows - top).abs() < side) & ((columns - left).abs() < side)
+    cut = torch.where(inside, others, images)
+    blended = torch.lerp(images, others, share)
+    return torch.where(kind < 0.5, images, torch.where(kind < 0.75, cut, blended))
