@@ -27,6 +27,7 @@ from zoo.models import MODELS
 from zoo.models.base import model
 from zoo.recipes.spiking import RECIPES, SpikingRecipe, enrol
 
+MIXED = "augment=shift-flip-mix"
 TIMES = [0, 12, 25, 40, 59, 60, 99]
 SHAPE = {"sensor": (4, 4), "plane": (4, 4), "channels": 2}
 
@@ -326,7 +327,7 @@ def test_a_recipe_learns_from_sequences_and_its_network_is_scored_again(
     }
     for refused, message in (
         (["diagnose", str(out), "--json"], "was not converted"),
-        (["finetune", str(out), "--timesteps", "2", "--json"], "sequences"),
+        (["finetune", str(out), "--timesteps", "2", "--json"], "fine-tuned"),
         ([*again, "--timesteps", "5"], "show nothing at step 5"),
     ):
         assert main(refused) == 2
@@ -343,8 +344,7 @@ def test_conversion_and_training_for_other_steps_refuse_sequences_by_name(
         (["train", recipe, "--data", spec], "sequences of 3 frames, but the network runs 4"),
         (["train", recipe, "--data", spec, "--set", "frames_by=often"], "frames_by is time"),
         (
-            ["train", recipe, "--data", spec]
-            + ["--set", "timesteps=3", "--set", "augment=shift-flip-mix"],
+            ["train", recipe, "--data", spec, "--set", "timesteps=3", "--set", MIXED],
             "cannot be mixed",
         ),
         (["convert", "zoo:mnist5k-cnn", "--data", spec], "holds sequences of frames"),
