@@ -22,7 +22,8 @@ class SitePlan:
 
     `shift` is added to the input current of every step; `confidence` is the probability that a
     spike is kept, `turn` the number of windows that pass before the layer sends (see
-    `convsnn.turns`), each for neurons that know it.
+    `convsnn.turns`), each for neurons that know it. `lateral` (width,) are the weights from a
+    neuron's neighbours in a row, for neurons that hear them; it alone does not broadcast.
     """
 
     threshold: Tensor
@@ -30,6 +31,7 @@ class SitePlan:
     shift: Tensor | None = None
     confidence: Tensor | None = None
     turn: Tensor | None = None
+    lateral: Tensor | None = None
 
     def to(
         self, dtype: torch.dtype | None = None, device: torch.device | str | None = None

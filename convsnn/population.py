@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from inspect import signature
+from typing import Any
 
 import torch
 
@@ -66,4 +67,7 @@ def population(spec: str, site: Site, planned: SitePlan) -> Neuron:
         known["slope"] = site.slope
     if site.ceiling is not None and _takes(name, "ceiling"):
         known["ceiling"] = torch.tensor(site.ceiling)
-    return NEURONS.create(chosen, **known)
+    given: dict[str, Any] = dict(known)
+    if _takes(name, "row"):
+        given["row"] = len(site.shape) == 1
+    return NEURONS.create(chosen, **given)

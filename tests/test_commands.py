@@ -204,6 +204,14 @@ def test_list(capsys, kind):
     assert all(row["name"][:12] in out for row in rows)
 
 
+def test_list_counts_thresholds_of_models_apart(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    _, out, _ = run(capsys, "list", "models")
+    (line,) = [line for line in out.splitlines() if line.startswith("ltmd-densenet-cifar10")]
+    assert line.split()[1:3] == ["6,820,180", "102"]
+    assert out.splitlines()[0].split()[:3] == ["name", "parameters", "thresholds"]
+
+
 BAD = {
     "missing file": ["convert", "missing.onnx"],
     "missing artifact": ["evaluate", "missing.safetensors"],

@@ -23,17 +23,26 @@ IDS = torch.tensor([7, 1000003])
 
 
 def fitted(name: str) -> Encoder:
-    return ENCODERS.create(name).fit([IMAGES])
+    sequences = "steps" in ENCODERS.options(name)
+    return ENCODERS.create(f"{name}:steps=9" if sequences else name).fit([IMAGES])
+
+
+def samples(encoder: Encoder) -> Tensor:
+    """Images, or sequences of them where the encoder takes these."""
+    if encoder.steps is None:
+        return IMAGES
+    return torch.stack([IMAGES * scale for scale in range(1, encoder.steps + 1)], 1)
 
 
 @pytest.mark.parametrize("name", ENCODERS.names())
 def test_contract_form_of_the_result(name: str) -> None:
     encoder = fitted(name)
     for dtype in (torch.float32, torch.float64):
-        out = encoder.encode(IMAGES.to(dtype), IDS, range(2, 9))
+        out = encoder.encode(samples(encoder).to(dtype), IDS, range(2, 9))
         assert out.shape == (7, *IMAGES.shape)
         assert out.dtype == dtype
         assert not encoder.constant or all(torch.equal(step, out[0]) for step in out)
+        assert encoder.still(samples(encoder).to(dtype)).shape == IMAGES.shape
     assert ENCODERS.describe(name)
 
 
@@ -41,21 +50,22 @@ def test_contract_form_of_the_result(name: str) -> None:
 def test_contract_the_spec_builds_the_same_encoder(name: str) -> None:
     encoder = fitted(name)
     again = ENCODERS.create(encoder.spec())
-    steps = range(6)
-    assert torch.equal(again.encode(IMAGES, IDS, steps), encoder.encode(IMAGES, IDS, steps))
+    steps, x = range(6), samples(encoder)
+    assert torch.equal(again.encode(x, IDS, steps), encoder.encode(x, IDS, steps))
 
 
 @pytest.mark.parametrize("name", ENCODERS.names())
 @given(cut=st.integers(1, 8))
 def test_contract_neither_chunk_nor_batch_changes_the_input(name: str, cut: int) -> None:
     encoder = fitted(name)
-    whole = encoder.encode(IMAGES, IDS, range(9))
-    parts = [encoder.encode(IMAGES, IDS, r) for r in (range(cut), range(cut, 9))]
+    x = samples(encoder)
+    whole = encoder.encode(x, IDS, range(9))
+    parts = [encoder.encode(x, IDS, r) for r in (range(cut), range(cut, 9))]
     assert torch.equal(torch.cat(parts), whole)
     for sample in range(2):
-        alone = encoder.encode(IMAGES[sample][None], IDS[sample][None], range(9))
+        alone = encoder.encode(x[sample][None], IDS[sample][None], range(9))
         assert torch.equal(alone[:, 0], whole[:, sample])
-    turned = encoder.encode(IMAGES.flip(0), IDS.flip(0), range(9))
+    turned = encoder.encode(x.flip(0), IDS.flip(0), range(9))
     assert torch.equal(turned.flip(1), whole)
 
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from math import tanh
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,8 +11,10 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from convsnn.errors import CalibrationError, ConfigError, LoadError, UnsupportedError
-from convsnn.graph import Graph
+from convsnn.export import load_artifact, save_artifact
+from convsnn.graph import Graph, run
 from convsnn.load import load_module
+from convsnn.neurons import NEURONS
 from convsnn.simulate import simulate
 from convsnn.train.direct import DROPOUT, READ, Form, accuracies, groups, lateral_kernels, prepare
 from convsnn.train.lif import LIF
@@ -106,10 +109,55 @@ def test_spikes_and_feedforward_input_make_a_network_that_simulates_the_same() -
     assert float((got.argmax(2) == wanted.argmax(2)).double().mean()) >= 0.99
 
 
+@pytest.mark.parametrize("lateral", ["recurrent", "feedforward", "none"])
+@pytest.mark.parametrize("outputs", ["potential", "gated", "spike"])
+def test_rows_simulate_and_are_saved_as_they_were_trained(
+    outputs: Any, lateral: Any, tmp_path: Path
+) -> None:
+    made = prepare(small(), replace(PAPER, outputs=outputs, lateral=lateral, reset="zero"))
+    made.network.train()(torch.randn(40, 1, 6, 6), steps=3)
+    made.network.eval()
+    net = made.to_spiking()
+    x = torch.randn(30, 1, 6, 6)
+    with torch.no_grad():
+        wanted = made.network.predict(made.network(x, steps=5))
+    got = simulate(net, x, steps=5).outputs[0]
+    assert torch.allclose(got, wanted, atol=1e-5)
+    assert torch.allclose(simulate(net, x, steps=5, chunk=2).outputs[0], got, atol=1e-5)
+    save_artifact(net, tmp_path / "net.safetensors")
+    again = load_artifact(tmp_path / "net.safetensors")
+    assert torch.equal(simulate(again, x, steps=5).outputs[0], got)
+    heard = [name for name, planned in again.plan.sites.items() if planned.lateral is not None]
+    graded = [name for name, neurons in again.neurons.items() if neurons.graded]
+    assert (len(heard) > 0) == (lateral == "recurrent")
+    assert (len(graded) == 2) == (outputs != "spike")
+    plain = made.graph.outputs[0]
+    ann = run(net.graph, x, keep=[plain])
+    assert torch.equal(ann[net.graph.outputs[0]], ann[plain])  # what is read changes no ANN
+
+
+def test_a_row_hears_its_neighbours_a_step_late() -> None:
+    """The worked trace of LTMD's equations 9 and 10: three neurons, two steps."""
+    kernel, currents = torch.tensor([0.1, 0.0, 0.1]), torch.tensor([[[0.5, 0.2, 0.1]]] * 2)
+    currents[1] = torch.tensor([0.1, 0.3, 0.2])
+    row = NEURONS.create("ltmd:decay=0.25", threshold=tanh(0.5), lateral=kernel, row=True)
+    sent, state = row.scan(currents)
+    assert torch.allclose(sent[0, 0], torch.tensor([0.5, 0.2, 0.1]))
+    assert torch.allclose(sent[1, 0], torch.tensor([0.12, 0.41, 0.245]))
+    first, carry = row.scan(currents[:1])
+    second, last = row.scan(currents[1:], carry)
+    assert torch.equal(torch.cat([first, second]), sent)
+    assert torch.equal(last.potential, state.potential)
+    with pytest.raises(ConfigError, match="kernel with a middle"):
+        NEURONS.create("ltmd", threshold=1.0, lateral=kernel[:2], row=True)
+
+
 def test_what_no_simulation_has_is_refused_with_what_to_change() -> None:
-    with pytest.raises(UnsupportedError) as caught:
-        prepare(small(), PAPER).to_spiking()
-    assert "outputs=spike" in caught.value.hint
+    odd = prepare(small(), PAPER)
+    odd.network.site("relu").output = "potential"  # of an image
+    with pytest.raises(UnsupportedError, match="no simulation has such neurons") as caught:
+        odd.to_spiking()
+    assert "all others spikes" in caught.value.hint
     negative = prepare(small(), Form(threshold="lt-snn:initial=-0.1"))
     with pytest.raises(CalibrationError):
         negative.to_spiking()

@@ -59,7 +59,7 @@ def test_seeds_give_a_mean_with_an_interval_and_networks_to_evaluate(
     assert scored["snn"]["accuracy"] == report["snn"]["accuracy"]
 
 
-def test_the_paper_s_form_is_a_checkpoint_and_is_said(
+def test_the_paper_s_form_is_an_artifact_that_scores_the_same(
     tmp_path: Path, arrays: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
@@ -68,16 +68,34 @@ def test_the_paper_s_form_is_a_checkpoint_and_is_said(
     )
     said = capsys.readouterr()
     assert code == 0
-    assert "not a network for convsnn evaluate" in " ".join(said.err.split())
-    assert (out / "checkpoint.safetensors").stat().st_size > 0
-    assert not (out / "network.safetensors").exists()
     (one,) = json.loads((out / "training.json").read_text())["runs"]
+    report = json.loads((out / "report.json").read_text())
+    assert report["method"]["neuron"].startswith("ltmd:")
+    assert any("lateral input" in text for text in report["not_counted"])
+    assert any("send their potentials" in text for text in report["warnings"])
+    assert main(["evaluate", str(out), "--device", "cpu", "--samples", "30", "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again["snn"]["accuracy"] == report["snn"]["accuracy"] == one["accuracy"]
     assert one["thresholds"] == 5
     convolutions = 9 * (1 * 32 + 32 * 64 + 64 * 128) + 2 * (32 + 64 + 128)
     linear = (1152 + 1) * 128 + (128 + 1) * 10
     assert one["parameters"] == convolutions + linear + 2 * 5  # two lateral kernels
     assert len(one["accuracy"]) == 2
     assert "one run" in said.out
+
+
+def test_thresholds_that_are_not_positive_leave_a_checkpoint_and_it_is_said(
+    tmp_path: Path, arrays: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    negative = ["--set", "threshold=ltmd:k=-0.1", "--set", "epochs=1", "-o", str(out)]
+    assert main(["train", "ltmd-mnist", *QUICK, "--data", arrays, *negative]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "not a network for convsnn evaluate" in said
+    assert (out / "checkpoint.safetensors").stat().st_size > 0
+    assert not (out / "network.safetensors").exists()
+    (one,) = json.loads((out / "training.json").read_text())["runs"]
+    assert len(one["accuracy"]) == 2
 
 
 def test_a_run_that_was_killed_goes_on_to_the_same_numbers(

@@ -26,7 +26,7 @@ from convsnn.rewrite import Spiking
 from convsnn.train.distillation import Tuning
 from convsnn.train.finetune import finetune
 from convsnn.train.methods import find_method
-from convsnn.train.samples import InMemory
+from convsnn.train.samples import Samples
 from convsnn.train.settings import Settings
 
 START = "mse"
@@ -71,7 +71,7 @@ class Course:
 
     settings: Settings
     samples: int | None = None
-    _images: InMemory | None = field(default=None, init=False, repr=False)
+    _images: Samples | None = field(default=None, init=False, repr=False)
 
     def folder(self, under: Conditions) -> Path:
         """Where the start and the checkpoints are: another place for other settings."""
@@ -94,7 +94,7 @@ class Course:
             save_artifact(replace(net.to(device="cpu"), provenance=known), path)
         return load_artifact(path)
 
-    def images(self, under: Conditions) -> InMemory:
+    def images(self, under: Conditions) -> Samples:
         """The training images, read at the first call."""
         if self._images is None:
             part = under.job.data.train

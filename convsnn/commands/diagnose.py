@@ -81,6 +81,12 @@ def diagnose(
             scale=scale, mean=mean, std=std, resize=resize, layout=input_layout
         ),
     )
+    if saved.net.encoder.steps is not None:
+        raise ConfigError(
+            "a network that is shown sequences was not converted, so there is no original whose "
+            "accuracy it could have lost",
+            hint="score it with convsnn evaluate",
+        )
     part = saved.data.test if split == "test" else saved.data.train
     made_in = as_before(saved.origin, precision=None, weight_bits=None, compile=None).describe()
     if made_in != "float32":

@@ -134,7 +134,9 @@ def plan_exits(
     if exit_data is not None:
         settings = Preprocessing.from_json(preprocessing)
         shape = tuple(graph.input.attrs["shape"])
-        part = open_data(exit_data, input_shape=shape, preprocessing=settings).train
+        part = open_data(
+            exit_data, input_shape=shape, preprocessing=settings, steps=data.test.steps
+        ).train
         _require_unscored(part, data)
         images = replace(calibration, part=part, indices=draw(part, MOST_SAMPLES, seed=0))
     promised = percent / 100

@@ -45,7 +45,12 @@ class Method:
     def __post_init__(self) -> None:
         self.stages()
         NEURONS.create(self.neuron, threshold=1.0)
-        ENCODERS.create(self.encoder)
+        if ENCODERS.create(self.encoder).steps is not None:
+            raise ConfigError(
+                f"a network cannot be converted for '{self.encoder}' input, which has no image "
+                "that the original could be shown",
+                hint="use --encoder direct or poisson; convsnn train learns from sequences",
+            )
         READOUTS.create(self.readout)
 
     def stages(self) -> Sequence[Stage]:

@@ -1,6 +1,6 @@
 """What `finetune` and `train` share: the images, the checkpoints of a stopped run, the progress."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -12,7 +12,7 @@ from convsnn.errors import ConfigError, LoadError
 from convsnn.graph import Graph
 from convsnn.neurons.fused import compiler
 from convsnn.train.devices import is_main
-from convsnn.train.samples import Augmentation, InMemory
+from convsnn.train.samples import Augmentation, InMemory, Samples, Sequences
 from convsnn.train.settings import Epoch, Settings
 from zoo.data import Part, choose
 
@@ -26,13 +26,24 @@ def require_labels(part: Part) -> None:
         )
 
 
-def labelled_images(part: Part, count: int | None, augment: Augmentation, *, seed: int) -> InMemory:
-    """Training images and their labels, `count` of them (None: all); LoadError without labels."""
+def labelled_images(part: Part, count: int | None, augment: Augmentation, *, seed: int) -> Samples:
+    """Training images and their labels, `count` of them (None: all); LoadError without labels.
+
+    Sequences are read when they are needed: lists of events take far less memory than frames.
+    """
     require_labels(part)
     numbers = choose(part, count, seed=seed)
-    batches = list(part.batches(scoring.DEFAULT_BATCH, indices=numbers))
-    labels = [y for _, y in batches if y is not None]
-    return InMemory(torch.cat([x for x, _ in batches]), torch.cat(labels), augment)
+    assert part.labels is not None  # of what has classes
+    labels = part.labels[numbers]
+    if part.steps is None:
+        batches = part.batches(scoring.DEFAULT_BATCH, indices=numbers)
+        return InMemory(torch.cat([x for x, _ in batches]), labels, augment)
+
+    def read(places: Sequence[int]) -> torch.Tensor:
+        wanted = [numbers[place] for place in places]
+        return next(part.batches(len(wanted), indices=wanted))[0]
+
+    return Sequences(read, labels, augment)
 
 
 def claim(checkpoints: Path, *, resume: bool, force: bool) -> None:

@@ -104,12 +104,14 @@ def list_(
         return
     table = Table(box=None, pad_edge=False)
     if kind == "models":
-        for title in ("name", "parameters", "input", "weights", "description"):
-            table.add_column(title, justify="right" if title == "parameters" else "left")
+        for title in ("name", "parameters", "thresholds", "input", "weights", "description"):
+            number = title in ("parameters", "thresholds")
+            table.add_column(title, justify="right" if number else "left", no_wrap=number)
         for row in rows:
             table.add_row(
                 row["name"],
                 f"{row['parameters']:,}",
+                f"{row['thresholds']:,}",
                 "x".join(map(str, row["input_shape"])),
                 row["weights"] or "-",
                 row["description"],

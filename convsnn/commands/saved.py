@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from convsnn.commands import scoring
-from convsnn.errors import LoadError
+from convsnn.errors import ConfigError, LoadError
 from convsnn.export import load_artifact
 from convsnn.rewrite import Spiking
 from zoo.data import DataSet, Preprocessing, draw, open_data
@@ -73,6 +73,12 @@ def open_saved(
         spec,
         input_shape=tuple(net.graph.input.attrs["shape"]),
         preprocessing=settings,
+        steps=net.encoder.steps,
     )
+    if opened.test.steps != net.encoder.steps:
+        raise ConfigError(
+            f"{artifact} is shown sequences of {net.encoder.steps} frames, but {spec} holds images",
+            hint="give events or frames with --data, as the network was trained on",
+        )
     scoring.require_scores(gate, opened, net.graph)
     return Saved(net, net.provenance, opened, settings.to_json())

@@ -29,7 +29,7 @@ from convsnn.report.html import render_html
 from convsnn.report.table import render_table
 from convsnn.rewrite import Spiking
 from convsnn.simulate import Engine
-from zoo.data import DATASETS, DataSet, Part, choose
+from zoo.data import DATASETS, DataSet, Part, choose, find_images
 
 DEFAULT_BATCH = USUAL_BATCH
 
@@ -90,8 +90,7 @@ def require_data(spec: str | None, model: str) -> str:
 
 def natural_shape(spec: str, resize: tuple[int, ...] | None) -> tuple[int, ...]:
     """Shape of one sample as the data set stores it, channels first, or as `resize` makes it."""
-    name, _, place = (part.strip() for part in spec.partition(":"))
-    train, _ = DATASETS.get(name)(place)
+    train, _ = find_images(spec)
     shape = tuple(next(train.read([0])).shape[1:])
     return (shape[0], *resize) if resize is not None and len(resize) == 2 else shape
 

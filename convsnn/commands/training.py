@@ -1,7 +1,7 @@
 """What `convsnn train` does with one seed: build the network, train it, score it once."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,12 @@ from convsnn.report.assemble import versions
 from convsnn.rewrite import Spiking
 from convsnn.train import LOSSES
 from convsnn.train.direct import Judged, Untrained, accuracies, groups, prepare
-from convsnn.train.finetune import require_trainable
+from convsnn.train.finetune import require_classes
 from convsnn.train.loop import BEST, LAST, train
 from convsnn.train.methods import learned_thresholds
-from convsnn.train.samples import InMemory
+from convsnn.train.samples import Samples
 from convsnn.train.settings import Epoch, State
-from zoo.data import DataSet, choose, open_data
+from zoo.data import DataSet, Part, Preprocessing, choose, open_data
 from zoo.models import MODELS, Entry
 from zoo.recipes.spiking import SpikingRecipe
 
@@ -32,17 +32,29 @@ NOT_AN_ANN = (
     "with it says anything of the training"
 )
 
+MEAN_FRAME = (
+    "every time step was shown a frame of its own; the ANN of this report, which knows no time, "
+    "was shown the mean of each sample's frames"
+)
+
+GRADED = (
+    "neurons of the fully connected layers send their potentials, graded values, which are charged "
+    "as multiply-accumulates; their firing rate counts every value but 0, so it and their SIN say "
+    "nothing of spikes"
+)
+
 
 @dataclass(frozen=True)
 class Course:
-    """A recipe with its data opened: `images` to train on, labels included."""
+    """A recipe with its data opened: `images` (or sequences) to train on, labels included."""
 
     name: str
     recipe: SpikingRecipe
     entry: Entry
     spec: str
     data: DataSet
-    images: InMemory
+    preprocessing: Preprocessing
+    images: Samples
 
 
 @dataclass(frozen=True)
@@ -85,11 +97,18 @@ def open_course(name: str, recipe: SpikingRecipe) -> Course:
         raise ConfigError(
             f"recipe '{name}' names no data",
             hint=f"name it with --data, for samples of shape {entry.input_shape}: "
-            "npz:TRAIN.npz,TEST.npz, mnist:ROOT, cifar10:ROOT and the like",
+            "npz:TRAIN.npz,TEST.npz, mnist:ROOT, cifar10:ROOT and the like; for sequences "
+            "frames:TRAIN.npz,TEST.npz, events:TRAIN.npz,TEST.npz or nmnist:ROOT",
         )
+    settings = entry.preprocessing.override(binning=recipe.binning())
     opened = open_data(
-        recipe.data, input_shape=entry.input_shape, preprocessing=entry.preprocessing
+        recipe.data,
+        input_shape=entry.input_shape,
+        preprocessing=settings,
+        steps=recipe.timesteps,
     )
+    if opened.train.steps is None:
+        settings = entry.preprocessing
     part = opened.train
     if part.classes is None or opened.test.classes is None:
         raise LoadError(
@@ -103,7 +122,7 @@ def open_course(name: str, recipe: SpikingRecipe) -> Course:
             hint="use data with labels that count from 0, or another model",
         )
     images = labelled_images(part, recipe.training_samples, recipe.augment, seed=recipe.seed)
-    return Course(name, recipe, entry, recipe.data, opened, images)
+    return Course(name, recipe, entry, recipe.data, opened, settings, images)
 
 
 def untrained(course: Course, *, seed: int) -> Untrained:
@@ -169,7 +188,7 @@ def _scored(
         numbers = choose(part, samples, seed=recipe.seed)
         found = accuracies(
             made.network,
-            part.batches(scoring.DEFAULT_BATCH, indices=numbers),
+            _steps_first(part, numbers),
             steps=recipe.timesteps,
             device=device,
         )
@@ -183,9 +202,20 @@ def _scored(
         batch_size=scoring.DEFAULT_BATCH,
         device=device,
     )
-    report["warnings"] = [*report["warnings"], NOT_AN_ANN]
+    said = [NOT_AN_ANN]
+    said += [MEAN_FRAME] if course.data.test.steps is not None else []
+    said += [GRADED] if any(neurons.graded for neurons in net.neurons.values()) else []
+    report["warnings"] = [*report["warnings"], *said]
     accuracy = report["snn"]["accuracy"]
     return Run(recipe.seed, state, accuracy, *known, net, report, "", checkpoint)
+
+
+def _steps_first(
+    part: Part, numbers: Sequence[int]
+) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
+    """Batches of a part as training takes them."""
+    for x, labels in part.batches(scoring.DEFAULT_BATCH, indices=numbers):
+        yield (x if part.steps is None else x.movedim(1, 0)), labels
 
 
 def _artifact(
@@ -197,8 +227,9 @@ def _artifact(
     samples: int | None,
 ) -> Spiking:
     """The trained network as `evaluate` reads it; see `Untrained.to_spiking` for what it raises."""
-    net = made.to_spiking()
-    require_trainable(net)  # one output of classes
+    steps = course.data.train.steps
+    net = made.to_spiking(encoder="direct" if steps is None else f"frames:steps={steps}")
+    require_classes(net.graph)
     training = {
         **_method(course, recipe),
         "epochs": state.epoch,
@@ -220,7 +251,7 @@ def _artifact(
                 "input_shape": list(course.entry.input_shape),
             },
             "data": course.spec,
-            "preprocessing": course.entry.preprocessing.to_json(),
+            "preprocessing": course.preprocessing.to_json(),
             "versions": versions(),
             "calibration": scoring.describe_part(course.data.train, len(course.images)),
             "method": {

@@ -11,13 +11,18 @@ from convsnn.registry import Registry
 
 
 class Encoder(Protocol):
-    """Turns images (B, ...) into the input of each step.
+    """Turns images (B, ...), or sequences (B, steps, ...), into the input of each step.
 
     `constant` is True where every step gets the same value, so that all that depends on the input
-    alone is computed once.
+    alone is computed once. `steps` is None where samples are images.
     """
 
     constant: bool
+
+    @property
+    def steps(self) -> int | None:
+        """See above."""
+        ...
 
     def fit(self, batches: Iterable[Tensor]) -> Self:
         """The encoder with whatever it must learn from calibration images filled in."""
@@ -25,6 +30,10 @@ class Encoder(Protocol):
 
     def spec(self) -> str:
         """The text from which the registry builds the same encoder again."""
+        ...
+
+    def still(self, x: Tensor) -> Tensor:
+        """The image that a network without time is shown of every sample, (B, ...)."""
         ...
 
     def encode(self, x: Tensor, ids: Tensor, steps: range) -> Tensor:

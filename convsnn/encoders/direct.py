@@ -14,6 +14,7 @@ class Direct:
     """The real-valued image at every step; what follows from it alone is computed once."""
 
     constant = True
+    steps = None
 
     def fit(self, batches: Iterable[Tensor]) -> "Direct":
         """Nothing to learn."""
@@ -23,6 +24,10 @@ class Direct:
     def spec(self) -> str:
         """See `Encoder.spec`."""
         return "direct"
+
+    def still(self, x: Tensor) -> Tensor:
+        """The images themselves."""
+        return x
 
     def encode(self, x: Tensor, ids: Tensor, steps: range) -> Tensor:
         """The same image at each step, (len(steps), B, ...)."""

@@ -28,6 +28,7 @@ class Poisson:
     seed: int = 0
     scale: float | None = None
     constant = False
+    steps = None
 
     def __post_init__(self) -> None:
         require_scale(self.scale)
@@ -40,6 +41,10 @@ class Poisson:
         """See `Encoder.spec`."""
         scale = "" if self.scale is None else f",scale={self.scale!r}"
         return f"poisson:seed={self.seed}{scale}"
+
+    def still(self, x: Tensor) -> Tensor:
+        """The images themselves."""
+        return x
 
     def encode(self, x: Tensor, ids: Tensor, steps: range) -> Tensor:
         """Values in {-scale, 0, scale}, (len(steps), B, ...)."""

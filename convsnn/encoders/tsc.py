@@ -27,6 +27,7 @@ class TemporalSwitch:
     window: int = 16
     scale: float | None = None
     constant = False
+    steps = None
 
     def __post_init__(self) -> None:
         if self.window < 1:
@@ -41,6 +42,10 @@ class TemporalSwitch:
         """See `Encoder.spec`."""
         scale = "" if self.scale is None else f",scale={self.scale!r}"
         return f"tsc:window={self.window}{scale}"
+
+    def still(self, x: Tensor) -> Tensor:
+        """The images themselves."""
+        return x
 
     def encode(self, x: Tensor, ids: Tensor, steps: range) -> Tensor:
         """Values in {-scale, 0, scale}, (len(steps), B, ...)."""

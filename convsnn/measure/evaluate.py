@@ -68,12 +68,13 @@ def evaluate(
 ) -> Evaluation:
     """Simulate every image for `steps` steps and score each step.
 
-    `batches` gives (x (B, *input shape), labels (B,) or None); samples are numbered in that order
-    from `first`. `engine` says what is computed in (None: the float32 reference). `progress(images
-    done)` is called after each batch; where memory runs out, fewer images are run at once and
-    `shrunk` is told how many. With a `share` the batches are those of this process, and process 0
-    gets the scores of all. For outputs that are not classes the agreement is
-    1 - |snn - ann| / |ann| (L2 norms, at least 0), averaged over images.
+    `batches` gives (x (B, *input shape), labels (B,) or None), x being (B, frames, *input shape)
+    where the network's encoder takes sequences (the original is shown their mean); samples are
+    numbered in that order from `first`. `engine` says what is computed in (None: the float32
+    reference). `progress(images done)` is called after each batch; where memory runs out, fewer
+    images are run at once and `shrunk` is told how many. With a `share` the batches are those of
+    this process, and process 0 gets the scores of all. For outputs that are not classes the
+    agreement is 1 - |snn - ann| / |ann| (L2 norms, at least 0), averaged over images.
 
     Raises ConfigError without images, LoadError for labels that cannot be, SimulationError where
     memory does not even suffice for one image, and what `simulate` raises.
@@ -94,7 +95,7 @@ class _Scorer:
 
     def __init__(self, program: Program, steps: int, device: torch.device, first: int) -> None:
         self._program, self._device, self._first = program, device, first
-        self._graph = program.net.graph
+        self._graph, self._encoder = program.net.graph, program.encoder
         self._activity = Activity(program.net, steps)
         self._right = torch.zeros(steps, dtype=torch.int64)
         self._agreed = torch.zeros(steps, dtype=torch.int64)
@@ -132,7 +133,7 @@ class _Scorer:
         graph = self._graph
         inputs = {name: graph.by_name[name].inputs[0] for name in graph.sites}
         with torch.no_grad():
-            ann = run(graph, x, keep=inputs.values())
+            ann = run(graph, self._encoder.still(x), keep=inputs.values())
         currents = {name: ann[source] for name, source in inputs.items()}
         watch = self._activity.batch(currents)
         return [ann[name] for name in graph.outputs], watch

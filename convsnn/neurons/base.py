@@ -33,7 +33,10 @@ class Neuron(Protocol):
     `spikes_per_step` is the most a neuron can send in one step, in units of its threshold.
     """
 
-    graded: bool
+    @property
+    def graded(self) -> bool:
+        """See above."""
+        ...
 
     @property
     def spikes_per_step(self) -> int:

@@ -63,9 +63,14 @@ def assemble(
         },
         "layers": [_layer(net, evaluation, name) for name in graph.sites],
         "sources": _sources(graph, evaluation),
-        "not_counted": list(energy.NOT_COUNTED),
+        "not_counted": [*energy.NOT_COUNTED, *_lateral(net)],
         "versions": packages(),
     }
+
+
+def _lateral(net: Spiking) -> list[str]:
+    heard = [name for name, planned in net.plan.sites.items() if planned.lateral is not None]
+    return [f"lateral input between the neurons of {', '.join(heard)}"] if heard else []
 
 
 def _energies(net: Spiking, evaluation: Evaluation) -> dict[str, Tensor]:

@@ -60,7 +60,8 @@ class _Fused:
 
 
 class Simulation:
-    """The values that live through the time loop of one batch `x` (B, *input shape).
+    """The values that live through the time loop of one batch `x` (B, *input shape), or of
+    sequences (B, steps, *input shape) where the encoder takes these.
 
     `advance` runs further steps, `keep` goes on with some of the samples only. `spikes` and
     `operations` collect, per sending layer, counts (Tc, B) of every chunk.
@@ -76,6 +77,8 @@ class Simulation:
         count: bool = True,
     ) -> None:
         shape = tuple(program.graph.input.attrs["shape"])
+        if program.encoder.steps is not None:
+            shape = (program.encoder.steps, *shape)
         if tuple(x.shape[1:]) != shape or len(x) == 0:
             raise ConfigError(f"the network takes inputs (B, {shape}), not {tuple(x.shape)}")
         if not bool(x.isfinite().all()):  # neurons would stay silent and hide it

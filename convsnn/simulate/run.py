@@ -41,7 +41,8 @@ def simulate(
     engine: Engine | None = None,
     count: bool = True,
 ) -> Run:
-    """Run `net` on images `x` (B, *input shape) for `steps` time steps.
+    """Run `net` on images `x` (B, *input shape) for `steps` time steps, or on sequences
+    (B, frames, *input shape) where its encoder takes these.
 
     `ids` (B,) are the samples' numbers, which random encoders key their draws by; `chunk` bounds
     the steps run at once and changes memory only; `observe(node, steps, values)` sees what every

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from convsnn.errors import ConfigError, LoadError, UnsupportedError
+from convsnn.errors import ConfigError, LoadError
 from convsnn.graph import Graph, Node
 from convsnn.passes.edit import rebuild
 from convsnn.registry import nearest
@@ -98,26 +98,27 @@ class Untrained:
     def to_spiking(
         self,
         *,
+        encoder: str = "direct",
         record: tuple[Mapping[str, Any], ...] = (),
         provenance: Mapping[str, Any] | None = None,
     ) -> Spiking:
-        """The spiking network that was trained, batch norm folded.
+        """The spiking network that was trained, batch norm folded; `encoder` is the spec of what
+        shows it its samples.
 
-        UnsupportedError where no simulation has its neurons, CalibrationError where a learned
-        threshold is not positive.
+        Neurons whose potentials are read stand behind a leaky ReLU of slope 1, which leaves the
+        original network as it is. UnsupportedError where no simulation has its neurons,
+        CalibrationError where a learned threshold is not positive.
         """
-        if READ in self.network.graph.sites:
-            raise UnsupportedError(
-                "fully connected layers that send potentials have no spiking form to simulate",
-                hint="train with outputs=spike and lateral=feedforward or none",
-            )
         now = self.network.tensors()
+        graph = replace(self.graph, tensors={name: now[name] for name in self.graph.tensors})
+        if READ in self.network.graph.sites:
+            graph = _behind(graph, graph.outputs[0], READ, slope=1.0)
         plain = TrainableNetwork(
-            replace(self.graph, tensors={name: now[name] for name in self.graph.tensors}),
-            {name: self.network.site(name) for name in self.graph.sites},
+            graph,
+            {name: self.network.site(name) for name in graph.sites},
             readout=self.network.readout,
         )
-        return to_spiking(plain, record=record, provenance=provenance)
+        return to_spiking(plain, encoder=encoder, record=record, provenance=provenance)
 
 
 def prepare(graph: Graph, form: Form) -> Untrained:
@@ -182,7 +183,8 @@ def accuracies(
     steps: int,
     device: torch.device | str = "cpu",
 ) -> list[float]:
-    """The share of right answers up to each step, on samples (B, ...) with labels (B,)."""
+    """The share of right answers up to each step, on samples (B, ...), or sequences (T, B, ...),
+    with labels (B,)."""
     before = network.training
     network.to(device).eval()
     right, seen = torch.zeros(steps, dtype=torch.float64), 0
@@ -238,8 +240,15 @@ def _known(graph: Graph, name: str) -> str:
     return name
 
 
-def _behind(graph: Graph, name: str, new: str) -> Graph:
-    """`graph` with a site named `new` between node `name` and all that reads it."""
+def _behind(graph: Graph, name: str, new: str, *, slope: float | None = None) -> Graph:
+    """`graph` with a site named `new` between node `name` and all that reads it: a ReLU, or a
+    leaky one."""
+    tensors = dict(graph.tensors)
+    added = Node(new, "relu", (name,))
+    if slope is not None:
+        like = next(iter(tensors.values()))
+        tensors[f"{new}.slope"] = torch.full([1] * (1 + len(graph.shapes[name])), slope).to(like)
+        added = Node(new, "leaky_relu", (name, f"{new}.slope"))
 
     def read(place: str) -> str:
         return new if place == name else place
@@ -248,8 +257,8 @@ def _behind(graph: Graph, name: str, new: str) -> Graph:
     for node in graph.nodes:
         nodes.append(replace(node, inputs=tuple(read(i) for i in node.inputs)))
         if node.name == name:
-            nodes.append(Node(new, "relu", (name,)))
-    return Graph(tuple(nodes), graph.tensors, tuple(read(o) for o in graph.outputs))
+            nodes.append(added)
+    return Graph(tuple(nodes), tensors, tuple(read(o) for o in graph.outputs))
 
 
 def _dropout(form: Form) -> nn.Module:

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from convsnn.errors import UnsupportedError
+from convsnn.graph import Graph
 from convsnn.registry import split_spec
 from convsnn.rewrite import Spiking
 from convsnn.train.distillation import Distillation, Tuning
@@ -112,6 +113,12 @@ def require_trainable(net: Spiking) -> None:
             f"a network of '{net.neuron}' neurons cannot be fine-tuned",
             hint="convert the network with --neuron if",
         )
+    if net.encoder.steps is not None:
+        raise UnsupportedError(
+            "a network that is shown sequences was trained as a spiking one and has no original "
+            "to be fine-tuned with",
+            hint="train it anew with convsnn train",
+        )
     if not net.encoder.constant:
         raise UnsupportedError(
             f"a network with '{net.encoder.spec()}' input cannot be fine-tuned",
@@ -123,10 +130,15 @@ def require_trainable(net: Spiking) -> None:
             f"layer(s) {', '.join(signed)} send signed spikes, which cannot be trained yet",
             hint="fine-tune a network of plain ReLU",
         )
-    shape = net.graph.shapes[ends(net.graph)[0]]
+    require_classes(net.graph)
+
+
+def require_classes(graph: Graph) -> None:
+    """Raise UnsupportedError unless the network has one output, of class scores."""
+    shape = graph.shapes[ends(graph)[0]]
     if len(shape) != 1 or shape[0] < 2:
         raise UnsupportedError(
-            f"fine-tuning needs a network that gives class scores, not outputs of shape {shape}"
+            f"training needs a network that gives class scores, not outputs of shape {shape}"
         )
 
 

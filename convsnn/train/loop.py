@@ -22,6 +22,7 @@ from convsnn.train.devices import is_main, make_accelerator, make_optimizer
 from convsnn.train.network import TrainableNetwork
 from convsnn.train.samples import Batch, Samples
 from convsnn.train.scan import ScannedLIF
+from convsnn.train.schedule import factor
 from convsnn.train.settings import WARM, Epoch, Settings, State, changes, permutation, split
 
 LAST = "last.safetensors"
@@ -190,7 +191,7 @@ class _Run:
         state.progress = self._agreed(self._progress())
 
     def _progress(self) -> float:
-        """How far along the cosine; by the clock where minutes bound the run."""
+        """How far along the schedule; by the clock where minutes bound the run."""
         state, settings = self.state, self.settings
         total = self.updates * settings.epochs
         by_count = state.done / total
@@ -215,8 +216,8 @@ class _Run:
 
     def _rate(self) -> float:
         warm = min(1.0, (self.state.done + 1) / WARM)
-        half = 0.5 * (1 + math.cos(math.pi * min(1.0, self.state.progress)))
-        return self.settings.learning_rate * warm * half
+        fallen = factor(self.settings.schedule, self.state.progress)
+        return self.settings.learning_rate * warm * fallen
 
     @torch.no_grad()
     def score(self, numbers: Sequence[int]) -> float:

@@ -14,7 +14,7 @@ from convsnn.passes.batch_norm import fold_batch_norm
 from convsnn.plan import Plan, SitePlan
 from convsnn.rewrite import Spiking
 from convsnn.rewrite import to_spiking as spiking_of
-from convsnn.train.lif import LIF
+from convsnn.train.lif import LIF, Output
 from convsnn.train.network import TrainableNetwork
 
 
@@ -47,7 +47,10 @@ def to_spiking(
         lif = network.site(name)
         assert isinstance(lif, LIF)  # neuron_of has seen it
         shift = _plain(shifts[name]) if name in shifts else None
-        sites[name] = SitePlan(_plain(lif.threshold.value()), _plain(lif.start()), shift)
+        lateral = None if lif.lateral is None else _plain(lif.lateral.kernel).flatten()
+        sites[name] = SitePlan(
+            _plain(lif.threshold.value()), _plain(lif.start()), shift, lateral=lateral
+        )
     return spiking_of(
         graph,
         Plan(sites, weights, record),
@@ -61,8 +64,9 @@ def to_spiking(
 def neuron_of(network: TrainableNetwork) -> str:
     """The spec of the neurons that simulate the network's; UnsupportedError where none does."""
     found: dict[str, str] = {}
+    rows = _rows(network)
     for name in network.graph.sites:
-        found.setdefault(_spec(name, network.site(name)), name)
+        found.setdefault(_spec(name, network.site(name), rows), name)
     if len(found) > 1:
         raise ConfigError(
             "the layers have different neurons: "
@@ -71,17 +75,47 @@ def neuron_of(network: TrainableNetwork) -> str:
     return next(iter(found))
 
 
-def _spec(name: str, module: object) -> str:
-    if not isinstance(module, LIF) or module.lateral is not None or module.output != "spike":
+def _rows(network: TrainableNetwork) -> Output | None:
+    """What the neurons of fully connected layers send, where these are the rows of `ltmd`; None
+    where they are neurons like all others.
+
+    UnsupportedError for what no neuron of a simulation is.
+    """
+    sites = network.graph.sites
+    modules = {name: network.site(name) for name in sites}
+    known = {name: module for name, module in modules.items() if isinstance(module, LIF)}
+    special = [n for n, lif in known.items() if lif.lateral is not None or lif.output != "spike"]
+    if not special:
+        return None
+    outputs = {lif.output for name, lif in known.items() if len(sites[name].shape) == 1}
+    odd = [
+        name
+        for name in special
+        if len(sites[name].shape) != 1 or _source(known[name]) == "feedforward"
+    ]
+    if odd or len(outputs) > 1:
         raise UnsupportedError(
-            f"layer '{name}': its neurons send something else than spikes, which no simulation has",
-            hint="train with output='spike' and without lateral input",
+            f"layer(s) {', '.join(odd or special)}: no simulation has such neurons",
+            hint="let all fully connected layers send the same, with lateral input from what "
+            "they sent, and all others spikes without lateral input",
         )
+    return outputs.pop()
+
+
+def _source(lif: LIF) -> str | None:
+    return None if lif.lateral is None else lif.lateral.source
+
+
+def _spec(name: str, module: object, rows: Output | None) -> str:
+    if not isinstance(module, LIF):
+        raise UnsupportedError(f"layer '{name}' has no neurons that a simulation knows")
     reset = "zero" if module.reset == "hard" else "soft"
-    if (module.decay, reset, module.sends, module.strict) == (1, "soft", "threshold", False):
+    plain = (module.decay, reset, module.sends, module.strict) == (1, "soft", "threshold", False)
+    if plain and rows is None:
         return "if"
     strict = ",strict=true" if module.strict else ""
-    return f"lif:decay={module.decay!r},reset={reset},sends={module.sends}{strict}"
+    options = f"decay={module.decay!r},reset={reset},sends={module.sends}{strict}"
+    return f"lif:{options}" if rows is None else f"ltmd:{options},outputs={rows}"
 
 
 def _plain(tensor: Tensor) -> Tensor:

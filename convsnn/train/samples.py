@@ -1,6 +1,6 @@
 """Labelled samples to train on, and how an image is changed every time it is seen."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
@@ -63,13 +63,7 @@ class InMemory:
             raise ConfigError(f"{len(self.x)} samples do not go with {len(self.labels)} labels")
         if not bool(self.x.isfinite().all()):
             raise ConfigError("a training sample is not finite")
-        if int(self.labels.min()) == int(self.labels.max()):
-            raise ConfigError(
-                f"all {len(self.labels)} training samples are of class {int(self.labels[0])}",
-                hint="training needs samples of two classes at least",
-            )
-        if self.augment not in get_args(Augmentation):
-            raise ConfigError(f"augmentation '{self.augment}' is none of {Augmentation}")
+        _check(self.labels, self.augment)
         if self.augment != "none" and (self.x.dim() != 4 or self.x.shape[1] > 4):
             raise ConfigError(
                 f"samples of shape {tuple(self.x.shape[1:])} are no images (channels, height, "
@@ -90,6 +84,51 @@ class InMemory:
             if "mix" in self.augment:
                 return Batch(mixed(x, generator=generator), self.labels[index], mixed=True)
         return Batch(x, self.labels[index])
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Sequences that are read when they are needed: `read` gives those of some numbers, (B, T, C,
+    H, W), of which `labels` (N,) are the classes.
+
+    `augment` is that of `InMemory`; all frames of a sequence are moved alike. Raises ConfigError
+    for a single class, an unknown augmentation, or mixed sequences, which no teacher judges.
+    """
+
+    read: Callable[[Sequence[int]], Tensor]
+    labels: Tensor
+    augment: Augmentation = "none"
+
+    def __post_init__(self) -> None:
+        _check(self.labels, self.augment)
+        if "mix" in self.augment:
+            raise ConfigError(
+                "sequences cannot be mixed, since no teacher judges them", hint="use shift-flip"
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, numbers: Sequence[int], *, generator: torch.Generator | None) -> Batch:
+        """See `Samples`."""
+        x = self.read(numbers)
+        if generator is not None and self.augment != "none":
+            fill = x.amin((0, 1, 3, 4)).repeat(x.shape[1]).reshape(-1, 1, 1)
+            frames = moved(
+                x.flatten(1, 2), fill=fill, flip="flip" in self.augment, generator=generator
+            )
+            x = frames.reshape(x.shape)
+        return Batch(x.movedim(1, 0), self.labels[torch.as_tensor(numbers, dtype=torch.int64)])
+
+
+def _check(labels: Tensor, augment: str) -> None:
+    if int(labels.min()) == int(labels.max()):
+        raise ConfigError(
+            f"all {len(labels)} training samples are of class {int(labels[0])}",
+            hint="training needs samples of two classes at least",
+        )
+    if augment not in get_args(Augmentation):
+        raise ConfigError(f"augmentation '{augment}' is none of {Augmentation}")
 
 
 def moved(images: Tensor, *, fill: Tensor, flip: bool, generator: torch.Generator) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 
 from convsnn.errors import ConfigError
 from convsnn.random import uniform
+from convsnn.train.schedule import COSINE, check
 
 WARM = 20  # updates over which the learning rate rises
 _ORDER, _CHANGES = -2, -3  # what random numbers are for; sites of a network count up from 0
@@ -22,7 +23,8 @@ _ORDER, _CHANGES = -2, -3  # what random numbers are for; sites of a network cou
 class Settings:
     """How a network is trained.
 
-    `learning_rate` falls along half a cosine to zero. `minutes` ends training early: the cosine is
+    `learning_rate` rises over the first updates and falls by the `schedule`, "cosine" or
+    "steps:1/0.1/..." (see the file of that name). `minutes` ends training early: the schedule is
     then fitted to what time allows (such a run is not repeated to the last digit, since machines
     differ in speed). `held_out` is the part of the samples that is kept from training and scored
     after every epoch; with `patience`, training stops when that score has not risen for as many
@@ -34,6 +36,7 @@ class Settings:
     batch_size: int = 50
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: float = 1e-3
+    schedule: str = COSINE
     weight_decay: float = 0.0
     clip: float | None = None
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -55,6 +58,7 @@ class Settings:
         for name, value in positive.items():
             if not 0 < value < math.inf:
                 raise ConfigError(f"training needs a positive {name}, not {value}")
+        check(self.schedule)
         if not 0 <= self.held_out < 1 or not 0 <= self.weight_decay < math.inf:
             raise ConfigError("held_out lies between 0 and 1, and weight_decay is at least 0")
         if self.patience is not None and not self.held_out:
@@ -85,7 +89,7 @@ class State:
     epoch: int = 0
     update: int = 0  # of this epoch
     done: int = 0  # of all
-    progress: float = 0.0  # along the cosine, 0 to 1
+    progress: float = 0.0  # along the schedule, 0 to 1
     seconds: float = 0.0
     sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])  # loss, right, seen
     history: list[dict[str, Any]] = field(default_factory=list)

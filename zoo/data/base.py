@@ -15,17 +15,22 @@ from torch import Tensor
 from convsnn.errors import ConfigError, LoadError
 from convsnn.random import uniform
 from convsnn.registry import Registry
+from zoo.data.binning import Binning, Events, Recordings
 from zoo.data.prepare import prepare
 from zoo.data.preprocessing import Preprocessing
-from zoo.data.stored import Array, Stored, in_memory
+from zoo.data.stored import Array, Stored, checked_labels, in_memory
 
 __all__ = [
     "DATASETS",
     "Array",
+    "Binning",
     "DataSet",
+    "Events",
     "Part",
     "Preprocessing",
+    "Recordings",
     "Stored",
+    "checked_labels",
     "choose",
     "in_memory",
     "local_path",
@@ -51,12 +56,21 @@ class Part(Protocol):
     def classes(self) -> int | None:
         """Number of classes."""
 
+    @property
+    def labels(self) -> Tensor | None:
+        """Class numbers int64 (N,) of all samples, where there are any."""
+
+    @property
+    def steps(self) -> int | None:
+        """Time steps of its samples where these are sequences, of a frame each."""
+
     def __len__(self) -> int: ...
 
     def batches(
         self, batch_size: int, *, indices: Sequence[int] | None = None
     ) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Preprocessed float32 samples (B, *input_shape) and labels int64 (B,) or None."""
+        """Preprocessed float32 samples (B, *input_shape), or sequences (B, steps, *input_shape),
+        and labels int64 (B,) or None."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +82,7 @@ class DataSet:
     test: Part
 
 
-DATASETS: Registry[tuple[Stored, Stored]] = Registry("data set")
+DATASETS: Registry[tuple[Stored | Recordings, Stored | Recordings]] = Registry("data set")
 
 
 @dataclass(frozen=True)
@@ -90,6 +104,14 @@ class _Prepared:
     @property
     def classes(self) -> int | None:
         return self.stored.classes
+
+    @property
+    def labels(self) -> Tensor | None:
+        return self.stored.labels
+
+    @property
+    def steps(self) -> int | None:
+        return self.stored.steps
 
     def __len__(self) -> int:
         return self.stored.count
@@ -114,14 +136,7 @@ class _Prepared:
         done = 0
         for raw in self.stored.read(numbers):
             try:
-                ready.append(
-                    prepare(
-                        raw,
-                        scale=self.stored.scale,
-                        settings=self.preprocessing,
-                        input_shape=self.input_shape,
-                    )
-                )
+                ready.append(self._prepared(raw))
             except ConfigError as error:
                 where = f"{self.source} ({self.split}, from sample {numbers[done]})"
                 raise ConfigError(f"{where}: {error}", hint=error.hint) from None
@@ -129,20 +144,83 @@ class _Prepared:
         labels = self.stored.labels
         return torch.cat(ready), None if labels is None else labels[list(numbers)]
 
+    def _prepared(self, raw: Tensor) -> Tensor:
+        """Every frame of a sequence is prepared as an image is."""
+        ready = prepare(
+            raw if self.steps is None else raw.flatten(0, 1),
+            scale=self.stored.scale,
+            settings=self.preprocessing,
+            input_shape=self.input_shape,
+        )
+        return ready if self.steps is None else ready.unflatten(0, (len(raw), self.steps))
 
-def open_data(spec: str, *, input_shape: tuple[int, ...], preprocessing: Preprocessing) -> DataSet:
+
+def open_data(
+    spec: str,
+    *,
+    input_shape: tuple[int, ...],
+    preprocessing: Preprocessing,
+    steps: int | None = None,
+) -> DataSet:
     """Open `name` or `name:place` for a network that takes samples of `input_shape`.
 
-    One sample of each split is read at once, so that data that does not fit fails here. Raises
-    LoadError (missing or damaged data), ConfigError (unknown name, shapes that do not fit) and
-    MissingExtraError (an optional package).
+    Sequences need `steps`, the time steps that the network is run for; images do not change over
+    them. One sample of each split is read at once, so that data that does not fit fails here.
+    Raises LoadError (missing or damaged data), ConfigError (unknown name, shapes that do not fit,
+    sequences of other or no steps) and MissingExtraError (an optional package).
     """
     name, _, place = (part.strip() for part in spec.partition(":"))
-    splits = DATASETS.get(name)(place)
-    train, test = (_Prepared(s, tuple(input_shape), preprocessing) for s in splits)
+    train, test = (
+        _Prepared(
+            _stored(split, tuple(input_shape), preprocessing, steps),
+            tuple(input_shape),
+            preprocessing,
+        )
+        for split in (find_images(spec) if steps is None else DATASETS.get(name)(place))
+    )
     for part in (train, test):
         next(part.batches(1, indices=[0]))
     return DataSet(name, train, test)
+
+
+def find_images(spec: str) -> tuple[Stored, Stored]:
+    """Both splits as they are stored; ConfigError where the samples are sequences."""
+    name, _, place = (part.strip() for part in spec.partition(":"))
+    train, test = DATASETS.get(name)(place)
+    if isinstance(train, Stored) and isinstance(test, Stored) and train.steps is None:
+        return train, test
+    raise ConfigError(
+        f"{train.source} holds sequences of frames, but here every time step is shown the same "
+        "image",
+        hint="train a spiking network on them with convsnn train and score it with evaluate",
+    )
+
+
+def _stored(
+    split: Stored | Recordings,
+    input_shape: tuple[int, ...],
+    preprocessing: Preprocessing,
+    steps: int | None,
+) -> Stored:
+    """What is read in order to make samples of `input_shape`, or sequences of `steps` of them."""
+    if isinstance(split, Recordings):
+        if len(input_shape) != 3 or steps is None:
+            raise ConfigError(
+                f"{split.source}: events make frames (channels, height, width), which a network "
+                f"of input {input_shape} does not take"
+            )
+        channels, height, width = input_shape
+        plane = (height, width) if preprocessing.resize is None else split.sensor
+        return split.binned(
+            steps, preprocessing.binning or Binning(), channels=channels, plane=plane
+        )
+    if split.steps not in (None, steps):
+        raise ConfigError(
+            f"{split.source} ({split.split}) holds sequences of {split.steps} frames, but the "
+            f"network runs {steps} time steps",
+            hint="make frames of as many time steps, or run the network for as many as there are",
+        )
+    return split
 
 
 def choose(part: Part, samples: int | None, *, seed: int) -> list[int]:

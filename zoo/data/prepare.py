@@ -95,6 +95,8 @@ def _misfit(data: Shape, wanted: Shape, layout: Layout) -> ConfigError:
 
 
 def _remedy(data: Shape, wanted: Shape, layout: Layout) -> str:
+    if data[1:] == wanted:
+        return "if the first axis is that of time, read the file as frames:TRAIN.npz,TEST.npz"
     if len(data) == 3 and len(wanted) == 3:
         likely = {"nchw": wanted[0], "nhwc": wanted[-1]}.get(layout, min(wanted[0], wanted[-1]))
         if data[0] != likely:

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 from convsnn.errors import ConfigError
 from convsnn.registry import nearest
+from zoo.data.binning import Binning
 
 Layout = Literal["auto", "nchw", "nhwc", "flat"]
 
@@ -37,6 +38,7 @@ class Preprocessing:
     centre; (height, width) resizes to exactly that; antialiased bilinear.
     `layout`: the order of the network's input axes. "flat" fills the input shape with the values
     in channel, row, column order; "auto" finds the order from the shapes.
+    `binning`: how lists of events become frames; None for the usual way.
     ConfigError where a value has the wrong type or cannot be used.
     """
 
@@ -45,6 +47,7 @@ class Preprocessing:
     std: tuple[float, ...] = ()
     resize: tuple[int, ...] | None = None
     layout: Layout = "auto"
+    binning: Binning | None = None
 
     def __post_init__(self) -> None:
         expected = {
@@ -65,6 +68,7 @@ class Preprocessing:
                 isinstance(self.layout, str) and self.layout in get_args(Layout),
                 f"one of {', '.join(get_args(Layout))}",
             ),
+            "binning": (self.binning is None or isinstance(self.binning, Binning), "a Binning"),
         }
         for name, (usable, wanted) in expected.items():
             if not usable:
@@ -91,7 +95,17 @@ class Preprocessing:
         read: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
         }
+        if isinstance(read.get("binning"), Mapping):
+            read["binning"] = _binning(read["binning"])
         return cls(**read)
+
+
+def _binning(values: Mapping[str, Any]) -> Binning:
+    known = [f.name for f in fields(Binning)]
+    for name in values:
+        if name not in known:
+            raise ConfigError(f"binning has no '{name}'", hint=nearest(str(name), known))
+    return Binning(**values)
 
 
 def _check_names(given: Mapping[str, Any]) -> None:

@@ -18,8 +18,9 @@ class Stored:
     """One split as it is stored.
 
     `read` yields the samples of the given numbers in order, in chunks of any size, each
-    (b, C, H, W), (b, C, L) or (b, F) in the stored type. `labels` are int64 (count,). Values are
-    divided by `scale` unless the preprocessing names another. `classes`: None without labels.
+    (b, C, H, W), (b, C, L) or (b, F) in the stored type; with `steps` each is a sequence of so many
+    frames, (b, steps, C, ...). `labels` are int64 (count,). Values are divided by `scale` unless
+    the preprocessing names another. `classes`: None without labels.
     """
 
     source: str
@@ -29,6 +30,7 @@ class Stored:
     labels: Tensor | None
     classes: int | None
     scale: float
+    steps: int | None = None
 
 
 def in_memory(
@@ -39,19 +41,21 @@ def in_memory(
     split: str,
     classes: int | None = None,
     scale: float | None = None,
+    sequences: bool = False,
 ) -> Stored:
     """A split held in one array: uint8 (N, H, W, C), (N, H, W) or (N, F), else float (N, C, ...).
 
+    With `sequences` it is (N, T, C, H, W) of uint8, bool or float, and the scale defaults to 1.
     Labels are integers (N,); `classes` defaults to the largest plus one. 8-bit values stay 8-bit,
     each batch copies only its rows. LoadError names `source` where the arrays cannot be used.
     """
-    x = _checked_samples(x, source)
-    labels = None if y is None else _checked_labels(y, len(x), source)
+    x = _checked_sequences(x, source) if sequences else _checked_samples(x, source)
+    labels = None if y is None else checked_labels(y, len(x), source)
     if labels is None:
         classes = None
     elif classes is None:
         classes = int(labels.max()) + 1
-    is_bytes = x.dtype == np.uint8
+    is_bytes = x.dtype == np.uint8 and not sequences
 
     def read(numbers: Sequence[int]) -> Iterator[Tensor]:
         rows = torch.from_numpy(x[list(numbers)])
@@ -69,6 +73,7 @@ def in_memory(
         labels=labels,
         classes=classes,
         scale=scale if scale is not None else 255.0 if is_bytes else 1.0,
+        steps=x.shape[1] if sequences else None,
     )
 
 
@@ -84,6 +89,25 @@ def _checked_samples(x: Array, source: str) -> Array:
             f"{source}: x has {x.ndim} axes, shape {x.shape}",
             hint="x must be uint8 (N, H, W, C) or float (N, C, H, W)",
         )
+    return _checked_values(x, source)
+
+
+def _checked_sequences(x: Array, source: str) -> Array:
+    form = "x must be (samples, time steps, polarities, height, width) of uint8, bool or float"
+    if x.dtype not in (np.uint8, np.bool_) and x.dtype.kind != "f":
+        raise LoadError(f"{source}: x holds {x.dtype}", hint=form)
+    if x.ndim == 4:
+        raise LoadError(
+            f"{source}: x has 4 axes, shape {x.shape}: a sequence of frames has no time steps or "
+            "no polarity",
+            hint=f"{form}; insert the axis of length 1 with numpy.expand_dims",
+        )
+    if x.ndim != 5:
+        raise LoadError(f"{source}: x has {x.ndim} axes, shape {x.shape}", hint=form)
+    return _checked_values(x.view(np.uint8) if x.dtype == np.bool_ else x, source)
+
+
+def _checked_values(x: Array, source: str) -> Array:
     if x.size == 0:
         raise LoadError(f"{source}: x is empty, shape {x.shape}")
     if x.dtype == np.uint8:
@@ -99,7 +123,8 @@ def _checked_samples(x: Array, source: str) -> Array:
     return x
 
 
-def _checked_labels(y: Array, count: int, source: str) -> Tensor:
+def checked_labels(y: Array, count: int, source: str) -> Tensor:
+    """Class numbers int64 (count,); LoadError names `source` where `y` holds none."""
     if y.dtype.kind not in "iu":
         raise LoadError(
             f"{source}: labels are {y.dtype}, not integers", hint="store y with y.astype(int)"
@@ -110,7 +135,9 @@ def _checked_labels(y: Array, count: int, source: str) -> Tensor:
             hint="store one class number per sample, as y.reshape(-1) or y.argmax(1) give",
         )
     if len(y) != count:
-        raise LoadError(f"{source}: {count} samples but {len(y)} labels")
+        raise LoadError(
+            f"{source}: {count} samples but {len(y)} labels", hint="store one label per sample"
+        )
     if int(y.min()) < 0 or int(y.max()) > torch.iinfo(torch.int64).max:
         raise LoadError(
             f"{source}: labels run from {int(y.min())} to {int(y.max())}",

@@ -2,8 +2,8 @@
 object detection".
 
 Adam at 1e-3 along half a cosine over 200 epochs, potentials halved every step, the TET loss with a
-weight of 0.45 (equation 12), 30 steps for DVS-CIFAR10. Data of events is read as one frame a
-sample, not as a sequence, so accuracies are not those of the tables. The short ones train the
+weight of 0.45 (equation 12), 30 steps for DVS-CIFAR10, whose recordings become as many binary
+frames of 48x48, each of the same length; a tenth of them is for the test. The short ones train the
 network of LTMD's MNIST recipes without its lateral layers, so that both methods can be compared.
 """
 

@@ -20,7 +20,9 @@ from convsnn.registry import nearest
 from convsnn.train import LOSSES
 from convsnn.train.direct import Form
 from convsnn.train.samples import Augmentation
+from convsnn.train.schedule import COSINE
 from convsnn.train.settings import Settings
+from zoo.data.binning import Binning, By, Value
 from zoo.models import MODELS
 
 
@@ -29,8 +31,10 @@ class SpikingRecipe(Form):
     """How a network of the zoo, `model`, is trained as a spiking one; see `Form` for its neurons.
 
     `data` is None where the user has to name it. `source` is the row of the paper and `note` what
-    is otherwise here than there. Thresholds learn at `threshold_rate` times the learning rate.
-    The other keys are those of `Settings`. Raises ConfigError for values that cannot be.
+    is otherwise here than there. Lists of events become a frame a time step, `frames_by` time,
+    count or width, with `frame_value` in each pixel (see `zoo.data.binning`). Thresholds learn at
+    `threshold_rate` times the learning rate. The other keys are those of `Settings`. Raises
+    ConfigError for values that cannot be.
     """
 
     model: str
@@ -38,12 +42,15 @@ class SpikingRecipe(Form):
     note: str = ""
     data: str | None = None
     training_samples: int | None = None
+    frames_by: By | int = "time"
+    frame_value: Value = "binary"
     timesteps: int = 4
     loss: str = "mean-ce"
     epochs: int = 10
     batch_size: int = 50
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: float = 1e-3
+    schedule: str = COSINE
     threshold_rate: float = 1.0
     weight_decay: float = 0.0
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -64,6 +71,11 @@ class SpikingRecipe(Form):
         MODELS.get(self.model)
         LOSSES.create(self.loss)
         self.settings()
+        self.binning()
+
+    def binning(self) -> Binning:
+        """How lists of events become frames."""
+        return Binning(self.frames_by, self.frame_value)
 
     def settings(self) -> Settings:
         """What the training loop is asked for."""
@@ -73,6 +85,7 @@ class SpikingRecipe(Form):
             batch_size=self.batch_size,
             optimizer=self.optimizer,
             learning_rate=self.learning_rate,
+            schedule=self.schedule,
             weight_decay=self.weight_decay,
             precision=self.precision,
             held_out=self.held_out,
@@ -180,7 +193,7 @@ def _fitting(key: str, value: Any, kind: Any) -> Any:
         fits = type(value) in members
     if fits:
         return value
-    wanted = [str(choice) for choice in choices] or [_WORDS[m] for m in members]
+    wanted = [*map(str, choices), *(_WORDS[m] for m in members if m in _WORDS)]
     close = nearest(str(value), wanted) if choices else ""
     raise ConfigError(f"{key} is {' or '.join(wanted)}, not {value!r}", hint=close)
 

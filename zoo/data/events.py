@@ -1,0 +1,181 @@
+"""Recordings of event cameras: `events:TRAIN.npz,TEST.npz`, `events:ALL.npz`, `nmnist:ROOT`.
+
+They are read as lists of events; what makes frames of them is the preprocessing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from convsnn.errors import LoadError
+from convsnn.random import uniform
+from zoo.data.archive import read_arrays, two_places
+from zoo.data.base import DATASETS, Array, Events, Recordings, checked_labels, local_path
+
+SCORED = 0.1  # of the recordings of one file, as LTMD and LT-SNN keep back of DVS-CIFAR10
+_SPLIT_SITE = -4  # random numbers that nothing else uses
+_NAMES = {"t": ("t", "t_us", "ts"), "x": ("x",), "y": ("y",), "p": ("p", "pol", "polarity")}
+_FORM = (
+    "events is (n, 4) of whole numbers, columns names the four (t, x, y, p), recording i is "
+    "events[offsets[i]:offsets[i + 1]] and labels its class"
+)
+_NMNIST = "write nmnist:ROOT with recordings as ROOT/Train/0/00002.bin and ROOT/Test/0/00004.bin"
+
+
+@DATASETS.register("events")
+def events(place: str) -> tuple[Recordings, Recordings]:
+    """Event lists in .npz files: `events` (n, 4) with its `columns` t, x, y, p, `offsets` of the
+    recordings, `labels`, optional `size` of the sensor; of one file a tenth is kept for the test.
+    """
+    chosen: Sequence[Sequence[int]]
+    if "," in place:
+        paths = two_places(place, what="events")
+        lists = [_read(path) for path in paths]
+        chosen = [range(len(one.offsets) - 1) for one in lists]
+    else:
+        paths, lists = [place] * 2, [_read(place)] * 2
+        chosen = _tenth(len(lists[0].offsets) - 1, source=f"events:{place}")
+    known = [int(one.labels.max()) for one in lists if one.labels is not None]
+    classes = max(known) + 1 if known else None
+    train, test = (
+        one.recordings(numbers, split=split, classes=classes)
+        for one, numbers, split in zip(lists, chosen, ("train", "test"), strict=True)
+    )
+    return train, test
+
+
+@DATASETS.register("nmnist")
+def nmnist(place: str) -> tuple[Recordings, Recordings]:
+    """N-MNIST as published: ROOT/Train/0/00002.bin and so on, unpacked (Orchard et al. 2015)."""
+    root = local_path(place, what="nmnist", hint=_NMNIST)
+    train, test = (
+        _folder(root / name, source=f"nmnist:{place}", split=name.lower())
+        for name in ("Train", "Test")
+    )
+    return train, test
+
+
+@dataclass(frozen=True)
+class _Lists:
+    """What one file holds; `columns` are the places of t, x, y and p (None without polarity)."""
+
+    source: str
+    events: Array
+    offsets: Array
+    columns: tuple[int, int, int, int | None]
+    labels: torch.Tensor | None
+    size: tuple[int, int] | None
+
+    def recordings(self, numbers: Sequence[int], *, split: str, classes: int | None) -> Recordings:
+        """Those of these numbers."""
+        t, x, y, p = self.columns
+
+        def read(number: int) -> Events:
+            first = numbers[number]
+            rows = self.events[self.offsets[first] : self.offsets[first + 1]].astype(np.int64)
+            polarity = None if p is None else (rows[:, p] > 0).astype(np.int64)
+            return Events(rows[:, t], rows[:, x], rows[:, y], polarity)
+
+        seen = (int(self.events[:, y].max()) + 1, int(self.events[:, x].max()) + 1)
+        labels = None if self.labels is None else self.labels[list(numbers)]
+        known = None if labels is None else classes
+        return Recordings(
+            self.source, split, len(numbers), read, labels, known, self.size or seen,
+            seen=self.size is None,
+        )  # fmt: skip
+
+
+def _read(place: str) -> _Lists:
+    path = local_path(place, what="events", hint="write events:TRAIN.npz,TEST.npz")
+    held = read_arrays(path, ["events", "columns", "offsets"], optional=["labels", "size"])
+    rows, offsets, source = held["events"], held["offsets"], f"events:{place}"
+    names = [str(name) for name in held["columns"].reshape(-1)]
+    if rows.ndim != 2 or rows.dtype.kind not in "iu" or rows.shape[1] != len(names):
+        raise LoadError(
+            f"{source}: events of {rows.dtype} {rows.shape} with {len(names)} columns are no list",
+            hint=_FORM,
+        )
+    if not len(rows):
+        raise LoadError(f"{source}: there are no events", hint=_FORM)
+    t, x, y, p = (
+        next((names.index(name) for name in known if name in names), None)
+        for known in _NAMES.values()
+    )
+    if t is None or x is None or y is None:
+        raise LoadError(f"{source}: the columns are {', '.join(names)}", hint=_FORM)
+    _check_offsets(offsets, len(rows), source)
+    count = len(offsets) - 1
+    labels = checked_labels(held["labels"], count, source) if "labels" in held else None
+    size = _size(held["size"], source) if "size" in held else None
+    _check_places(rows[:, [y, x]], size, source)
+    return _Lists(source, rows, offsets.astype(np.int64), (t, x, y, p), labels, size)
+
+
+def _check_offsets(offsets: Array, events: int, source: str) -> None:
+    usable = offsets.dtype.kind in "iu" and offsets.ndim == 1 and len(offsets) > 1
+    steps = np.diff(offsets.astype(np.int64)) if usable else np.array([-1])
+    if (steps < 0).any() or int(offsets[0]) != 0 or int(offsets[-1]) != events:
+        raise LoadError(
+            f"{source}: offsets do not divide the {events} events into recordings", hint=_FORM
+        )
+
+
+def _size(size: Array, source: str) -> tuple[int, int]:
+    if size.shape != (2,) or size.dtype.kind not in "iu" or int(size.min()) < 1:
+        raise LoadError(f"{source}: size is {size}, not height and width", hint=_FORM)
+    return int(size[0]), int(size[1])
+
+
+def _check_places(places: Array, size: tuple[int, int] | None, source: str) -> None:
+    low, high = places.min(0), places.max(0)
+    if int(low.min()) < 0 or (size is not None and (high >= np.array(size)).any()):
+        raise LoadError(
+            f"{source}: events lie at rows {low[0]} to {high[0]} and columns {low[1]} to {high[1]}"
+            + ("" if size is None else f", outside a sensor of {size[0]}x{size[1]}"),
+            hint=_FORM,
+        )
+
+
+def _tenth(count: int, *, source: str) -> list[list[int]]:
+    """Which recordings of one file are trained on and which are scored, always the same."""
+    kept = round(SCORED * count)
+    if not kept:
+        raise LoadError(
+            f"{source}: of {count} recordings no tenth can be kept for the test",
+            hint="give two files, as events:TRAIN.npz,TEST.npz",
+        )
+    keys = uniform(0, torch.arange(count), _SPLIT_SITE, range(1), ())[0]
+    order = [int(i) for i in keys.argsort(stable=True)]
+    return [sorted(order[kept:]), sorted(order[:kept])]
+
+
+def _folder(folder: Path, *, source: str, split: str) -> Recordings:
+    """The recordings of ten folders of .bin files."""
+    found = [(path, digit) for digit in range(10) for path in sorted(folder.glob(f"{digit}/*.bin"))]
+    if not found:
+        raise LoadError(f"{source}: {folder} holds no recordings by digit", hint=_NMNIST)
+    labels = torch.tensor([digit for _, digit in found])
+    return Recordings(
+        source, split, len(found), lambda number: _bin(found[number][0]), labels, 10, (34, 34)
+    )
+
+
+def _bin(path: Path) -> Events:
+    """One .bin file: five bytes an event, x, y, then one bit of polarity and 23 of time in us."""
+    try:
+        raw = np.fromfile(path, np.uint8).astype(np.int64)
+    except OSError as error:
+        raise LoadError(f"{path} cannot be read: {error.strerror}", hint=_NMNIST) from None
+    if len(raw) % 5:
+        raise LoadError(f"{path}: {len(raw)} bytes are no events of five bytes", hint=_NMNIST)
+    x, y, high, middle, low = raw.reshape(-1, 5).T
+    times = (high & 127) << 16 | middle << 8 | low
+    carried = y == 240  # no event: the clock of those behind it has run over
+    times = times + np.cumsum(carried) * 2**13
+    kept = ~carried
+    if kept.any() and max(int(x[kept].max()), int(y[kept].max())) >= 34:
+        raise LoadError(f"{path} holds events outside of 34x34", hint=_NMNIST)
+    return Events(times[kept], x[kept], y[kept], high[kept] >> 7)
