@@ -5,17 +5,19 @@ every tensor out as (positions, neurons that differ), so that one compiled loop 
 shape; where there is no compiler the same function runs op by op, to the same bits.
 """
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from math import prod
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
 
 Step = Callable[..., tuple[Tensor, ...]]
 Result = TypeVar("Result")
+_KINDS = 128  # of shapes and types for which one loop is compiled
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ def scan(
     after.
     """
     run = _unrolled(fusable.step)
-    time = torch.tensor(float(first), dtype=state[0].dtype, device=state[0].device)
+    time = _clock(first, state[0].dtype, state[0].device)
     sent, after = (compiled(run) if fused else run)(
         tuple(terms), tuple(scales), shift, time, tuple(state), tuple(parameters), dtype
     )
@@ -126,13 +128,22 @@ def scan(
 @cache
 def compiled(loop: Callable[..., Result]) -> Callable[..., Result]:
     """`loop` compiled, anew for more kinds of shapes than torch allows by itself."""
-    fast = torch.compile(loop, dynamic=True, fullgraph=True)
+    if "recompile_limit" in inspect.signature(torch.compile).parameters:
+        options: dict[str, Any] = {"recompile_limit": _KINDS}
+        return torch.compile(loop, dynamic=True, fullgraph=True, **options)
+    older = torch.compile(loop, dynamic=True, fullgraph=True)
 
     def run(*arguments: object) -> Result:
-        with torch._dynamo.config.patch(recompile_limit=128):
-            return fast(*arguments)
+        with torch._dynamo.config.patch(recompile_limit=_KINDS):  # costs as much as a small layer
+            return older(*arguments)
 
     return run
+
+
+@lru_cache(maxsize=1024)
+def _clock(steps: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The number of steps that have gone before, as a scalar that is never written to."""
+    return torch.tensor(float(steps), dtype=dtype, device=device)
 
 
 @cache

@@ -14,6 +14,7 @@ from torch import Tensor
 from convsnn.graph import Graph, Node
 from convsnn.neurons.fused import Fusable, Layout
 from convsnn.simulate import weighted
+from convsnn.simulate.dense import Kernel
 from convsnn.simulate.engine import Engine
 
 
@@ -61,32 +62,33 @@ def build_site(
     shift: Tensor | None,
     engine: Engine,
     most: int,
-) -> tuple[SiteProgram, dict[str, weighted.Kernel]]:
+) -> tuple[SiteProgram, dict[str, Kernel]]:
     """The program of the site `node` and the kernels of the layers among its `currents`.
 
     `most` is the largest number of spikes of a step.
     """
     shape = graph.shapes[node.name]
     step = _grid(fusable, currents, engine, shape)
-    kernels: dict[str, weighted.Kernel] = {}
+    kernels: dict[str, Kernel] = {}
     offsets = [] if shift is None else [shift]
     for current in currents:
         if current.layer is None:
             continue
         weight, bias, is_bytes = current.layer
+        source = graph.shapes[graph.data_inputs(current.node)[0]]
         if step is not None and bias is not None:
             offsets.append(_along(bias, current.node, shape))
             bias = None
         if step is None:
             kernels[current.node.name] = weighted.kernel(
-                current.node, weight, bias, engine=current.engine, is_bytes=is_bytes
+                current.node, weight, bias, engine=current.engine, is_bytes=is_bytes, shape=source
             )
             continue
         whole = weighted.on_grid(weight, step.flatten().expand(len(weight)), engine.bits or 8)
         kernels[current.node.name] = (
-            weighted.integer_kernel(current.node, whole)
+            weighted.integer_kernel(current.node, whole, source)
             if is_bytes and weighted.takes_int8(current.node, weight)
-            else weighted.float_kernel(current.node, whole, None, weight.dtype)
+            else weighted.float_kernel(current.node, whole, None, weight.dtype, source)
         )
     scales = [current.unit for current in currents]
     offset = sum(offsets[1:], offsets[0]) if offsets else None
