@@ -59,7 +59,7 @@ def float_linear(weight: Tensor, bias: Tensor | None) -> Kernel:
 
 def integer_linear(whole: Tensor) -> Kernel:
     """A fully connected layer of uint8 with whole-number weights; exact, the result in float32."""
-    packed = torch.ops.onednn.qlinear_prepack(whole.to(torch.int8), None)
+    packed = torch.ops.onednn.qlinear_prepack(whole.to(torch.int8).contiguous(), None)
     ones, zeros = torch.ones(len(whole)), torch.zeros(len(whole), dtype=torch.int64)
 
     def run(x: Tensor) -> Tensor:

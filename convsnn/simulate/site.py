@@ -37,9 +37,8 @@ class Current:
 class SiteProgram:
     """How the neurons of one site run fused: see `convsnn.neurons.fused.scan`.
 
-    The current is the sum of the values `terms`, each times its scale, plus the shift. Values in
-    `rounded` are rounded to whole numbers first. `unit` is what one spike is worth, None for
-    neurons that send real values.
+    The current is the sum of the values `terms`, each times its scale, plus the shift. `unit` is
+    what one spike is worth, None for neurons that send real values.
     """
 
     fusable: Fusable
@@ -50,7 +49,6 @@ class SiteProgram:
     parameters: tuple[Tensor, ...]
     dtype: torch.dtype
     unit: Tensor | None
-    rounded: frozenset[str] = frozenset()
 
 
 def build_site(
@@ -85,19 +83,13 @@ def build_site(
             )
             continue
         whole = weighted.on_grid(weight, step.flatten().expand(len(weight)), engine.bits or 8)
-        kernels[current.node.name] = (
-            weighted.integer_kernel(current.node, whole, source)
-            if is_bytes and weighted.takes_int8(current.node, weight)
-            else weighted.float_kernel(current.node, whole, None, weight.dtype, source)
-        )
+        kernels[current.node.name] = _whole_kernel(current.node, whole, is_bytes, source)
     scales = [current.unit for current in currents]
     offset = sum(offsets[1:], offsets[0]) if offsets else None
-    rounded: frozenset[str] = frozenset()
     if step is not None:
         fusable = _in_steps(fusable, step)
         scales = [None if s is None else torch.round(s / step) for s in scales]
         offset = None if offset is None else torch.round(offset / step)
-        rounded = frozenset(c.node.name for c in currents if c.layer and not c.layer[2])
     given = [p for p in (*fusable.parameters, *scales, offset) if p is not None]
     layout = Layout.of(shape, given)
     unit = fusable.unit if step is None or fusable.unit is None else fusable.unit * step
@@ -114,9 +106,16 @@ def build_site(
         tuple(layout.parameter(p) for p in fusable.parameters),
         low or fusable.parameters[0].dtype,
         unit,
-        rounded,
     )
     return made, kernels
+
+
+def _whole_kernel(node: Node, whole: Tensor, is_bytes: bool, shape: Sequence[int]) -> Kernel:
+    """A layer with whole-number weights, its result a whole number."""
+    if is_bytes and weighted.takes_int8(node, whole):
+        return weighted.integer_kernel(node, whole, shape)
+    run = weighted.float_kernel(node, whole, None, whole.dtype, shape)
+    return run if is_bytes else lambda x: torch.round(run(x))
 
 
 def _grid(
