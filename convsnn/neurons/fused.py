@@ -5,17 +5,19 @@ every tensor out as (positions, neurons that differ), so that one compiled loop 
 shape; where there is no compiler the same function runs op by op, to the same bits.
 """
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property, lru_cache
 from math import prod
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
 
 Step = Callable[..., tuple[Tensor, ...]]
 Result = TypeVar("Result")
+_KINDS = 128  # of shapes and types for which one loop is compiled
 
 
 @dataclass(frozen=True)
@@ -71,19 +73,32 @@ class Layout:
         """M."""
         return prod(self.shape) if self.axis is None else self.shape[self.axis]
 
-    def _last(self) -> int:
-        return 0 if self.axis is None else self.axis
+    @cached_property
+    def _inward(self) -> tuple[int, ...]:
+        """The axes of (Tc, B, *shape), that along which neurons differ last."""
+        last = 2 + (self.axis or 0)
+        others = range(2 + len(self.shape))
+        return (*(axis for axis in others if axis != last), last)
+
+    @cached_property
+    def _outward(self) -> tuple[int, ...]:
+        """Inverse of `_inward`."""
+        return tuple(self._inward.index(axis) for axis in range(len(self._inward)))
+
+    @cached_property
+    def _moved(self) -> tuple[int, ...]:
+        """A sample's shape in the order `_inward`."""
+        return tuple(self.shape[axis - 2] for axis in self._inward[2:])
 
     def flat(self, x: Tensor) -> Tensor:
         """(Tc, B, *shape) as (Tc, B * P, M); free of copies where it was made by `back`."""
-        moved = x.movedim(2 + self._last(), -1) if self.shape else x[..., None]
-        return moved.reshape(len(x), -1, self.width)
+        moved = x.permute(self._inward) if self.shape else x
+        return moved.reshape(x.shape[0], -1, self.width)
 
     def back(self, flat: Tensor, batch: int) -> Tensor:
         """Inverse of `flat`, without a copy."""
-        order = list(self.shape)
-        order.append(order.pop(self._last()))
-        return flat.reshape(len(flat), batch, *order).movedim(-1, 2 + self._last())
+        moved = flat.reshape(flat.shape[0], batch, *self._moved)
+        return moved.permute(self._outward) if self.shape else moved
 
     def parameter(self, value: Tensor) -> Tensor:
         """What broadcasts to a sample as (M,); a scalar stays one."""
@@ -116,7 +131,7 @@ def scan(
     after.
     """
     run = _unrolled(fusable.step)
-    time = torch.tensor(float(first), dtype=state[0].dtype, device=state[0].device)
+    time = _clock(first, state[0].dtype, state[0].device)
     sent, after = (compiled(run) if fused else run)(
         tuple(terms), tuple(scales), shift, time, tuple(state), tuple(parameters), dtype
     )
@@ -126,13 +141,22 @@ def scan(
 @cache
 def compiled(loop: Callable[..., Result]) -> Callable[..., Result]:
     """`loop` compiled, anew for more kinds of shapes than torch allows by itself."""
-    fast = torch.compile(loop, dynamic=True, fullgraph=True)
+    if "recompile_limit" in inspect.signature(torch.compile).parameters:
+        options: dict[str, Any] = {"recompile_limit": _KINDS}
+        return torch.compile(loop, dynamic=True, fullgraph=True, **options)
+    older = torch.compile(loop, dynamic=True, fullgraph=True)
 
     def run(*arguments: object) -> Result:
-        with torch._dynamo.config.patch(recompile_limit=128):
-            return fast(*arguments)
+        with torch._dynamo.config.patch(recompile_limit=_KINDS):  # costs as much as a small layer
+            return older(*arguments)
 
     return run
+
+
+@lru_cache(maxsize=1024)
+def _clock(steps: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The number of steps that have gone before, as a scalar that is never written to."""
+    return torch.tensor(float(steps), dtype=dtype, device=device)
 
 
 @cache

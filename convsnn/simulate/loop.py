@@ -191,10 +191,7 @@ class Simulation:
         if state is None:
             rest = site.fusable.state
             state = _Fused(tuple(site.layout.start(part, batch) for part in rest), 0, batch)
-        terms = [
-            site.layout.flat(torch.round(values[t]) if t in site.rounded else values[t])
-            for t in site.terms
-        ]
+        terms = [site.layout.flat(values[term]) for term in site.terms]
         sent, after = scan(
             site.fusable,
             terms,

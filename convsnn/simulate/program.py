@@ -4,6 +4,7 @@ Every site runs as one fused loop (`SiteProgram`) or is left to its neuron's own
 with weights gets a kernel in the engine's precision. Made once for many batches.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -17,6 +18,7 @@ from convsnn.ops import Role
 from convsnn.rewrite import Spiking
 from convsnn.simulate import weighted
 from convsnn.simulate.counts import Counter
+from convsnn.simulate.dense import Kernel
 from convsnn.simulate.engine import Engine
 from convsnn.simulate.site import Current, SiteProgram, build_site
 from convsnn.simulate.units import fold, narrow, passed_unit
@@ -48,7 +50,7 @@ class Program:
         self.largest = max(1, *(torch.Size(s).numel() for s in self.graph.shapes.values()))
         self.order = {name: number for number, name in enumerate(net.graph.sites, 1)}
         self.units: dict[str, Tensor] = {}
-        self.kernels: dict[str, weighted.Kernel] = {}
+        self.kernels: dict[str, Kernel] = {}
         self.sites: dict[str, SiteProgram] = {}
         self.absorbed: set[str] = set()
         self.bytes: set[str] = set()
@@ -65,7 +67,12 @@ class Program:
             elif is_weighted(node) and node.name not in later:
                 weight, bias, is_bytes = self._layer(node)
                 self.kernels[node.name] = weighted.kernel(
-                    node, weight, bias, engine=self._engine(node.name), is_bytes=is_bytes
+                    node,
+                    weight,
+                    bias,
+                    engine=self._engine(node.name),
+                    is_bytes=is_bytes,
+                    shape=self._shape_for(node),
                 )
             elif node.name in self.moving and node.role is not Role.ACTIVATION:
                 self._pass_on(node)
@@ -106,6 +113,11 @@ class Program:
         if name in self.moving:
             return self.engine
         return replace(self.engine, precision="float32", weight_bits=self.engine.bits)
+
+    def _shape_for(self, node: Node) -> Sequence[int] | None:
+        """The samples that a layer is packed for; None where its op is the reference."""
+        source = self.graph.data_inputs(node)[0]
+        return self.graph.shapes[source] if self.engine.in_units else None
 
     def _is_read_once(self, name: str) -> bool:
         return len(self.graph.consumers[name]) == 1 and name not in self.graph.outputs

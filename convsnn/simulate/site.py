@@ -14,6 +14,7 @@ from torch import Tensor
 from convsnn.graph import Graph, Node
 from convsnn.neurons.fused import Fusable, Layout
 from convsnn.simulate import weighted
+from convsnn.simulate.dense import Kernel
 from convsnn.simulate.engine import Engine
 
 
@@ -36,9 +37,8 @@ class Current:
 class SiteProgram:
     """How the neurons of one site run fused: see `convsnn.neurons.fused.scan`.
 
-    The current is the sum of the values `terms`, each times its scale, plus the shift. Values in
-    `rounded` are rounded to whole numbers first. `unit` is what one spike is worth, None for
-    neurons that send real values.
+    The current is the sum of the values `terms`, each times its scale, plus the shift. `unit` is
+    what one spike is worth, None for neurons that send real values.
     """
 
     fusable: Fusable
@@ -49,7 +49,6 @@ class SiteProgram:
     parameters: tuple[Tensor, ...]
     dtype: torch.dtype
     unit: Tensor | None
-    rounded: frozenset[str] = frozenset()
 
 
 def build_site(
@@ -61,41 +60,36 @@ def build_site(
     shift: Tensor | None,
     engine: Engine,
     most: int,
-) -> tuple[SiteProgram, dict[str, weighted.Kernel]]:
+) -> tuple[SiteProgram, dict[str, Kernel]]:
     """The program of the site `node` and the kernels of the layers among its `currents`.
 
     `most` is the largest number of spikes of a step.
     """
     shape = graph.shapes[node.name]
     step = _grid(fusable, currents, engine, shape)
-    kernels: dict[str, weighted.Kernel] = {}
+    kernels: dict[str, Kernel] = {}
     offsets = [] if shift is None else [shift]
     for current in currents:
         if current.layer is None:
             continue
         weight, bias, is_bytes = current.layer
+        source = graph.shapes[graph.data_inputs(current.node)[0]]
         if step is not None and bias is not None:
             offsets.append(_along(bias, current.node, shape))
             bias = None
         if step is None:
             kernels[current.node.name] = weighted.kernel(
-                current.node, weight, bias, engine=current.engine, is_bytes=is_bytes
+                current.node, weight, bias, engine=current.engine, is_bytes=is_bytes, shape=source
             )
             continue
         whole = weighted.on_grid(weight, step.flatten().expand(len(weight)), engine.bits or 8)
-        kernels[current.node.name] = (
-            weighted.integer_kernel(current.node, whole)
-            if is_bytes and weighted.takes_int8(current.node, weight)
-            else weighted.float_kernel(current.node, whole, None, weight.dtype)
-        )
+        kernels[current.node.name] = _whole_kernel(current.node, whole, is_bytes, source)
     scales = [current.unit for current in currents]
     offset = sum(offsets[1:], offsets[0]) if offsets else None
-    rounded: frozenset[str] = frozenset()
     if step is not None:
         fusable = _in_steps(fusable, step)
         scales = [None if s is None else torch.round(s / step) for s in scales]
         offset = None if offset is None else torch.round(offset / step)
-        rounded = frozenset(c.node.name for c in currents if c.layer and not c.layer[2])
     given = [p for p in (*fusable.parameters, *scales, offset) if p is not None]
     layout = Layout.of(shape, given)
     unit = fusable.unit if step is None or fusable.unit is None else fusable.unit * step
@@ -112,9 +106,16 @@ def build_site(
         tuple(layout.parameter(p) for p in fusable.parameters),
         low or fusable.parameters[0].dtype,
         unit,
-        rounded,
     )
     return made, kernels
+
+
+def _whole_kernel(node: Node, whole: Tensor, is_bytes: bool, shape: Sequence[int]) -> Kernel:
+    """A layer with whole-number weights, its result a whole number."""
+    if is_bytes and weighted.takes_int8(node, whole):
+        return weighted.integer_kernel(node, whole, shape)
+    run = weighted.float_kernel(node, whole, None, whole.dtype, shape)
+    return run if is_bytes else lambda x: torch.round(run(x))
 
 
 def _grid(

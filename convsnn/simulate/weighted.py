@@ -5,7 +5,7 @@ w = scale * q with q in [-(2^(b-1) - 1), 2^(b-1) - 1] (Jacob et al. 2018, "Quant
 of Neural Networks for Efficient Integer-Arithmetic-Only Inference", per channel and symmetric).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,9 +15,9 @@ from torch import Tensor
 from convsnn.graph import Node
 from convsnn.ops import OPS
 from convsnn.ops.weighted import split_padding
+from convsnn.simulate import dense
+from convsnn.simulate.dense import Kernel
 from convsnn.simulate.engine import Engine
-
-Kernel = Callable[[Tensor], Tensor]
 
 
 def grid(weight: Tensor, bits: int) -> Tensor:
@@ -42,17 +42,30 @@ def channels_last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
 
 
-def float_kernel(node: Node, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Kernel:
-    """The layer in a float type."""
-    weight = channels_last(weight.to(dtype))
-    rest = () if bias is None else (bias.to(dtype),)
+def float_kernel(
+    node: Node,
+    weight: Tensor,
+    bias: Tensor | None,
+    dtype: torch.dtype,
+    shape: Sequence[int] | None,
+) -> Kernel:
+    """The layer in a float type, packed for samples of `shape`, or as its op runs it (None)."""
+    weight, bias = channels_last(weight.to(dtype)), None if bias is None else bias.to(dtype)
+    found = None if shape is None else dense.as_matrix(node, weight, shape)
+    if found is not None:
+        matrix, out = found
+        each = None if bias is None else bias.repeat(len(matrix) // len(bias))
+        run_all = dense.on_images(dense.float_linear(matrix, each), out)
+        return lambda x: run_all(x.to(dtype))
+    rest = () if bias is None else (bias,)
     run, attrs = OPS[node.op].run, node.attrs
     return lambda x: run(x.to(dtype), weight, *rest, **attrs)
 
 
 def int8_available() -> bool:
     """Whether torch was built with integer convolutions for this processor."""
-    return hasattr(torch.ops.onednn, "qconv_pointwise") and torch.backends.mkldnn.is_available()
+    kernels = all(hasattr(torch.ops.onednn, f"q{op}_pointwise") for op in ("conv", "linear"))
+    return kernels and torch.backends.mkldnn.is_available()
 
 
 def takes_int8(node: Node, weight: Tensor) -> bool:
@@ -83,19 +96,30 @@ def integer_convolution(weight: Tensor, attrs: Mapping[str, Any]) -> Kernel:
 
 
 def kernel(
-    node: Node, weight: Tensor, bias: Tensor | None, *, engine: Engine, is_bytes: bool
+    node: Node,
+    weight: Tensor,
+    bias: Tensor | None,
+    *,
+    engine: Engine,
+    is_bytes: bool,
+    shape: Sequence[int] | None,
 ) -> Kernel:
-    """The layer in the engine's precision, its result a real value."""
+    """The layer in the engine's precision, its result a real value; `shape` as `float_kernel`."""
     if engine.bits is not None:
         outward = weight.movedim(1, 0) if node.op == "conv_transpose" else weight
         step = grid(outward, engine.bits)
         whole = on_grid(outward, step, engine.bits)
-        if engine.precision == "int8" and is_bytes and takes_int8(node, weight):
-            return _rescaled(integer_kernel(node, whole), node, step, bias)
+        if (
+            shape is not None
+            and engine.precision == "int8"
+            and is_bytes
+            and takes_int8(node, weight)
+        ):
+            return _rescaled(integer_kernel(node, whole, shape), node, step, bias)
         weight = whole * channelwise(step, weight.dim())
         weight = weight.movedim(1, 0) if node.op == "conv_transpose" else weight
     low = engine.precision == "bfloat16"
-    return float_kernel(node, weight, bias, torch.bfloat16 if low else weight.dtype)
+    return float_kernel(node, weight, bias, torch.bfloat16 if low else weight.dtype, shape)
 
 
 def _rescaled(run: Kernel, node: Node, step: Tensor, bias: Tensor | None) -> Kernel:
@@ -105,10 +129,10 @@ def _rescaled(run: Kernel, node: Node, step: Tensor, bias: Tensor | None) -> Ker
     return lambda x: run(x) * scale if offset is None else run(x) * scale + offset
 
 
-def integer_kernel(node: Node, whole: Tensor) -> Kernel:
+def integer_kernel(node: Node, whole: Tensor, shape: Sequence[int]) -> Kernel:
     """The layer on numbers of spikes, uint8, with whole-number weights; the result in float32."""
-    if node.op == "conv":
+    found = dense.as_matrix(node, whole, shape)
+    if found is None:
         return integer_convolution(whole, node.attrs)
-    each = {"stride": [1, 1], "padding": [0] * 4, "dilation": [1, 1]}
-    run = integer_convolution(whole[..., None, None], each)
-    return lambda x: run(x.flatten(0, -2)[..., None, None]).reshape(*x.shape[:-1], len(whole))
+    matrix, out = found
+    return dense.on_images(dense.integer_linear(matrix), out)
