@@ -47,14 +47,14 @@ def compare(
         int | None, typer.Option(help="Time steps to train for [4].", rich_help_panel=_TRAINED)
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(help="Of each training [20].", rich_help_panel=_TRAINED)
+        int | None, typer.Option(help="Of each training (default: 20).", rich_help_panel=_TRAINED)
     ] = None,
     minutes: Annotated[
         float | None, typer.Option(help="Train each no longer than this.", rich_help_panel=_TRAINED)
     ] = None,
     training_samples: Annotated[
         int | None,
-        typer.Option(help="Training images [all].", min=2, rich_help_panel=_TRAINED),
+        typer.Option(help="Training images (default: all).", min=2, rich_help_panel=_TRAINED),
     ] = None,
     add: Annotated[
         list[Path] | None,

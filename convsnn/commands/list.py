@@ -94,7 +94,7 @@ def list_(
     *,
     as_json: Json = False,
 ) -> None:
-    """List the known neurons, calibrators, encoders, datasets, models, methods or recipes."""
+    """List the known names of a kind, as options take them."""
     rows = _rows(kind)
     if as_json:
         print(json.dumps({kind: rows}, indent=2))
@@ -106,7 +106,9 @@ def list_(
     if kind == "models":
         for title in ("name", "parameters", "thresholds", "input", "weights", "description"):
             number = title in ("parameters", "thresholds")
-            table.add_column(title, justify="right" if number else "left", no_wrap=number)
+            table.add_column(
+                title, justify="right" if number else "left", no_wrap=number or title == "name"
+            )
         for row in rows:
             table.add_row(
                 row["name"],

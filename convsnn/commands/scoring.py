@@ -16,6 +16,7 @@ from torch import Tensor
 from calibrate.cautions import cautions
 from convsnn.commands.computing import Wanted
 from convsnn.commands.distributed import Group, card
+from convsnn.commands.doubts import doubts
 from convsnn.errors import ConfigError, LoadError, MissingExtraError
 from convsnn.export import save_artifact
 from convsnn.graph import Graph
@@ -188,6 +189,7 @@ def score(
         "method": origin["method"],
     }
     warnings = [caution.text for caution in cautions(net.neuron, net.plan)]
+    warnings += doubts(header, accuracy=evaluation.ann_accuracy, classes=data.test.classes)
     body = assemble(net, evaluation, header=header, precision=engine.describe())
     made = {**vars(engine), "processes": group.count}
     return {**body, "engine": made, "warnings": warnings, **more}

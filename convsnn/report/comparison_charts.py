@@ -5,7 +5,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
+from matplotlib.ticker import (
+    FixedLocator,
+    FuncFormatter,
+    LogLocator,
+    NullFormatter,
+    NullLocator,
+    PercentFormatter,
+)
 
 from convsnn.report.charts import WIDTH
 from convsnn.report.comparison import Comparison, compared_steps, family
@@ -108,12 +115,14 @@ def cost_chart(comparison: Comparison) -> str:
             name = family({"spikes": spikes, "trained": trained})
             _front(axes, front(rows, name), name, spikes=spikes, trained=trained)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda ratio, _: significant(ratio, 2)))
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_ylim(0, 1.03)
         axes.set_xlabel("energy (counted), ANN = 1")
         axes.legend(
             loc="lower left", bbox_to_anchor=(-0.02, 1.0), borderpad=0.2, columnspacing=1.2,
-            ncols=4 if len(families) < 4 else 3, handlelength=1.8, handletextpad=0.5,
+            ncols=2, handlelength=1.8, handletextpad=0.5,
         )  # fmt: skip
 
     label = f"{comparison['measure'].capitalize()} against energy at {_steps_text(comparison)}"

@@ -32,7 +32,8 @@ def verdict(rows: Sequence[Row]) -> dict[str, Any]:
         text = f"The tuned neuron is NOT at least as good as fixed thresholds: {'; '.join(lost)}."
     else:
         text = (
-            f"The tuned neuron is at least as good as the best fixed threshold after {steps} steps."
+            f"The tuned neuron's outputs are at least as close to the original's as those of the "
+            f"best fixed threshold after {steps} steps."
         )
     return {"at_least_as_good": good, "text": text}
 
