@@ -1,6 +1,7 @@
 """The section `early_exit` of a report: what was promised, what was reached, what it saved."""
 
 from collections.abc import Mapping
+from math import sqrt
 from typing import Any
 
 import torch
@@ -75,9 +76,20 @@ def early_exit_text(report: Report) -> str:
         images = f"{fit['samples']} sums of two samples"
     return (
         f"Early exit: promised that {percent(section['promised'])} of the answers are those of "
-        f"all {counted(steps, 'step')}, reached {percent(section['reached'])}. "
-        f"{section['mean_steps']:.1f} steps on average, {accuracy}"
+        f"all {counted(steps, 'step')}, reached {percent(section['reached'])}"
+        f"{_short(section, report)}. {section['mean_steps']:.1f} steps on average, {accuracy}"
         f"energy {significant(section['energy']['counted'])} times the ANN's, counted "
         f"(all steps {full}). Margins fitted on {images} of {fit['source']} ({fit['split']}), of "
         f"which {kept} kept their answer."
     )
+
+
+def _short(section: Mapping[str, Any], report: Mapping[str, Any]) -> str:
+    """What a promise that was not kept has to say for itself, as far as so few images tell."""
+    samples, promised = report["data"]["evaluation"]["samples"], section["promised"]
+    missed = promised - section["reached"]
+    if missed <= 0:
+        return ""
+    if missed > 2 * sqrt(promised * (1 - promised) / samples):
+        return " (the promise was broken)"
+    return f" (of {counted(samples, 'sample')}: within chance of what was promised)"

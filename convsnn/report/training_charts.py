@@ -67,6 +67,6 @@ def progress_chart(document: Mapping[str, Any]) -> str:
 
 def _axes(figure: Figure) -> Any:
     axes: Any = figure.add_subplot()
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_xlabel("epoch")
     return axes
