@@ -73,7 +73,7 @@ def out_of_memory(error: BaseException) -> bool:
 
     torch raises a RuntimeError for it on the CPU and one of its own type on a GPU.
     """
-    text = str(error)
+    text = f"{error}\n"
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
@@ -81,4 +81,9 @@ def out_of_memory(error: BaseException) -> bool:
     )
 
 
-_NO_MEMORY = ("can't allocate memory", "Cannot allocate memory", "not enough memory")
+_NO_MEMORY = (
+    "can't allocate memory",
+    "Cannot allocate memory",
+    "not enough memory",
+    "could not create a primitive\n",  # oneDNN; what it does not know is "a primitive descriptor"
+)

@@ -40,6 +40,10 @@ class Played:
 
     inputs: Tensor
     constant = False
+    steps = None
+
+    def still(self, x: Tensor) -> Tensor:
+        return x
 
     def encode(self, x: Tensor, ids: Tensor, steps: range) -> Tensor:
         return self.inputs[steps.start : steps.stop, ids]

@@ -34,6 +34,10 @@ class Sequence:
 
     played: Tensor
     constant = False
+    steps = None
+
+    def still(self, x: Tensor) -> Tensor:
+        return x
 
     def encode(self, x: Tensor, ids: Tensor, steps: range) -> Tensor:
         return self.played[steps.start : steps.stop, ids]

@@ -176,7 +176,7 @@ def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(ConfigError, match="neuron module"):
         TrainableNetwork(graph, {})
     sent = {name: LIF(THRESHOLDS.create("fixed"), output="potential") for name in graph.sites}
-    with pytest.raises(UnsupportedError, match="else than spikes"):
+    with pytest.raises(UnsupportedError, match="no simulation has such neurons"):
         to_spiking(TrainableNetwork(graph, sent))
 
 

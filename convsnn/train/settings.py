@@ -57,7 +57,7 @@ class Settings:
         }
         for name, value in positive.items():
             if not 0 < value < math.inf:
-                raise ConfigError(f"training needs {name} above 0, not {value}")
+                raise ConfigError(f"training needs a positive {name}, not {value}")
         check(self.schedule)
         if not 0 <= self.held_out < 1 or not 0 <= self.weight_decay < math.inf:
             raise ConfigError("held_out lies between 0 and 1, and weight_decay is at least 0")
