@@ -162,6 +162,11 @@ class Graph:
         """Every activation, in the order it is run."""
         return {n.name: self._site(n) for n in self.nodes if n.role is Role.ACTIVATION}
 
+    @property
+    def neurons(self) -> int:
+        """How many neurons stand for the activations of one sample."""
+        return sum(torch.Size(site.shape).numel() for site in self.sites.values())
+
     def _site(self, node: Node) -> Site:
         before = self.data_inputs(node)[0]
         return Site(

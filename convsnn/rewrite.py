@@ -36,10 +36,9 @@ class Spiking:
     readout: str = "mean"
 
     def __repr__(self) -> str:
-        count = sum(torch.Size(site.shape).numel() for site in self.graph.sites.values())
         return (
-            f"Spiking({len(self.graph.sites)} layers of '{self.neuron}', {count:,} neurons, "
-            f"{self.encoder.spec()} input)"
+            f"Spiking({len(self.graph.sites)} layers of '{self.neuron}', "
+            f"{self.graph.neurons:,} neurons, {self.encoder.spec()} input)"
         )
 
     @cached_property

@@ -18,8 +18,8 @@ from calibrate.methods import choose_methods, kind_in_words
 from convsnn.commands.compare_rows import Conditions, Made
 from convsnn.commands.job import Method
 from convsnn.commands.lessons import labelled_images, show_epoch, worth_compiling
-from convsnn.commands.resumable import fingerprint
-from convsnn.errors import ConfigError, ExportError
+from convsnn.commands.resumable import fingerprint, make_folder
+from convsnn.errors import ConfigError
 from convsnn.export import load_artifact, save_artifact
 from convsnn.report.wording import counted
 from convsnn.rewrite import Spiking
@@ -56,15 +56,6 @@ def choose_finetuning(text: str) -> list[str]:
     return [name for name in _WORDS if name in names]
 
 
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ExportError(
-            f"cannot write the directory '{folder}': {error.strerror or error}"
-        ) from error
-
-
 @dataclass
 class Course:
     """What all fine-tuned rows share; `samples` are how many training images (None: all)."""
@@ -90,7 +81,7 @@ class Course:
             how = Method(method.stages(self.settings.steps), method.neuron)
             net = under.job.convert(how, steps=self.settings.steps, samples=under.samples)
             known = {**net.provenance, "calibration_seconds": time.perf_counter() - begun}
-            _make(path.parent)
+            make_folder(path.parent)
             save_artifact(replace(net.to(device="cpu"), provenance=known), path)
         return load_artifact(path)
 

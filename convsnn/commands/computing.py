@@ -17,6 +17,11 @@ Asked = Precision | Literal["auto"]
 COMPILED_FROM = 2e10  # updates of a neuron; below it the compiler takes longer than it saves
 
 
+def compiling_pays(graph: Graph, times: int) -> bool:
+    """Whether compiled loops save more than they cost where every neuron is updated so often."""
+    return float(graph.neurons) * times >= COMPILED_FROM
+
+
 @dataclass(frozen=True)
 class Wanted:
     """What the user asked for; `compile` None leaves it to the size of the work."""
@@ -53,10 +58,9 @@ class Wanted:
         """
         group, precision = group or Group(), self.settle(device)
         (number,) = group.agree([PRECISIONS.index(precision)])
-        neurons = sum(torch.Size(site.shape).numel() for site in graph.sites.values())
         fused = self.compile
         if fused is None:
-            fused = float(neurons) * steps * samples >= COMPILED_FROM
+            fused = compiling_pays(graph, steps * samples)
         missing = compiler() if fused else None
         works = -int(group.least(torch.tensor(-int(missing is not None)))) == 0
         engine = Engine(PRECISIONS[number], self.weight_bits, fused and works)

@@ -7,7 +7,7 @@ import torch
 from rich.console import Console
 
 from convsnn.commands import scoring
-from convsnn.commands.computing import COMPILED_FROM
+from convsnn.commands.computing import compiling_pays
 from convsnn.errors import ConfigError, LoadError
 from convsnn.graph import Graph
 from convsnn.neurons.fused import compiler
@@ -70,9 +70,7 @@ def worth_compiling(graph: Graph, samples: int, settings: Settings, *, wanted: b
     Says on stderr where they should and cannot be.
     """
     if wanted is None:
-        neurons = sum(torch.Size(site.shape).numel() for site in graph.sites.values())
-        updates = float(neurons) * settings.steps * samples * settings.epochs
-        wanted = updates >= COMPILED_FROM
+        wanted = compiling_pays(graph, settings.steps * samples * settings.epochs)
     missing = compiler() if wanted else None
     if missing is not None:
         Console(stderr=True).print(f"not compiled: {missing}", style="yellow", markup=False)

@@ -67,18 +67,24 @@ def claim(
     if not force:
         _refuse_others(folder, known, wanted, keys=[*wanted, *(known or ())])
     goes_on = known == wanted and not force
+    make_folder(folder, without=() if goes_on else results)
+    if known != wanted:
+        write_text(folder / SETTINGS, json.dumps(wanted, indent=2) + "\n")
+    return goes_on
+
+
+def make_folder(folder: Path, *, without: Iterable[str] = ()) -> None:
+    """Make `folder` where it is not there yet, and remove the files `without`; ExportError where
+    that cannot be done."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name in () if goes_on else results:
+        for name in without:
             (folder / name).unlink(missing_ok=True)
     except OSError as error:
         raise ExportError(
             f"cannot write the directory '{folder}': {error.strerror or error}",
             hint="name a directory that does not exist yet, on a disk that can be written",
         ) from error
-    if known != wanted:
-        write_text(folder / SETTINGS, json.dumps(wanted, indent=2) + "\n")
-    return goes_on
 
 
 def check(folder: Path, settings: Mapping[str, Any], *, command: str, force: bool) -> None:

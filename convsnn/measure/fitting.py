@@ -29,8 +29,7 @@ def fitting_batch(
     `free` is the memory in bytes, None asks the machine.
     """
     sizes = [torch.Size(shape).numel() for shape in graph.shapes.values()]
-    neurons = sum(torch.Size(site.shape).numel() for site in graph.sites.values())
-    image = neurons * _PER_NEURON + max(sizes) * _PER_VALUE
+    image = graph.neurons * _PER_NEURON + max(sizes) * _PER_VALUE
     spare = _SHARE * (free_memory(device) if free is None else free)
     return int(min(most, max(1, (spare - CHUNK_ELEMENTS * _PER_VALUE) // image)))
 

@@ -207,9 +207,7 @@ class Judged:
     def __call__(self, logits: Tensor, batch: Batch, network: TrainableNetwork) -> Tensor:
         """ConfigError for labels that are not the samples', or of no class of the network."""
         batch.require_labels()
-        classes, largest = logits.shape[2], int(batch.labels.max())
-        if largest >= classes:
-            raise ConfigError(f"a label is {largest}, but the network has {classes} classes")
+        batch.require_classes(logits.shape[2])
         return self.loss(logits, batch.labels, thresholds=tuple(network.thresholds().values()))
 
 

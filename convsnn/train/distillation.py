@@ -85,12 +85,7 @@ class Distillation:
 
     def __call__(self, logits: Tensor, batch: Batch, network: TrainableNetwork) -> Tensor:
         """See `Objective`."""
-        classes = logits.shape[2]
-        if int(batch.labels.max()) >= classes or int(batch.labels.min()) < 0:
-            raise ConfigError(
-                f"a label is {int(batch.labels.max())}, but the network has {classes} classes",
-                hint="use the data the network was trained on, with labels that count from 0",
-            )
+        batch.require_classes(logits.shape[2])
         means = network.means(logits)
         steps = torch.arange(1, len(means) + 1).to(means)
         weights = (steps == len(means)).to(means) if self.last else steps

@@ -33,6 +33,14 @@ class Batch:
                 hint="use --augment shift-flip, or fine-tune with a teacher and --labels 0",
             )
 
+    def require_classes(self, classes: int) -> None:
+        """Raise ConfigError for labels that a network of so many classes cannot give."""
+        if int(self.labels.max()) >= classes or int(self.labels.min()) < 0:
+            raise ConfigError(
+                f"a label is {int(self.labels.max())}, but the network has {classes} classes",
+                hint="use the data the network was trained on, with labels that count from 0",
+            )
+
 
 class Samples(Protocol):
     """What a network is trained on; samples are known by their numbers."""
