@@ -90,17 +90,17 @@ _TABLE: tuple[NamedMethod, ...] = (
         "default",
         "Default",
         ANY_TIME,
+        readout="auto",
         source="this project, after Li et al. 2021, section 4",
         note="what convert does when not told: thresholds of least squared error, weights "
-        "refitted in closed form",
+        "refitted in closed form, and the readout that comes closer to the original",
     ),
     NamedMethod(
-        "default-rising",
-        "Default, rising readout",
+        "default-mean",
+        "Default, mean readout",
         ANY_TIME,
-        readout="rising",
         source="this project",
-        note="later steps count more",
+        note="the same with all steps counting alike",
     ),
     NamedMethod(
         "mse",

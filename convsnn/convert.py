@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from convsnn.closest_readout import with_closest_readout
 from convsnn.encoders import ENCODERS
 from convsnn.graph import Graph
 from convsnn.load import load_module, load_onnx, onnx_reference
@@ -14,6 +15,7 @@ from convsnn.neurons import NEURONS
 from convsnn.passes import EXACT, apply_exact, pool_before_neuron
 from convsnn.plan import Context, Stage, run_stages
 from convsnn.population import site_neurons
+from convsnn.readout import READOUTS, delayed
 from convsnn.rewrite import Spiking, to_spiking
 from convsnn.turns import fill_windows
 
@@ -38,9 +40,9 @@ def convert(
     images of the same form that can be iterated more than once, are what `stages` calibrate
     on. A module or file is verified against the original; a graph is taken as it is. `seed` is
     that of every random choice whose own spec names none. `max_pool="current"` pools the current
-    before the neuron (cheaper, biased). `readout="rising"` lets later steps count more (see
-    `Spiking`). Raises UnsupportedError where anything would stay analog, CalibrationError where
-    no usable threshold is found.
+    before the neuron (cheaper, biased). `readout="rising"` lets later steps count more, "auto"
+    chooses between it and the mean (see `convsnn.readout`). Raises UnsupportedError where anything
+    would stay analog, CalibrationError where no usable threshold is found.
     """
     if isinstance(model, Graph):
         graph = model
@@ -63,6 +65,7 @@ def convert(
     )
     made = ENCODERS.create(ENCODERS.with_default(encoder, "seed", seed)).fit(batches)
     plan = run_stages(Context(graph, batches, neuron, made, steps, seed), stages)
-    return to_spiking(
-        graph, plan, neuron=neuron, encoder=made, provenance=provenance, readout=readout
-    )
+    choose = READOUTS.create(readout).auto
+    start = delayed("mean", READOUTS.create(readout).delay) if choose else readout
+    net = to_spiking(graph, plan, neuron=neuron, encoder=made, provenance=provenance, readout=start)
+    return with_closest_readout(net, batches, steps=steps) if choose else net

@@ -2,6 +2,7 @@
 
     mean     every step counts alike
     rising   step s counts as s, so that what went wrong at the start is forgotten as 1/t^2, not 1/t
+    auto     whichever of the two `convsnn.convert` finds closer to the original network
 
 With `delay` D the first D steps are left out (Bu et al. 2025, section 4.3): step D + 1 is then the
 first that counts. Until then the answer is the mean so far. Delay counts in T.
@@ -25,11 +26,12 @@ from convsnn.registry import Registry
 @dataclass(frozen=True)
 class Readout:
     """Weights of the time steps; step 1 is the first. Of pairs of spikes, the `window` they are
-    sent in, which have no weights."""
+    sent in, which have no weights, as a readout that is still to be chosen (`auto`) has none."""
 
     rising: bool = False
     delay: int = 0
     window: int = 0
+    auto: bool = False
 
     def __post_init__(self) -> None:
         if self.delay < 0:
@@ -40,6 +42,10 @@ class Readout:
         both (len(steps), 1, ...), to go with `like` (len(steps), B, ...)."""
         if self.window:
             raise ConfigError("the readout 'switch' is for the neuron tsc", hint="use mean")
+        if self.auto:
+            raise ConfigError(
+                "the readout 'auto' is chosen when a network is converted", hint="use mean"
+            )
         count = torch.arange(steps.start + 1, steps.stop + 1, device=like.device, dtype=like.dtype)
         count = (count - self.delay).clamp(min=0).reshape(-1, *[1] * (like.dim() - 1))
         if self.rising:
@@ -65,6 +71,12 @@ def mean(*, delay: int = 0) -> Readout:
 def rising(*, delay: int = 0) -> Readout:
     """A mean in which later steps count more: the s-th step behind `delay` counts as s."""
     return Readout(rising=True, delay=delay)
+
+
+@READOUTS.register("auto")
+def auto(*, delay: int = 0) -> Readout:
+    """Mean or rising, whichever comes closer to the original network on calibration images."""
+    return Readout(delay=delay, auto=True)
 
 
 @READOUTS.register("switch")

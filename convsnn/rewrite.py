@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from convsnn.encoders import ENCODERS, Encoder
-from convsnn.errors import UnsupportedError
+from convsnn.errors import ConfigError, UnsupportedError
 from convsnn.fan_out import fan_out
 from convsnn.graph import Graph
 from convsnn.neurons import Neuron
@@ -93,7 +93,8 @@ def to_spiking(
     Raises UnsupportedError where something would stay analog, CalibrationError where a threshold
     is missing or not usable, ConfigError for an unknown neuron, encoder or readout.
     """
-    READOUTS.create(readout)  # a wrong spec is refused before any work
+    if READOUTS.create(readout).auto:  # a wrong spec is refused before any work
+        raise ConfigError(f"the readout '{readout}' is chosen by convert", hint="use mean")
     graph.require_convertible()
     site_neurons(neuron, graph)  # before the plan is looked at: all layers it cannot stand for
     plan.check(graph)

@@ -23,6 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("convsnn.train",),
     ("convsnn.measure",),
     ("convsnn.report", "convsnn.export"),
+    ("convsnn.closest_readout",),
     ("convsnn.convert",),
     ("convsnn",),  # the package's front, which names what a user imports
     ("calibrate",),

@@ -78,7 +78,8 @@ class Course:
         if not path.exists():
             begun = time.perf_counter()
             (method,) = choose_methods(START)
-            how = Method(method.stages(self.settings.steps), method.neuron)
+            stages = method.stages(self.settings.steps)
+            how = Method(stages, method.neuron, readout=method.readout)
             net = under.job.convert(how, steps=self.settings.steps, samples=under.samples)
             known = {**net.provenance, "calibration_seconds": time.perf_counter() - begun}
             make_folder(path.parent)
@@ -132,8 +133,9 @@ class FineTuned:
             "neuron": start.neuron,
             "encoder": start.encoder,
             "readout": start.readout,
-            "how": f"convert --timesteps {settings.steps} --calibrate {stages}, then finetune "
-            f"--method {self.method} --timesteps {settings.steps} --epochs {settings.epochs}",
+            "how": f"convert --timesteps {settings.steps} --calibrate {stages} "
+            f"--readout {start.readout}, then finetune --method {self.method} "
+            f"--timesteps {settings.steps} --epochs {settings.epochs}",
             "spikes": start.spikes,
             "trained": True,
             "reconstruction": False,

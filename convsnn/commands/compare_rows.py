@@ -106,7 +106,7 @@ class Conversion:
         """See `Row`."""
         method, stages = self.method, self.method.stages(self.steps)
         reading, delay = method.reading(self.steps), method.delay(self.steps)
-        read = "" if reading == "mean" else f" --readout {reading}"
+        read = "" if reading == "auto" else f" --readout {reading}"
         sends = "" if method.encoder == "direct" else f" --encoder {method.encoder}"
         return {
             **vars(method),

@@ -42,9 +42,10 @@ def convert(
     readout: Annotated[
         str,
         typer.Option(
-            help="mean: all steps count alike; rising: step t counts t times; switch: for tsc."
+            help="mean: all steps count alike; rising: step t counts t times; auto: whichever of "
+            "them is closer to the original on calibration images; switch: for tsc."
         ),
-    ] = "mean",
+    ] = "auto",
     readout_delay: Annotated[
         int, typer.Option(help="First steps that the readout leaves out; they count in T.", min=0)
     ] = 0,

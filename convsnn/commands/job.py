@@ -113,7 +113,7 @@ class Job:
     def _convert(
         self, images: scoring.Images, method: Method, steps: int, samples: int | None
     ) -> Spiking:
-        return convert(
+        net = convert(
             self.graph.to(device=self.device),
             self.example.to(self.device),
             images,
@@ -124,8 +124,9 @@ class Job:
             max_pool=method.max_pool,
             readout=method.readout,
             seed=self.seed,
-            provenance=self._provenance(method, steps, samples),
         )
+        used = replace(method, readout=net.readout)
+        return replace(net, provenance=self._provenance(used, steps, samples))
 
     def score(
         self,

@@ -223,8 +223,6 @@ def _calmer(document: Document) -> list[str]:
         options.append(f'--calibrate "{document["method"]["calibration"]}+confidence"')
     if not neuron.startswith("msat") and not _corrected(document):
         options.append("--calibrate mse+weights (starts every neuron where its mean is right)")
-    if document["method"].get("readout", "mean") == "mean":
-        options.append("--readout rising (lets later steps count more)")
     options.append(f"--timesteps {2 * document['timesteps']}")
     if not neuron.startswith("signed"):
         options.append("--neuron signed (takes back what was sent too early)")

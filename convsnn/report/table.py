@@ -45,6 +45,8 @@ def _heading(report: Report) -> Text:
             f"accuracy {percent(last.accuracy)}, ANN {ann}, drop {points(last.drop)} points"
         )
     lines.append(f"energy {significant(last.counted)} times the ANN's (counted)")
+    if report["method"].get("readout", "mean") != "mean":
+        lines.append(f"read out by '{report['method']['readout']}'")
     if report["precision"] != "float32":
         lines.append(f"simulated in {report['precision']}")
     return Text("\n".join(lines))
