@@ -27,6 +27,7 @@ from convsnn.population import population
 from convsnn.turns import takes_turns
 
 ELEMENTS = 1 << 22  # of the largest layer, over the steps and images run at once
+KEPT = 1 << 27  # input currents of one layer, over all steps and images, that are held in memory
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,7 @@ class Replay:
     steps: int
     samples: int
     _batches: list[_Images] = field(init=False)
+    _kept: tuple[str, list[tuple[Tensor, Tensor]]] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         if takes_turns(self.context.neuron):
@@ -158,8 +160,18 @@ class Replay:
     def currents(self, layer: Layer, steps: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Per batch the value of `layer.end` at the first `steps` (default: all), (T, B, ...), or
         (1, B, ...) where it does not change, and the original network's, (B, ...)."""
-        for spiking, original in self.values(layer, steps):
-            yield spiking[layer.end], original[layer.end][0]
+        if self._kept is None or self._kept[0] != layer.end:
+            images = sum(len(batch.ids) for batch in self._batches)
+            shape = torch.Size(self.context.graph.shapes[layer.end])
+            self._kept = None
+            if images * self.steps * shape.numel() > KEPT:
+                for spiking, original in self.values(layer, steps):
+                    yield spiking[layer.end], original[layer.end][0]
+                return
+            known = [(s[layer.end], o[layer.end][0]) for s, o in self.values(layer)]
+            self._kept = layer.end, known
+        for currents, target in self._kept[1]:
+            yield currents[: steps or self.steps], target
 
     def values(
         self, layer: Layer, steps: int | None = None
@@ -198,6 +210,7 @@ class Replay:
     def set_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Replace tensors of the graph, in the spiking network only."""
         self.plan = replace(self.plan, weights={**self.plan.weights, **weights})
+        self._kept = None
 
 
 def means(values: Tensor, at: Sequence[int]) -> list[Tensor]:
