@@ -77,7 +77,8 @@ def test_a_trained_row_is_what_convert_and_finetune_give(
     assert trained["training_seconds"] > 0
     assert trained["name"] == "finetune-lt-snn"
 
-    start = ("convert", MODEL, "--timesteps", 2, *SMALL, "--calibrate", trained["calibrate"])
+    how = ("--calibrate", trained["calibrate"], "--readout", trained["readout"])
+    start = ("convert", MODEL, "--timesteps", 2, *SMALL, *how)
     assert run(capsys, *start, "-o", "start")[0] == 0
     tune = ("finetune", "start", "--timesteps", 2, *TRAINING, "--device", "cpu", "-o", "tuned")
     assert run(capsys, *tune)[0] == 0
