@@ -15,6 +15,7 @@ from convsnn.commands.comparing import open_bench
 from convsnn.commands.computing import Wanted
 from convsnn.commands.job import open_job
 from convsnn.commands.lessons import require_labels
+from convsnn.commands.resumable import check, early_settings
 from convsnn.commands.source import find_source
 from convsnn.errors import ConfigError, MissingExtraError
 from convsnn.report.comparison import Comparison, render_comparison
@@ -110,6 +111,8 @@ def compare(
     target = scoring.pick_device(device)
     source = find_source(model, weights=weights, input_shape=input_shape)
     folder = output or Path(f"{source.name}-compare")
+    early = early_settings(source, steps=timesteps, seed=seed)
+    check(folder, early, command="compare", force=force)
     job = open_job(
         source,
         data=data,

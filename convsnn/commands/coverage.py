@@ -21,7 +21,7 @@ from convsnn.commands.options import Json
 from convsnn.commands.scoring import progress_bar
 from convsnn.errors import ConfigError
 from convsnn.report.assemble import versions
-from convsnn.report.files import write_text
+from convsnn.report.files import require_writable, write_text
 
 _LIMITS = "Limits"
 _MANY = 30_000_000
@@ -120,6 +120,7 @@ def _check_target(output: Path) -> None:
         raise ConfigError(f"--output '{output}' is no .md file")
     if not output.parent.is_dir():
         raise ConfigError(f"there is no folder '{output.parent}' to write '{output.name}' to")
+    require_writable(output.parent)
     if output.exists():
         try:
             ours = output.is_file() and output.read_text(encoding="utf-8").startswith(TITLE)
