@@ -18,11 +18,10 @@ from convsnn.commands.lessons import require_labels
 from convsnn.commands.resumable import check, early_settings
 from convsnn.commands.source import find_source
 from convsnn.errors import ConfigError, MissingExtraError
-from convsnn.report.comparison import Comparison, render_comparison
+from convsnn.report.comparison import WIDTH, Comparison, render_comparison
 from convsnn.report.document import to_json
 from convsnn.report.files import write_text
 
-WIDTH = 100
 _TRAINED = "Rows that are trained"
 
 
@@ -138,7 +137,7 @@ def compare(
         console = Console()
         if not console.is_terminal:  # a file has room for the columns
             console = Console(width=max(console.width, WIDTH))
-        console.print(render_comparison(comparison))
+        console.print(render_comparison(comparison, width=console.width))
     for line in [*notes, f"results are in {folder}/"]:
         Console(stderr=True, highlight=False).print(line, markup=False)
     return 1 if comparison["failed"] else 0
