@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from convsnn.commands import main
+from zoo.models.base import WEIGHTS
 
 
 @pytest.fixture
@@ -60,3 +61,27 @@ def test_what_cannot_be_written_is_refused_before_any_work(here, capsys, monkeyp
     assert (code, out) == (2, "")
     assert "work began" not in err
     assert "there" in err
+
+
+def test_tune_shows_a_bar_on_a_terminal_and_lines_in_a_log(here, capsys, monkeypatch):
+    small = ["--timesteps", 2, "--calibration-samples", 20, "--trial-samples", 10, "--trials", 2]
+    code, _, log = run(capsys, "tune", WEIGHTS / "mnist5k-cnn.onnx", *small, "-o", "log")
+    assert code == 0, log
+    assert "[2/2] error" in log
+    monkeypatch.setenv("FORCE_COLOR", "1")  # what a terminal gets
+    code, _, shown = run(capsys, "tune", WEIGHTS / "mnist5k-cnn.onnx", *small, "-o", "shown")
+    assert code == 0, shown
+    assert "[2/2] error" not in shown
+    assert "trials" in shown
+    assert "1/2" in shown
+
+
+@pytest.mark.parametrize("bare", [True, False])
+def test_coverage_says_at_once_what_it_will_do(here, capsys, monkeypatch, bare):
+    command = sys.modules["convsnn.commands.coverage"]
+    monkeypatch.setattr(command, "list_networks", lambda *_: ["timm:a", "timm:b", "torchvision:c"])
+    monkeypatch.setattr(command, "judge_all", begun)
+    _, _, err = run(capsys, "coverage", *([] if bare else ["--match", "*a*"]))
+    said = err[: err.index("work began")]
+    assert "3 networks to judge: 2 of timm, 1 of torchvision" in said
+    assert ("--match" in said) == bare

@@ -4,6 +4,7 @@ import json
 import math
 import shlex
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -22,6 +23,7 @@ from convsnn.commands.scoring import progress_bar
 from convsnn.errors import ConfigError
 from convsnn.report.assemble import versions
 from convsnn.report.files import require_writable, write_text
+from convsnn.report.wording import counted
 
 _LIMITS = "Limits"
 _MANY = 30_000_000
@@ -84,6 +86,7 @@ def coverage(
     stored = {} if store is None else store.open(resume=resume)
     known = {name: stored[name] for name in networks if name in stored}
     known = {name: row for name, row in known.items() if _holds(row, folder)}
+    _announce(networks, len(known), everything=folder is None and match == "*")
     limits = Limits(timeout, int(max_memory * 2**30))
     try:
         rows = _judge(
@@ -112,6 +115,18 @@ def _libraries(text: str | None, folder: Path | None) -> list[str]:
     if text is None:
         return list(LIBRARIES) if folder is None else []
     return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _announce(networks: Sequence[str], known: int, *, everything: bool) -> None:
+    """Say how much will be done, and where nothing was chosen, how to do less."""
+    note = Console(stderr=True, highlight=False, soft_wrap=True)
+    counts = Counter(name.partition(":")[0] for name in networks)
+    kinds = ", ".join(f"{number:,} of {kind}" for kind, number in counts.items())
+    kept = f"; {known:,} are known from before" if known else ""
+    note.print(f"{counted(len(networks), 'network')} to judge: {kinds}{kept}", markup=False)
+    if everything:
+        fewer = "--match 'resnet*', --libraries torchvision or --minutes 10 judge fewer; "
+        note.print(f"{fewer}-o TABLE.md keeps what is done", markup=False)
 
 
 def _check_target(output: Path) -> None:

@@ -140,17 +140,17 @@ def _search(
             note.print(f"{neuron} cannot be run: {error}", style="yellow", markup=False)
             return None
 
-    while (done := len(study.trials())) < trials:
-        late = minutes is not None and time.perf_counter() - start >= 60 * minutes
-        if late and done:
-            note.print(f"{minutes:g} minutes are over after {done} of {trials} trials")
-            return
-        trial = study.step(objective)
-        if trial.error is not None:
-            note.print(
-                f"[{done + 1}/{trials}] error {trial.error:.4f}, best {study.best().error:.4f}",
-                markup=False,
-            )
+    with scoring.progress_bar("trials", trials) as advance:
+        while (done := len(study.trials())) < trials:
+            advance(done)
+            late = minutes is not None and time.perf_counter() - start >= 60 * minutes
+            if late and done:
+                note.print(f"{minutes:g} minutes are over after {done} of {trials} trials")
+                return
+            trial = study.step(objective)
+            if trial.error is not None and not note.is_terminal:  # a terminal has the bar
+                found = f"error {trial.error:.4f}, best {study.best().error:.4f}"
+                note.print(f"[{done + 1}/{trials}] {found}", markup=False)
 
 
 def _document(study: Study, parts: Split, calibrate: str, steps: list[int]) -> dict[str, Any]:
