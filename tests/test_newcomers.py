@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from convsnn.commands import main
+from convsnn.commands.hints import fitting, options_of
+from convsnn.commands.main import app
 from zoo.models.base import WEIGHTS
 
 
@@ -85,3 +88,27 @@ def test_coverage_says_at_once_what_it_will_do(here, capsys, monkeypatch, bare):
     said = err[: err.index("work began")]
     assert "3 networks to judge: 2 of timm, 1 of torchvision" in said
     assert ("--match" in said) == bare
+
+
+@pytest.mark.parametrize("command", ["train", "convert", "finetune"])
+def test_hints_name_options_of_the_command_that_is_run(command):
+    known = options_of(app, command)
+    both = "change the images with --resize H,W, or use data of the network's size"
+    found = fitting(both, command=command, known=known)
+    assert ("--resize" in found) == (command != "train")
+    assert found.endswith("use data of the network's size")
+    memory = fitting("choose --batch-size, or --set batch_size=N", command=command, known=known)
+    assert memory == ("--set batch_size=N" if command == "train" else "choose --batch-size")
+    assert "convert" in fitting("convert it with --neuron if", command=command, known=known)
+    unknown = fitting("give --no-such-option", command=command, known=known)
+    assert unknown == f"see convsnn {command} --help"
+
+
+def test_train_names_no_option_of_convert_where_images_do_not_fit(here, capsys):
+    for name in ("train", "test"):
+        np.savez(f"{name}.npz", x=np.zeros((4, 9, 9, 1), np.uint8), y=np.arange(4) % 2)
+    code, _, err = run(capsys, "train", "ltmd-mnist", "--data", "npz:train.npz,test.npz")
+    assert code == 2
+    assert "(1, 9, 9) do not fit the network's input (1, 28, 28)" in err
+    assert "hint: use data of the network's size" in err
+    assert "--resize" not in err

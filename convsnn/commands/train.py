@@ -29,7 +29,14 @@ def train(
         ),
     ],
     *,
-    data: options.Data = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="Labelled data of the shape the network takes: mnist5k, mnist:ROOT, cifar10:ROOT, "
+            "npz:TRAIN.npz,TEST.npz and the like, or sequences (see convsnn list datasets). "
+            "Default: what the recipe names."
+        ),
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Replace a value of the recipe."),
