@@ -15,6 +15,8 @@ from convsnn.commands.lessons import claim, labelled_images, show_epoch, worth_c
 from convsnn.commands.saved import Saved, open_saved
 from convsnn.report.assemble import versions
 from convsnn.report.files import ResultDirectory
+from convsnn.report.table import score_in_words
+from convsnn.rewrite import Spiking
 from convsnn.train.devices import is_main
 from convsnn.train.distillation import Tuning
 from convsnn.train.finetune import Tuned, require_trainable
@@ -145,6 +147,9 @@ def finetune(
     require_trainable(saved.net)
     images = labelled_images(saved.data.train, training_samples, augment, seed=seed)
     note = Console(stderr=True, highlight=False, soft_wrap=True)
+    if is_main():
+        before = _score(saved.net, saved, steps=timesteps, samples=samples, device=target)
+        note.print(f"as converted, after {timesteps} steps: {score_in_words(before)}", markup=False)
     note.print(f"training on {len(images)} images for {timesteps} steps: {method}", markup=False)
     tuned = train_spiking(
         saved.net, images, settings, tuning, folder=checkpoints, device=target,
@@ -177,6 +182,22 @@ def _origin(saved: Saved, data: str | None, given: Mapping[str, Any]) -> dict[st
     }
 
 
+def _score(
+    net: Spiking, saved: Saved, *, steps: int, samples: int | None, device: torch.device
+) -> dict[str, Any]:
+    """The report on `net` and the data of `saved`, the same images before training and after."""
+    about = net.provenance
+    return scoring.score(
+        net,
+        saved.data,
+        steps=steps,
+        samples=samples or about.get("samples"),
+        seed=about["seed"],
+        batch_size=about["batch_size"],
+        device=device,
+    )
+
+
 def _report(
     tuned: Tuned,
     saved: Saved,
@@ -192,16 +213,7 @@ def _report(
     """Score the trained network, write and show the result; returns the exit code."""
     known = {"command": scoring.command_line(), "versions": versions(), **origin}
     net = replace(tuned.net, provenance={**tuned.net.provenance, **known})
-    about = net.provenance
-    report = scoring.score(
-        net,
-        saved.data,
-        steps=about["timesteps"],
-        samples=samples or about.get("samples"),
-        seed=about["seed"],
-        batch_size=about["batch_size"],
-        device=device,
-    )
+    report = _score(net, saved, steps=net.provenance["timesteps"], samples=samples, device=device)
     code = scoring.gate(report, max_drop)
     notes = scoring.write_results(folder, report, force=force, net=net)
     scoring.show(report, as_json=as_json)
