@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from convsnn.commands import main
@@ -112,3 +113,67 @@ def test_train_names_no_option_of_convert_where_images_do_not_fit(here, capsys):
     assert "(1, 9, 9) do not fit the network's input (1, 28, 28)" in err
     assert "hint: use data of the network's size" in err
     assert "--resize" not in err
+
+
+@pytest.fixture
+def arrays(here):
+    """train.npz and test.npz of 28x28 images, and a network.onnx that says nothing of its data."""
+    for name in ("train", "test"):
+        np.savez(f"{name}.npz", x=np.zeros((20, 28, 28, 1), np.uint8), y=np.arange(20) % 10)
+    model = onnx.load(WEIGHTS / "mnist5k-cnn.onnx")
+    del model.metadata_props[:]
+    onnx.save(model, "network.onnx")
+    return here
+
+
+@pytest.mark.parametrize("damage", ["cut", "foreign", "empty", "flipped", "objects"])
+def test_a_damaged_npz_is_called_so_by_name_without_a_word_of_pickle(arrays, capsys, damage):
+    whole = Path("train.npz").read_bytes()
+    flipped = bytearray(whole)
+    flipped[200] ^= 255
+    made = {"cut": whole[: len(whole) // 2], "foreign": b"text " * 99, "empty": b""}
+    Path("bad.npz").write_bytes(made.get(damage, bytes(flipped)))
+    if damage == "objects":
+        np.savez("bad.npz", x=np.array([{}, "a"], dtype=object))
+    code, _, err = run(capsys, "convert", "network.onnx", "--data", "npz:bad.npz,test.npz")
+    assert code == 2
+    assert "bad.npz" in err.splitlines()[0]
+    assert ("Python objects" if damage == "objects" else "damaged") in err
+    assert "pickle" not in err
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{", "Expecting"),
+        ("[]", "it has no 'data'"),
+        ('{"data": 3}', "is not text"),
+        ('{"data": "mnist5k", "preprocessing": {"mean": "x"}}', "mean='x'"),
+        ('{"data": "mnist5k", "preprocessing": 3}', "must be an object"),
+        ('{"data": "nothing"}', "unknown data set 'nothing'"),
+        ('{"data": "npz:no.npz,test.npz"}', "no.npz does not exist"),
+    ],
+)
+def test_a_bad_file_beside_the_model_is_named(arrays, capsys, text, says):
+    Path("network.data.json").write_text(text)
+    code, _, err = run(capsys, "convert", "network.onnx")
+    assert code == 2
+    assert says in err
+    assert "network.data.json" in err
+
+
+def test_an_artifact_that_was_moved_says_what_its_paths_are_relative_to(
+    arrays, capsys, monkeypatch
+):
+    small = ["--timesteps", 1, "--samples", 5, "--calibration-samples", 5, "--calibrate", "max"]
+    data = ["--data", "npz:train.npz,test.npz"]
+    assert run(capsys, "convert", "network.onnx", *data, *small)[0] == 0
+    Path("away").mkdir()
+    monkeypatch.chdir("away")
+    code, _, err = run(capsys, "evaluate", "../network-snn")
+    assert code == 2
+    assert "train.npz does not exist (this data is named in ../network-snn)" in err
+    assert "--data" in err
+    assert "relative to the directory where it was made" in err
+    moved = ["--data", "npz:../train.npz,../test.npz"]
+    assert run(capsys, "evaluate", "../network-snn", *moved)[0] == 0

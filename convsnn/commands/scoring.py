@@ -89,6 +89,19 @@ def require_data(spec: str | None, model: str) -> str:
     return spec
 
 
+@contextmanager
+def named_in(place: str, *, hint: str = "") -> Iterator[None]:
+    """Let errors of data that the user did not type say the place that names it; with `hint`, which
+    a missing or damaged file then gets. An empty place changes nothing."""
+    try:
+        yield
+    except (ConfigError, LoadError) as error:
+        if not place:
+            raise
+        better = hint if hint and isinstance(error, LoadError) else error.hint
+        raise type(error)(f"{error} (this data is named in {place})", hint=better) from None
+
+
 def natural_shape(spec: str, resize: tuple[int, ...] | None) -> tuple[int, ...]:
     """Shape of one sample as the data set stores it, channels first, or as `resize` makes it."""
     train, _ = find_images(spec)
