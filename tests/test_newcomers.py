@@ -177,3 +177,23 @@ def test_an_artifact_that_was_moved_says_what_its_paths_are_relative_to(
     assert "relative to the directory where it was made" in err
     moved = ["--data", "npz:../train.npz,../test.npz"]
     assert run(capsys, "evaluate", "../network-snn", *moved)[0] == 0
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda1", "meta", ""])
+def test_an_unknown_device_is_answered_with_the_few_there_are(here, capsys, device):
+    code, _, err = run(capsys, "convert", "zoo:mnist5k-cnn", "--device", device)
+    assert code == 2
+    assert f"--device {device} is not known" in err
+    assert "hint: choose auto, cpu, cuda, cuda:N or mps" in err
+    assert "xla" not in err
+
+
+@pytest.mark.parametrize("command", ["convert", "evaluate"])
+def test_the_verdict_on_max_drop_is_the_last_line(arrays, capsys, command):
+    small = ["--timesteps", 1, "--samples", 5, "--max-drop", -101]
+    made = [*small, "--calibration-samples", 5, "--calibrate", "max"]
+    code, _, err = run(capsys, "convert", "zoo:mnist5k-cnn", *made, "-o", "out")
+    if command == "evaluate":
+        code, _, err = run(capsys, "evaluate", "out", *small)
+    assert code == 1
+    assert err.splitlines()[-1].startswith("gate failed: accuracy fell by")

@@ -121,9 +121,8 @@ def convert(
     note.print(f"calibrating on {count} training images: {stages}", markup=False)
     net = job.convert(method, steps=timesteps, samples=samples)
     report = job.score(net, steps=timesteps, samples=samples, also=early)
-    code = scoring.gate(report, max_drop)
     notes = scoring.write_results(folder, report, force=force, net=net.to(device="cpu"))
     scoring.show(report, as_json=as_json)
     for line in [*notes, f"results are in {folder}/ (open report.html)"]:
         note.print(line, markup=False)
-    return code
+    return scoring.gate(report, max_drop)

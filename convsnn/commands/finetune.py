@@ -158,13 +158,13 @@ def finetune(
     )  # fmt: skip
     if not is_main():  # of several processes one goes on
         raise typer.Exit(0)
-    code = _report(
-        tuned, saved, _origin(saved, data, given), folder, target, samples, max_drop,
+    report = _report(
+        tuned, saved, _origin(saved, data, given), folder, target, samples,
         force=force, as_json=as_json,
     )  # fmt: skip
     shutil.rmtree(checkpoints, ignore_errors=True)  # nothing is lost: the result is written
     note.print(f"results are in {folder}/ (open report.html)", markup=False)
-    return code
+    return scoring.gate(report, max_drop)
 
 
 def _beside(artifact: Path, method: str) -> Path:
@@ -205,18 +205,16 @@ def _report(
     folder: Path,
     device: torch.device,
     samples: int | None,
-    max_drop: float | None,
     *,
     force: bool,
     as_json: bool,
-) -> int:
-    """Score the trained network, write and show the result; returns the exit code."""
+) -> dict[str, Any]:
+    """Score the trained network, write and show the result; returns the report."""
     known = {"command": scoring.command_line(), "versions": versions(), **origin}
     net = replace(tuned.net, provenance={**tuned.net.provenance, **known})
     report = _score(net, saved, steps=net.provenance["timesteps"], samples=samples, device=device)
-    code = scoring.gate(report, max_drop)
     notes = scoring.write_results(folder, report, force=force, net=net)
     scoring.show(report, as_json=as_json)
     for line in notes:
         Console(stderr=True).print(line, markup=False)
-    return code
+    return report
