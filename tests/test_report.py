@@ -364,7 +364,7 @@ def test_calibrating_on_the_scored_split_is_pointed_out() -> None:
 
 
 def test_a_layer_charged_behind_it_has_a_dash_and_a_silent_one_its_nought() -> None:
-    report = sample()
+    report = sample(["a", "b", "c"], 4)
     first, second = report["layers"][:2]
     first["synaptic_operations"] = second["synaptic_operations"] = [0.0] * report["timesteps"]
     second["firing_rate"] = [0.0] * report["timesteps"]
