@@ -1,6 +1,7 @@
 """What meets somebody who types a command for the first time: waits, refusals, words, widths."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -197,3 +198,28 @@ def test_the_verdict_on_max_drop_is_the_last_line(arrays, capsys, command):
         code, _, err = run(capsys, "evaluate", "out", *small)
     assert code == 1
     assert err.splitlines()[-1].startswith("gate failed: accuracy fell by")
+
+
+@pytest.mark.parametrize("command", [None, *WRITERS, "diagnose", "inspect", "list"])
+def test_help_cuts_no_word_at_80_columns(capsys, monkeypatch, command):
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, _ = run(capsys, *([] if command is None else [command]), "--help")
+    assert code == 0
+    assert "…" not in out
+    assert max(map(len, out.splitlines())) <= 80
+    for option in options_of(app, command) if command else ():
+        assert option in out
+
+
+def test_messages_break_between_words_on_a_terminal_and_not_at_all_in_a_file(
+    here, capsys, monkeypatch
+):
+    command = ["convert", "zoo:mnist5k-cnn", "--data", "nothing"]
+    _, _, whole = run(capsys, *command)
+    assert len(whole.splitlines()) == 2
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    _, _, shown = run(capsys, *command)
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", shown)
+    assert max(map(len, shown.splitlines())) <= 80
+    assert shown.split() == whole.split()

@@ -18,8 +18,8 @@ from convsnn.errors import ConfigError
 from convsnn.report.files import require_writable, write_text
 from convsnn.simulate import PRECISIONS, fastest
 
-MODELS = ("zoo:vgg16-cifar10", "zoo:resnet20-cifar10")
 WIDTH = 130
+MODELS = ("zoo:vgg16-cifar10", "zoo:resnet20-cifar10")
 _MORE = "What else to measure"
 
 
@@ -123,7 +123,7 @@ def bench(
         console = Console(highlight=False)
         if not console.is_terminal:  # a file has room for the columns
             console = Console(highlight=False, width=max(console.width, WIDTH))
-        console.print(render_bench(document))
+        console.print(render_bench(document, width=console.width))
     return 1 if document["failed"] else 0
 
 

@@ -67,11 +67,9 @@ def compare(
     weights: options.Weights = None,
     input_shape: options.InputShape = None,
     samples: options.Samples = None,
-    calibration_samples: Annotated[
-        int, typer.Option(help="Training images to calibrate on.", min=1)
-    ] = 1000,
+    calibration_samples: options.CalibrationSamples = 1000,
     batch_size: options.BatchSize = None,
-    seed: Annotated[int, typer.Option(help="Chooses samples and random spikes.", min=0)] = 0,
+    seed: options.Seed = 0,
     device: options.Device = "auto",
     precision: options.Precision = "float32",
     weight_bits: options.WeightBits = None,

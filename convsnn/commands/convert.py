@@ -25,7 +25,7 @@ def convert(
     calibrate: Annotated[
         str | None,
         typer.Option(
-            help="Stages like percentile:q=99.9,potential=0, chained with + (default: mse+weights "
+            help="Stages like percentile:q=99.9, chained with + (default: mse+weights "
             "for if, mse for signed, mse:steps=2 for burst, max for msat, percentile+tsc for tsc)."
         ),
     ] = None,
@@ -36,7 +36,8 @@ def convert(
     max_pool: Annotated[
         Literal["exact", "current"],
         typer.Option(
-            help="exact: running sums, graded output; current: before the neuron, cheaper, biased."
+            metavar="MODE",
+            help="exact: running sums, graded output; current: before the neuron, cheaper, biased.",
         ),
     ] = "exact",
     readout: Annotated[
@@ -46,16 +47,19 @@ def convert(
         ),
     ] = "mean",
     readout_delay: Annotated[
-        int, typer.Option(help="First steps that the readout leaves out; they count in T.", min=0)
+        int,
+        typer.Option(
+            metavar=options.NUMBER,
+            help="First steps that the readout leaves out; they count in T.",
+            min=0,
+        ),
     ] = 0,
     weights: options.Weights = None,
     input_shape: options.InputShape = None,
     samples: options.Samples = None,
-    calibration_samples: Annotated[
-        int, typer.Option(help="Training images to calibrate on.", min=1)
-    ] = 1000,
+    calibration_samples: options.CalibrationSamples = 1000,
     batch_size: options.BatchSize = None,
-    seed: Annotated[int, typer.Option(help="Chooses samples and random spikes.", min=0)] = 0,
+    seed: options.Seed = 0,
     device: options.Device = "auto",
     precision: options.Precision = "float32",
     weight_bits: options.WeightBits = None,

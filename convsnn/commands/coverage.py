@@ -20,6 +20,7 @@ from convsnn.commands.coverage_verdict import FAILED, Extent, Row
 from convsnn.commands.coverage_worker import Limits, judge_all
 from convsnn.commands.options import Json
 from convsnn.commands.scoring import progress_bar
+from convsnn.commands.speaking import messages
 from convsnn.errors import ConfigError
 from convsnn.report.assemble import versions
 from convsnn.report.files import require_writable, write_text
@@ -95,13 +96,13 @@ def coverage(
     except KeyboardInterrupt:
         if store is not None:
             note = f"the rows so far are in {store.path}; go on with --resume"
-            Console(stderr=True, highlight=False, soft_wrap=True).print(note, markup=False)
+            messages().print(note, markup=False)
         raise
     command = _command(chosen, folder, match, extent)
     left = len(networks) - len(rows)
     if left:
         note = f"{left} of {len(networks)} networks are left; go on with --resume"
-        Console(stderr=True, highlight=False, soft_wrap=True).print(note, markup=False)
+        messages().print(note, markup=False)
     if output is not None:
         write_text(output, render_markdown(rows, command=command, versions=versions(), left=left))
     if as_json:
@@ -119,7 +120,7 @@ def _libraries(text: str | None, folder: Path | None) -> list[str]:
 
 def _announce(networks: Sequence[str], known: int, *, everything: bool) -> None:
     """Say how much will be done, and where nothing was chosen, how to do less."""
-    note = Console(stderr=True, highlight=False, soft_wrap=True)
+    note = messages()
     counts = Counter(name.partition(":")[0] for name in networks)
     kinds = ", ".join(f"{number:,} of {kind}" for kind, number in counts.items())
     kept = f"; {known:,} are known from before" if known else ""
@@ -169,7 +170,7 @@ def _judge(
     stored as soon as it is known."""
     end = math.inf if minutes is None else time.monotonic() + 60 * minutes
     left = [network for network in networks if network not in known]
-    note = Console(stderr=True, highlight=False, soft_wrap=True)
+    note = messages()
     with progress_bar("networks", len(networks)) as advance:
         advance(len(networks) - len(left))
         if time.monotonic() >= end:

@@ -13,6 +13,7 @@ from rich.console import Console
 from convsnn.commands import options, scoring
 from convsnn.commands.lessons import claim, labelled_images, show_epoch, worth_compiling
 from convsnn.commands.saved import Saved, open_saved
+from convsnn.commands.speaking import messages
 from convsnn.report.assemble import versions
 from convsnn.report.files import ResultDirectory
 from convsnn.report.table import score_in_words
@@ -146,7 +147,7 @@ def finetune(
     saved = open_saved(artifact, data=data, preprocessing=given, gate=max_drop)
     require_trainable(saved.net)
     images = labelled_images(saved.data.train, training_samples, augment, seed=seed)
-    note = Console(stderr=True, highlight=False, soft_wrap=True)
+    note = messages()
     if is_main():
         before = _score(saved.net, saved, steps=timesteps, samples=samples, device=target)
         note.print(f"as converted, after {timesteps} steps: {score_in_words(before)}", markup=False)

@@ -18,7 +18,7 @@ def options_of(app: typer.Typer, command: str) -> set[str]:
     """All options of a command as they are typed."""
     found = typer.main.get_command(app).commands[command]  # type: ignore[attr-defined]
     both = [(*parameter.opts, *parameter.secondary_opts) for parameter in found.params]
-    return {option for options in both for option in options}
+    return {name for names in both for name in names if name.startswith("-")}
 
 
 def fitting(hint: str, *, command: str, known: Set[str]) -> str:

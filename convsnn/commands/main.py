@@ -24,6 +24,7 @@ from convsnn.commands.finetune import finetune
 from convsnn.commands.hints import fitting, options_of
 from convsnn.commands.inspect import inspect
 from convsnn.commands.list import list_
+from convsnn.commands.speaking import messages
 from convsnn.commands.train import train
 from convsnn.commands.tune import tune
 from convsnn.errors import ConfigError, ConvsnnError, UnsupportedError, out_of_memory
@@ -64,7 +65,7 @@ def _show(error: ConvsnnError, as_json: bool) -> None:
         }
         print(json.dumps({"error": entry}, indent=2))
         return
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = messages()
     print_blockers(items, Console(stderr=True, highlight=False))
     summary = f"{len(items)} place(s) of the network would stay analog" if items else str(error)
     console.print(f"error: {summary}", style="red", markup=False)

@@ -37,7 +37,8 @@ def tune(
     ] = "max",
     timesteps: Annotated[int, typer.Option(help="Number of time steps.")] = 128,
     trials: Annotated[
-        int, typer.Option(help="Settings to try, earlier ones included.", min=1)
+        int,
+        typer.Option(metavar=options.NUMBER, help="Settings to try, earlier ones included.", min=1),
     ] = 50,
     minutes: Annotated[
         float | None, typer.Option(help="Begin no trial after so many minutes.")
@@ -45,16 +46,21 @@ def tune(
     weights: options.Weights = None,
     input_shape: options.InputShape = None,
     calibration_samples: Annotated[
-        int, typer.Option(help="Training images to set thresholds on.", min=1)
+        int,
+        typer.Option(metavar=options.NUMBER, help="Training images to set thresholds on.", min=1),
     ] = 1000,
     trial_samples: Annotated[
         int,
         typer.Option(
-            help="Other training images to score on; as many again judge the best.", min=1
+            metavar=options.NUMBER,
+            help="Other training images to score on; as many again judge the best.",
+            min=1,
         ),
     ] = 100,
     batch_size: options.BatchSize = None,
-    seed: Annotated[int, typer.Option(help="Chooses samples and settings.", min=0)] = 0,
+    seed: Annotated[
+        int, typer.Option(metavar=options.NUMBER, help="Chooses samples and settings.", min=0)
+    ] = 0,
     device: options.Device = "auto",
     scale: options.Scale = None,
     mean: options.Mean = None,
