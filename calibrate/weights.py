@@ -33,7 +33,7 @@ from convsnn.graph import Graph, Node
 from convsnn.ops.weighted import split_padding
 from convsnn.plan import Plan
 
-SAMPLES = 128
+SAMPLES = 256
 FEWEST = 8
 SPIKES = 1 << 31  # of all neurons, steps and images together: a replay keeps a bit for each
 FIRST = 8  # before it too little has arrived in deep layers to fit anything to
@@ -46,7 +46,7 @@ class Weights:
     """Refits weights by least squares to the spikes that arrive, layer by layer, without labels.
 
     Follows a stage that sets thresholds. Fits the means over 8, 16, 32... up to `steps` (default:
-    those of the conversion, 16 to 32) on the first `samples` images (default: 128, in large
+    those of the conversion, 16 to 32) on the first `samples` images (default: 256, in large
     networks as few as 8); `strength` of the change is kept: less errs more at early steps and
     less at late ones. After each fit the layer's initial potentials are corrected as the stage
     `potential` does, for the mean of 8, 16... up to `potential` steps; 0 leaves them alone.

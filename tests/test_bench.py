@@ -289,6 +289,11 @@ def test_memory_and_what_comes_before_a_step(
     console.print(render_bench(document))
     text = console.export_text()
     assert all(word in text for word in ("T=16", "T=256", "calibrate mse+weights", "died"))
+    narrow = Console(width=80, file=io.StringIO(), record=True)
+    narrow.print(render_bench(document, width=80))
+    text = narrow.export_text()
+    assert all(word in text for word in ("precision", "images/s", "float32", "memory", "answer"))
+    assert "not shown, for want of width: warm-up, runs" in text
 
 
 def test_peak_memory_is_that_of_another_process(spiking: tuple[Spiking, Tensor]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from html.parser import HTMLParser
 from itertools import permutations
 
@@ -409,6 +410,19 @@ def test_the_table_fits_100_columns_and_keeps_every_number():
     assert lines[0].split()[-1] == "12346"
 
 
+def test_the_table_leaves_columns_out_where_80_characters_have_no_room_and_says_which():
+    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(render_comparison(document_of(18), width=80))
+    text = console.export_text()
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
+    heads = [line for line in text.splitlines() if line.startswith("method ")]
+    assert {line[-7:].strip() for line in heads} == {"SIN %"}
+    hidden = re.search(r"not shown, for want of width: (.*?) \(the page", " ".join(text.split()))
+    assert set(hidden[1].split(", ")) == {"rate", "calib.", "train.", "simul."}
+    line = next(line for line in text.splitlines() if line.startswith("Fixed, 1 <of>"))
+    assert line.split()[4:10] == ["100.00"] * 6
+
+
 class Page(HTMLParser):
     def __init__(self):
         super().__init__()
@@ -435,7 +449,7 @@ def test_the_page_needs_nothing_else_and_escapes_what_it_shows(labels):
     for row in document["methods"]:
         assert row["title"] in text
     assert "no <b>" in text
-    assert ("Accuracy after" in text) == labels
+    assert ("Accuracy in per cent after" in text) == labels
 
 
 def test_a_comparison_of_nothing_can_be_shown():

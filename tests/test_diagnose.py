@@ -2,18 +2,21 @@
 
 import importlib
 import json
+import shlex
 from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+import typer
 from conftest import Maker, dyadic_plan, images, random_graph
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_commands import failure, run
 
 from convsnn.commands.computing import Wanted
+from convsnn.commands.main import app
 from convsnn.graph import run as run_graph
 from convsnn.measure.decomposition import PARTS, decompose, divide
 from convsnn.neurons import NEURONS
@@ -194,6 +197,29 @@ def document(**changes):
         else:
             made[key] = value | {} if not isinstance(value, dict) else made[key] | value
     return made
+
+
+CHANGES = [
+    {"ann": {"accuracy": 0.2}, "ann_dead": 1, "dead": 1, "above": 0.5},
+    {"dead": 1, "above": 0.5, "method": {"calibration": "mse"}},
+    {"method": {"neuron": "if:reset=zero", "encoder": "poisson", "max_pool": "current"}},
+    {"causes": dict.fromkeys(("clipping", "quantisation", "sin", "uneven"), 0.25)},
+    {"causes": {"sin": 0.9, "uneven": 0.9}, "mean_error": -0.3},
+    {"method": {"neuron": "msat:reference=2"}, "causes": {"sin": 0.9, "uneven": 0.9}},
+]
+
+
+@pytest.mark.parametrize("changes", CHANGES)
+def test_advice_can_be_typed_behind_convert_and_comes_once(changes):
+    command = typer.main.get_command(app).commands["convert"]
+    known = [("text", "--neuron msat:reference=2"), ("more", "--neuron msat:reference=2")]
+    for mismatches in ([], known):
+        found = advise(document(**changes), mismatches=mismatches)
+        typed = [tuple(shlex.split(o, comments=True)) for f in found for o in f["try"]]
+        assert typed
+        assert len(set(typed)) == len(typed)
+        for words in typed:  # raises where convert would not take them
+            command.make_context("convert", ["model.onnx", *words])
 
 
 @pytest.mark.parametrize(

@@ -439,6 +439,10 @@ def test_the_command_from_end_to_end(
     again = json.loads(capsys.readouterr().out)
     assert again["snn"]["accuracy"] == report["snn"]["accuracy"]
     assert again["method"] == report["method"]
+    assert main(["evaluate", str(artifact), "--timesteps", "3", "--json"]) == 0
+    before = json.loads(capsys.readouterr().out)["snn"]["accuracy"][-1]
+    said = f"as converted, after 3 steps: accuracy {100 * before:.2f} %"
+    assert err.index(said) < err.index("epoch 1/3")
     net = load_artifact(result / "network.safetensors")
     assert net.plan.record[-1]["stage"] == "finetune"
     assert len(net.plan.record[-1]["history"]) == 3

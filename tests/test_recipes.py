@@ -240,6 +240,11 @@ def test_every_recipe_says_what_it_is_a_row_of(name: str) -> None:
     assert SpikingRecipe(**recipe.to_json()) == recipe
 
 
+def test_no_two_recipes_are_described_alike() -> None:
+    sources = [recipe.source for recipe in RECIPES.values()]
+    assert len(set(sources)) == len(sources)
+
+
 def short_names() -> list[str]:
     """One recipe for each model and form of those that are small."""
     known = {}

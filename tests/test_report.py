@@ -363,6 +363,18 @@ def test_calibrating_on_the_scored_split_is_pointed_out() -> None:
     assert "may be too good" not in render_html(REPORTS["one step"])
 
 
+def test_a_layer_charged_behind_it_has_a_dash_and_a_silent_one_its_nought() -> None:
+    report = sample(["a", "b", "c"], 4)
+    first, second = report["layers"][:2]
+    first["synaptic_operations"] = second["synaptic_operations"] = [0.0] * report["timesteps"]
+    second["firing_rate"] = [0.0] * report["timesteps"]
+    page = render_html(report)
+    table = page[page.index('class="layers"') :]
+    cells = re.findall(r"<td>([^<]*)</td></tr>", table[: table.index("</table>")])
+    assert cells[:2] == ["–", "0"]
+    assert "–" not in cells[1:]
+
+
 def test_the_page_is_the_same_whatever_the_drawing_settings(pages: dict[str, str]) -> None:
     with matplotlib.rc_context({"font.size": 30, "axes.grid": False, "svg.hashsalt": "other"}):
         before = dict(matplotlib.rcParams)

@@ -37,7 +37,15 @@ def test_seeds_give_a_mean_with_an_interval_and_networks_to_evaluate(
 ) -> None:
     out = tmp_path / "out"
     code, document = run(
-        capsys, "lt-snn-mnist-short-sgp", *QUICK, "--data", arrays, "--seeds", "0,1", "-o", str(out)
+        capsys,
+        "lt-snn-mnist-short-table2-sgp",
+        *QUICK,
+        "--data",
+        arrays,
+        "--seeds",
+        "0,1",
+        "-o",
+        str(out),
     )
     assert code == 0
     finals = [one["accuracy"][-1] for one in document["runs"]]

@@ -15,11 +15,11 @@ from convsnn.commands.bench_run import Settings, bench_models
 from convsnn.commands.bench_table import render_bench
 from convsnn.commands.peers.installed import installed
 from convsnn.errors import ConfigError
-from convsnn.report.files import write_text
+from convsnn.report.files import require_writable, write_text
 from convsnn.simulate import PRECISIONS, fastest
 
-MODELS = ("zoo:vgg16-cifar10", "zoo:resnet20-cifar10")
 WIDTH = 130
+MODELS = ("zoo:vgg16-cifar10", "zoo:resnet20-cifar10")
 _MORE = "What else to measure"
 
 
@@ -89,8 +89,12 @@ def bench(
     if weights is not None and len(chosen) != 1:
         raise ConfigError("--weights are those of one model", hint="name that model alone")
     target = scoring.pick_device(device)
-    if output is not None and not output.parent.is_dir():
-        raise ConfigError(f"--output: the directory '{output.parent}' does not exist")
+    if output is not None:
+        if output.is_dir():
+            raise ConfigError(f"--output: '{output}' is a directory", hint="name a file")
+        if not output.parent.is_dir():
+            raise ConfigError(f"--output: the directory '{output.parent}' does not exist")
+        require_writable(output.parent)
     settings = Settings(
         peers=installed(bench_costs.require_peers(against), asked=against is not None),
         timesteps=options.sizes(timesteps, "--timesteps"),
@@ -119,7 +123,7 @@ def bench(
         console = Console(highlight=False)
         if not console.is_terminal:  # a file has room for the columns
             console = Console(highlight=False, width=max(console.width, WIDTH))
-        console.print(render_bench(document))
+        console.print(render_bench(document, width=console.width))
     return 1 if document["failed"] else 0
 
 

@@ -9,16 +9,21 @@ from rich.text import Text
 
 from convsnn.report.wording import percent, significant
 
+WIDTH = 110
+_LEAST = ("warm-up", "runs")  # left out where there is no room for all
 
-def render_bench(document: Mapping[str, Any]) -> RenderableType:
-    """A rich renderable; it needs 110 columns and no colour."""
+
+def render_bench(document: Mapping[str, Any], *, width: int = WIDTH) -> RenderableType:
+    """A rich renderable, without colour; below 110 characters it leaves some columns out."""
     parts: list[RenderableType] = [Text(_heading(document))]
     cases: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for row in document["results"]:
         key = row["model"], row["timesteps"], row["batch_size"]
         cases.setdefault(key, []).append(row)
     for key, rows in cases.items():
-        parts += [Text(f"\n{_case(document, *key)}", style="bold"), _results(rows)]
+        parts += [Text(f"\n{_case(document, *key)}", style="bold"), _results(rows, width)]
+    if width < WIDTH:
+        parts.append(Text(f"not shown, for want of width: {', '.join(_LEAST)} (--json has them)"))
     ratio = {k: v for k, v in document["ratio"].items() if v is not None}
     if ratio:
         words = ", ".join(f"{name} {significant(value)}" for name, value in ratio.items())
@@ -59,28 +64,33 @@ def _case(document: Mapping[str, Any], model: str, steps: int, batch: int) -> st
 def _table(*titles: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for number, title in enumerate(titles):
-        table.add_column(title, justify="left" if number == 0 else "right", overflow="fold")
+        longest = max(map(len, title.split()), default=0)  # no word of a title is broken
+        table.add_column(
+            title, justify="left" if number == 0 else "right", overflow="fold", min_width=longest
+        )
     return table
 
 
-def _results(rows: Sequence[Mapping[str, Any]]) -> Table:
-    table = _table(
-        "engine", "precision", "images/s", "step / ANN pass", "memory", "same answer", "warm-up",
-        "runs", "mode",
-    )  # fmt: skip
+def _results(rows: Sequence[Mapping[str, Any]], width: int) -> Table:
+    cells = [
+        {
+            "engine": row["engine"],
+            "precision": row["precision"],
+            "images/s": significant(row["images_per_second"]),
+            "step / ANN pass": significant(row["step_over_ann"]),
+            "memory": _bytes(row["peak_memory_bytes"]),
+            "same answer": percent(row["agreement"]),
+            "warm-up": f"{row['warm_up_seconds']:.1f} s",
+            "runs": str(row["repeats"]),
+            "mode": row["mode"],
+        }
+        for row in rows
+    ]
+    titles = [title for title in cells[0] if width >= WIDTH or title not in _LEAST]
+    table = _table(*titles)
     table.columns[-1].justify = "left"
-    for row in rows:
-        table.add_row(
-            row["engine"],
-            row["precision"],
-            significant(row["images_per_second"]),
-            significant(row["step_over_ann"]),
-            _bytes(row["peak_memory_bytes"]),
-            percent(row["agreement"]),
-            f"{row['warm_up_seconds']:.1f} s",
-            str(row["repeats"]),
-            Text(row["mode"]),
-        )
+    for one in cells:
+        table.add_row(*(Text(one[title]) for title in titles))
     return table
 
 

@@ -15,13 +15,13 @@ from convsnn.commands.comparing import open_bench
 from convsnn.commands.computing import Wanted
 from convsnn.commands.job import open_job
 from convsnn.commands.lessons import require_labels
+from convsnn.commands.resumable import check, early_settings
 from convsnn.commands.source import find_source
 from convsnn.errors import ConfigError, MissingExtraError
-from convsnn.report.comparison import Comparison, render_comparison
+from convsnn.report.comparison import WIDTH, Comparison, render_comparison
 from convsnn.report.document import to_json
 from convsnn.report.files import write_text
 
-WIDTH = 100
 _TRAINED = "Rows that are trained"
 
 
@@ -67,11 +67,9 @@ def compare(
     weights: options.Weights = None,
     input_shape: options.InputShape = None,
     samples: options.Samples = None,
-    calibration_samples: Annotated[
-        int, typer.Option(help="Training images to calibrate on.", min=1)
-    ] = 1000,
+    calibration_samples: options.CalibrationSamples = 1000,
     batch_size: options.BatchSize = None,
-    seed: Annotated[int, typer.Option(help="Chooses samples and random spikes.", min=0)] = 0,
+    seed: options.Seed = 0,
     device: options.Device = "auto",
     precision: options.Precision = "float32",
     weight_bits: options.WeightBits = None,
@@ -110,6 +108,8 @@ def compare(
     target = scoring.pick_device(device)
     source = find_source(model, weights=weights, input_shape=input_shape)
     folder = output or Path(f"{source.name}-compare")
+    early = early_settings(source, steps=timesteps, seed=seed)
+    check(folder, early, command="compare", force=force)
     job = open_job(
         source,
         data=data,
@@ -135,7 +135,7 @@ def compare(
         console = Console()
         if not console.is_terminal:  # a file has room for the columns
             console = Console(width=max(console.width, WIDTH))
-        console.print(render_comparison(comparison))
+        console.print(render_comparison(comparison, width=console.width))
     for line in [*notes, f"results are in {folder}/"]:
         Console(stderr=True, highlight=False).print(line, markup=False)
     return 1 if comparison["failed"] else 0

@@ -12,13 +12,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from calibrate.methods import choose_methods, kind_in_words
 from convsnn.commands.compare_rows import Conditions, Made
 from convsnn.commands.job import Method
 from convsnn.commands.lessons import labelled_images, show_epoch, worth_compiling
 from convsnn.commands.resumable import fingerprint, make_folder
+from convsnn.commands.speaking import messages
 from convsnn.errors import ConfigError
 from convsnn.export import load_artifact, save_artifact
 from convsnn.report.wording import counted
@@ -159,7 +158,7 @@ class FineTuned:
 
     def make(self, under: Conditions) -> Made:
         """Train, or go on with it, keep the network as NAME.safetensors, and score it."""
-        note = Console(stderr=True, highlight=False, soft_wrap=True)
+        note = messages()
         net, settings, job = self.course.start(under), self.course.settings, under.job
         images = self.course.images(under)
         tuned = finetune(

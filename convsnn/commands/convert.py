@@ -25,7 +25,7 @@ def convert(
     calibrate: Annotated[
         str | None,
         typer.Option(
-            help="Stages like percentile:q=99.9,potential=0, chained with + (default: mse+weights "
+            help="Stages like percentile:q=99.9, chained with + (default: mse+weights "
             "for if, mse for signed, mse:steps=2 for burst, max for msat, percentile+tsc for tsc)."
         ),
     ] = None,
@@ -36,7 +36,8 @@ def convert(
     max_pool: Annotated[
         Literal["exact", "current"],
         typer.Option(
-            help="exact: running sums, graded output; current: before the neuron, cheaper, biased."
+            metavar="MODE",
+            help="exact: running sums, graded output; current: before the neuron, cheaper, biased.",
         ),
     ] = "exact",
     readout: Annotated[
@@ -47,16 +48,19 @@ def convert(
         ),
     ] = "auto",
     readout_delay: Annotated[
-        int, typer.Option(help="First steps that the readout leaves out; they count in T.", min=0)
+        int,
+        typer.Option(
+            metavar=options.NUMBER,
+            help="First steps that the readout leaves out; they count in T.",
+            min=0,
+        ),
     ] = 0,
     weights: options.Weights = None,
     input_shape: options.InputShape = None,
     samples: options.Samples = None,
-    calibration_samples: Annotated[
-        int, typer.Option(help="Training images to calibrate on.", min=1)
-    ] = 1000,
+    calibration_samples: options.CalibrationSamples = 1000,
     batch_size: options.BatchSize = None,
-    seed: Annotated[int, typer.Option(help="Chooses samples and random spikes.", min=0)] = 0,
+    seed: options.Seed = 0,
     device: options.Device = "auto",
     precision: options.Precision = "float32",
     weight_bits: options.WeightBits = None,
@@ -122,9 +126,8 @@ def convert(
     note.print(f"calibrating on {count} training images: {stages}", markup=False)
     net = job.convert(method, steps=timesteps, samples=samples)
     report = job.score(net, steps=timesteps, samples=samples, also=early)
-    code = scoring.gate(report, max_drop)
     notes = scoring.write_results(folder, report, force=force, net=net.to(device="cpu"))
     scoring.show(report, as_json=as_json)
     for line in [*notes, f"results are in {folder}/ (open report.html)"]:
         note.print(line, markup=False)
-    return code
+    return scoring.gate(report, max_drop)

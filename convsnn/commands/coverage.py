@@ -4,6 +4,7 @@ import json
 import math
 import shlex
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -19,9 +20,11 @@ from convsnn.commands.coverage_verdict import FAILED, Extent, Row
 from convsnn.commands.coverage_worker import Limits, judge_all
 from convsnn.commands.options import Json
 from convsnn.commands.scoring import progress_bar
+from convsnn.commands.speaking import messages
 from convsnn.errors import ConfigError
 from convsnn.report.assemble import versions
-from convsnn.report.files import write_text
+from convsnn.report.files import require_writable, write_text
+from convsnn.report.wording import counted
 
 _LIMITS = "Limits"
 _MANY = 30_000_000
@@ -84,6 +87,7 @@ def coverage(
     stored = {} if store is None else store.open(resume=resume)
     known = {name: stored[name] for name in networks if name in stored}
     known = {name: row for name, row in known.items() if _holds(row, folder)}
+    _announce(networks, len(known), everything=folder is None and match == "*")
     limits = Limits(timeout, int(max_memory * 2**30))
     try:
         rows = _judge(
@@ -92,13 +96,13 @@ def coverage(
     except KeyboardInterrupt:
         if store is not None:
             note = f"the rows so far are in {store.path}; go on with --resume"
-            Console(stderr=True, highlight=False, soft_wrap=True).print(note, markup=False)
+            messages().print(note, markup=False)
         raise
     command = _command(chosen, folder, match, extent)
     left = len(networks) - len(rows)
     if left:
         note = f"{left} of {len(networks)} networks are left; go on with --resume"
-        Console(stderr=True, highlight=False, soft_wrap=True).print(note, markup=False)
+        messages().print(note, markup=False)
     if output is not None:
         write_text(output, render_markdown(rows, command=command, versions=versions(), left=left))
     if as_json:
@@ -114,12 +118,25 @@ def _libraries(text: str | None, folder: Path | None) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
+def _announce(networks: Sequence[str], known: int, *, everything: bool) -> None:
+    """Say how much will be done, and where nothing was chosen, how to do less."""
+    note = messages()
+    counts = Counter(name.partition(":")[0] for name in networks)
+    kinds = ", ".join(f"{number:,} of {kind}" for kind, number in counts.items())
+    kept = f"; {known:,} are known from before" if known else ""
+    note.print(f"{counted(len(networks), 'network')} to judge: {kinds}{kept}", markup=False)
+    if everything:
+        fewer = "--match 'resnet*', --libraries torchvision or --minutes 10 judge fewer; "
+        note.print(f"{fewer}-o TABLE.md keeps what is done", markup=False)
+
+
 def _check_target(output: Path) -> None:
     """Refuse, before hours of work, a file that cannot be written or is somebody else's."""
     if output.suffix != ".md":
         raise ConfigError(f"--output '{output}' is no .md file")
     if not output.parent.is_dir():
         raise ConfigError(f"there is no folder '{output.parent}' to write '{output.name}' to")
+    require_writable(output.parent)
     if output.exists():
         try:
             ours = output.is_file() and output.read_text(encoding="utf-8").startswith(TITLE)
@@ -153,7 +170,7 @@ def _judge(
     stored as soon as it is known."""
     end = math.inf if minutes is None else time.monotonic() + 60 * minutes
     left = [network for network in networks if network not in known]
-    note = Console(stderr=True, highlight=False, soft_wrap=True)
+    note = messages()
     with progress_bar("networks", len(networks)) as advance:
         advance(len(networks) - len(left))
         if time.monotonic() >= end:

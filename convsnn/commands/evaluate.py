@@ -95,9 +95,8 @@ def evaluate(
             wanted=as_before(origin, precision=precision, weight_bits=weight_bits, compile=compile),
             group=group,
         )
-        code = scoring.gate(report, max_drop)
         notes = [] if output is None else scoring.write_results(output, report, force=force)
         scoring.show(report, as_json=as_json)
         for line in notes:
             Console(stderr=True).print(line, markup=False)
-        return code
+        return scoring.gate(report, max_drop)

@@ -60,7 +60,9 @@ def figures(
     model: options.Model,
     *,
     data: options.Data = None,
-    timesteps: Annotated[int, typer.Option(help="Number of time steps.", min=1)] = 64,
+    timesteps: Annotated[
+        int, typer.Option(metavar=options.NUMBER, help="Number of time steps.", min=1)
+    ] = 64,
     neuron: Annotated[
         str, typer.Option(help="The constants: msat:set=vgg16 or resnet20 as published.")
     ] = "msat:reference=2",
@@ -70,11 +72,9 @@ def figures(
     weights: options.Weights = None,
     input_shape: options.InputShape = None,
     samples: options.Samples = None,
-    calibration_samples: Annotated[
-        int, typer.Option(help="Training images to calibrate on.", min=1)
-    ] = 1000,
+    calibration_samples: options.CalibrationSamples = 1000,
     batch_size: options.BatchSize = None,
-    seed: Annotated[int, typer.Option(help="Chooses samples and random spikes.", min=0)] = 0,
+    seed: options.Seed = 0,
     device: options.Device = "auto",
     scale: options.Scale = None,
     mean: options.Mean = None,

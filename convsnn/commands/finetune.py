@@ -13,8 +13,11 @@ from rich.console import Console
 from convsnn.commands import options, scoring
 from convsnn.commands.lessons import claim, labelled_images, show_epoch, worth_compiling
 from convsnn.commands.saved import Saved, open_saved
+from convsnn.commands.speaking import messages
 from convsnn.report.assemble import versions
 from convsnn.report.files import ResultDirectory
+from convsnn.report.table import score_in_words
+from convsnn.rewrite import Spiking
 from convsnn.train.devices import is_main
 from convsnn.train.distillation import Tuning
 from convsnn.train.finetune import Tuned, require_trainable
@@ -144,7 +147,10 @@ def finetune(
     saved = open_saved(artifact, data=data, preprocessing=given, gate=max_drop)
     require_trainable(saved.net)
     images = labelled_images(saved.data.train, training_samples, augment, seed=seed)
-    note = Console(stderr=True, highlight=False, soft_wrap=True)
+    note = messages()
+    if is_main():
+        before = _score(saved.net, saved, steps=timesteps, samples=samples, device=target)
+        note.print(f"as converted, after {timesteps} steps: {score_in_words(before)}", markup=False)
     note.print(f"training on {len(images)} images for {timesteps} steps: {method}", markup=False)
     tuned = train_spiking(
         saved.net, images, settings, tuning, folder=checkpoints, device=target,
@@ -153,13 +159,13 @@ def finetune(
     )  # fmt: skip
     if not is_main():  # of several processes one goes on
         raise typer.Exit(0)
-    code = _report(
-        tuned, saved, _origin(saved, data, given), folder, target, samples, max_drop,
+    report = _report(
+        tuned, saved, _origin(saved, data, given), folder, target, samples,
         force=force, as_json=as_json,
     )  # fmt: skip
     shutil.rmtree(checkpoints, ignore_errors=True)  # nothing is lost: the result is written
     note.print(f"results are in {folder}/ (open report.html)", markup=False)
-    return code
+    return scoring.gate(report, max_drop)
 
 
 def _beside(artifact: Path, method: str) -> Path:
@@ -177,6 +183,22 @@ def _origin(saved: Saved, data: str | None, given: Mapping[str, Any]) -> dict[st
     }
 
 
+def _score(
+    net: Spiking, saved: Saved, *, steps: int, samples: int | None, device: torch.device
+) -> dict[str, Any]:
+    """The report on `net` and the data of `saved`, the same images before training and after."""
+    about = net.provenance
+    return scoring.score(
+        net,
+        saved.data,
+        steps=steps,
+        samples=samples or about.get("samples"),
+        seed=about["seed"],
+        batch_size=about["batch_size"],
+        device=device,
+    )
+
+
 def _report(
     tuned: Tuned,
     saved: Saved,
@@ -184,27 +206,16 @@ def _report(
     folder: Path,
     device: torch.device,
     samples: int | None,
-    max_drop: float | None,
     *,
     force: bool,
     as_json: bool,
-) -> int:
-    """Score the trained network, write and show the result; returns the exit code."""
+) -> dict[str, Any]:
+    """Score the trained network, write and show the result; returns the report."""
     known = {"command": scoring.command_line(), "versions": versions(), **origin}
     net = replace(tuned.net, provenance={**tuned.net.provenance, **known})
-    about = net.provenance
-    report = scoring.score(
-        net,
-        saved.data,
-        steps=about["timesteps"],
-        samples=samples or about.get("samples"),
-        seed=about["seed"],
-        batch_size=about["batch_size"],
-        device=device,
-    )
-    code = scoring.gate(report, max_drop)
+    report = _score(net, saved, steps=net.provenance["timesteps"], samples=samples, device=device)
     notes = scoring.write_results(folder, report, force=force, net=net)
     scoring.show(report, as_json=as_json)
     for line in notes:
         Console(stderr=True).print(line, markup=False)
-    return code
+    return report

@@ -198,8 +198,9 @@ def open_job(
         raise ConfigError(f"'{source.text}' has no trained weights", hint=NO_WEIGHTS)
     spec = scoring.require_data(data or source.data, source.text)
     settings = source.preprocessing.override(**preprocessing)
-    shape = source.input_shape or scoring.natural_shape(spec, settings.resize)
-    opened = open_data(spec, input_shape=shape, preprocessing=settings)
+    with scoring.named_in("" if data else source.described_in):
+        shape = source.input_shape or scoring.natural_shape(spec, settings.resize)
+        opened = open_data(spec, input_shape=shape, preprocessing=settings)
     chosen = draw(opened.train, calibration_samples, seed=seed)
     example, _ = next(opened.train.batches(EXAMPLES, indices=chosen[:EXAMPLES]))
     note = Console(stderr=True, highlight=False)

@@ -37,7 +37,7 @@ _Kind = Literal[
     "recipes",
 ]
 
-_RECIPE_COLUMNS = ("name", "source")
+_RECIPE_COLUMNS = ("name", "data", "source")
 _METHOD_OPTIONS = {"calibrate": "", "neuron": "if", "encoder": "direct", "readout": "mean"}
 
 
@@ -120,9 +120,9 @@ def list_(
             )
     elif kind == "recipes":
         for title in _RECIPE_COLUMNS:
-            table.add_column(title, overflow="fold", no_wrap=title == "name")  # it is to be typed
+            table.add_column(title, overflow="fold", no_wrap=title != "source")  # to be typed
         for row in rows:
-            table.add_row(*(Text(row[key]) for key in _RECIPE_COLUMNS))
+            table.add_row(*(Text(row[key] or "--data") for key in _RECIPE_COLUMNS))
     else:
         for title in ("name", "options", "description"):
             table.add_column(title)

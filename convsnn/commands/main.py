@@ -21,8 +21,10 @@ from convsnn.commands.distributed import speaks
 from convsnn.commands.evaluate import evaluate
 from convsnn.commands.figures import figures
 from convsnn.commands.finetune import finetune
+from convsnn.commands.hints import fitting, options_of
 from convsnn.commands.inspect import inspect
 from convsnn.commands.list import list_
+from convsnn.commands.speaking import messages
 from convsnn.commands.train import train
 from convsnn.commands.tune import tune
 from convsnn.errors import ConfigError, ConvsnnError, UnsupportedError, out_of_memory
@@ -63,7 +65,7 @@ def _show(error: ConvsnnError, as_json: bool) -> None:
         }
         print(json.dumps({"error": entry}, indent=2))
         return
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = messages()
     print_blockers(items, Console(stderr=True, highlight=False))
     summary = f"{len(items)} place(s) of the network would stay analog" if items else str(error)
     console.print(f"error: {summary}", style="red", markup=False)
@@ -75,7 +77,9 @@ def _fault(error: Exception) -> ConvsnnError:
     """What to say of an error that nothing was prepared for."""
     if out_of_memory(error):
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        return ConvsnnError(f"memory ran out: {first}", hint="choose a smaller --batch-size")
+        return ConvsnnError(
+            f"memory ran out: {first}", hint="choose a smaller --batch-size, or --set batch_size=N"
+        )
     return ConvsnnError(
         f"unexpected {type(error).__name__}: {error}",
         hint="please report it; CONVSNN_DEBUG=1 shows the traceback",
@@ -107,5 +111,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if code == 130:
         shown = ConvsnnError("interrupted; nothing is left half written")
     if shown is not None:
+        if shown.hint and given and given[0] in _COMMANDS:
+            known = options_of(app, given[0])
+            shown.hint = fitting(shown.hint, command=given[0], known=known)
         _show(shown, "--json" in given)
     return code

@@ -7,6 +7,7 @@ import typer
 
 from convsnn.errors import ConfigError
 
+NUMBER = "N"  # short, so that 80 columns have room for the longest option's name
 _DATA = "Data and preprocessing"
 _NETWORK = "Network"
 _ENGINE = "Precision and speed"
@@ -71,11 +72,21 @@ InputLayout = Annotated[
 ]
 Samples = Annotated[
     int | None,
-    typer.Option(help="Test images to score, chosen at random (default: all).", min=1),
+    typer.Option(
+        metavar=NUMBER, help="Test images to score, chosen at random (default: all).", min=1
+    ),
+]
+CalibrationSamples = Annotated[
+    int, typer.Option(metavar=NUMBER, help="Training images to calibrate on.", min=1)
 ]
 BatchSize = Annotated[
     int | None,
-    typer.Option(help="Images run at once (default: 50, or as many as memory takes).", min=1),
+    typer.Option(
+        metavar=NUMBER, help="Images run at once (default: 50, or as many as memory takes).", min=1
+    ),
+]
+Seed = Annotated[
+    int, typer.Option(metavar=NUMBER, help="Chooses samples and random spikes.", min=0)
 ]
 Precision = Annotated[
     Literal["auto", "float32", "bfloat16", "int8"],

@@ -8,9 +8,9 @@ from typing import Any
 
 from convsnn.commands.job import Job
 from convsnn.commands.source import Source
-from convsnn.errors import ConfigError, ExportError, LoadError
+from convsnn.errors import ConfigError, LoadError
 from convsnn.report.assemble import versions
-from convsnn.report.files import write_text
+from convsnn.report.files import require_writable, unwritable, write_text
 
 SETTINGS = "settings.json"
 
@@ -81,14 +81,12 @@ def make_folder(folder: Path, *, without: Iterable[str] = ()) -> None:
         for name in without:
             (folder / name).unlink(missing_ok=True)
     except OSError as error:
-        raise ExportError(
-            f"cannot write the directory '{folder}': {error.strerror or error}",
-            hint="name a directory that does not exist yet, on a disk that can be written",
-        ) from error
+        raise unwritable(folder, error) from error
 
 
 def check(folder: Path, settings: Mapping[str, Any], *, command: str, force: bool) -> None:
     """Raise what `claim` would for the `settings` known so far, before any work; change nothing."""
+    require_writable(folder)
     wanted = json.loads(json.dumps({"command": command, **settings}))
     known = _known(folder, command)
     if not force:

@@ -14,6 +14,10 @@ from convsnn.rewrite import Spiking
 from zoo.data import DataSet, Preprocessing, draw, open_data
 
 _ORIGIN = {"model", "calibration", "method", "timesteps", "seed", "batch_size"}
+_MOVED = (
+    "name the data with --data; paths in the artifact are relative to the directory where it was "
+    "made, so there it runs without"
+)
 
 
 @dataclass(frozen=True)
@@ -69,12 +73,13 @@ def open_saved(
     spec = scoring.require_data(data or net.provenance.get("data"), str(artifact))
     known = Preprocessing.from_json(net.provenance.get("preprocessing", {}))
     settings = known.override(**preprocessing)
-    opened = open_data(
-        spec,
-        input_shape=tuple(net.graph.input.attrs["shape"]),
-        preprocessing=settings,
-        steps=net.encoder.steps,
-    )
+    with scoring.named_in("" if data else str(artifact), hint=_MOVED):
+        opened = open_data(
+            spec,
+            input_shape=tuple(net.graph.input.attrs["shape"]),
+            preprocessing=settings,
+            steps=net.encoder.steps,
+        )
     if opened.test.steps != net.encoder.steps:
         raise ConfigError(
             f"{artifact} is shown sequences of {net.encoder.steps} frames, but {spec} holds images",

@@ -33,6 +33,7 @@ from convsnn.simulate import Engine
 from zoo.data import DATASETS, DataSet, Part, choose, find_images
 
 DEFAULT_BATCH = USUAL_BATCH
+DEVICES = ("cpu", "cuda", "mps")
 
 Batches = Iterator[tuple[Tensor, Tensor | None]]
 
@@ -58,6 +59,10 @@ def pick_device(text: str) -> torch.device:
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     if text == "auto":
         text = "cuda" if torch.cuda.is_available() else "cpu"
+    if text.partition(":")[0] not in DEVICES:
+        raise ConfigError(
+            f"--device {text} is not known", hint="choose auto, cpu, cuda, cuda:N or mps"
+        )
     own = card()
     if own is not None and text.startswith("cuda:"):
         raise ConfigError(
@@ -87,6 +92,19 @@ def require_data(spec: str | None, model: str) -> str:
             'holding {"data": "npz:train.npz,test.npz", "preprocessing": {"mean": [0.5]}}',
         )
     return spec
+
+
+@contextmanager
+def named_in(place: str, *, hint: str = "") -> Iterator[None]:
+    """Let errors of data that the user did not type say the place that names it; with `hint`, which
+    a missing or damaged file then gets. An empty place changes nothing."""
+    try:
+        yield
+    except (ConfigError, LoadError) as error:
+        if not place:
+            raise
+        better = hint if hint and isinstance(error, LoadError) else error.hint
+        raise type(error)(f"{error} (this data is named in {place})", hint=better) from None
 
 
 def natural_shape(spec: str, resize: tuple[int, ...] | None) -> tuple[int, ...]:
@@ -247,7 +265,10 @@ def require_scores(max_drop: float | None, data: DataSet, graph: Graph) -> None:
 
 
 def gate(report: dict[str, Any], max_drop: float | None) -> int:
-    """Exit code: 1 where accuracy at the last step fell by more than `max_drop` points."""
+    """Exit code: 1 where accuracy at the last step fell by more than `max_drop` points.
+
+    It says so on stderr, which is for the end, where it is read.
+    """
     if max_drop is None:
         return 0
     drop = 100 * (report["ann"]["accuracy"] - report["snn"]["accuracy"][-1])

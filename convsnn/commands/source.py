@@ -48,6 +48,7 @@ class Source:
     input_shape: tuple[int, ...] | None = None
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     data: str | None = None
+    described_in: str = ""  # the place that names the data
     trained: bool = True
     loaded: bool = True  # False where only the user's own code can know whether it loads weights
 
@@ -142,10 +143,13 @@ def _onnx(text: str, path: Path, input_shape: tuple[int, ...] | None) -> Source:
         if data is None and beside.is_file():
             where = str(beside)
             described = json.loads(beside.read_text())
+            if not isinstance(described, dict) or "data" not in described:
+                raise ValueError("it has no 'data'")
             data, preprocessing = described["data"], described.get("preprocessing", {})
         if data is not None and not isinstance(data, str):
             raise ValueError("'data' is not text")
-    except (ValueError, KeyError, TypeError, OSError) as error:
+        preprocessed = Preprocessing.from_json(preprocessing)
+    except (ValueError, KeyError, TypeError, OSError, ConfigError) as error:
         raise LoadError(
             f"{where} does not describe a data set: {error}",
             hint='it should hold {"data": "mnist5k", "preprocessing": {"mean": [0.1307]}}',
@@ -157,8 +161,9 @@ def _onnx(text: str, path: Path, input_shape: tuple[int, ...] | None) -> Source:
         path=path,
         read=graph,
         input_shape=shape,
-        preprocessing=Preprocessing.from_json(preprocessing),
+        preprocessing=preprocessed,
         data=data,
+        described_in=where,
     )
 
 

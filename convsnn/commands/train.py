@@ -10,6 +10,7 @@ from rich.console import Console
 
 from convsnn.commands import options, scoring
 from convsnn.commands.lessons import claim, show_epoch
+from convsnn.commands.speaking import messages
 from convsnn.commands.training import Course, Run, open_course, train_once
 from convsnn.errors import ConfigError, ExportError, MissingExtraError
 from convsnn.report.document import to_json
@@ -29,7 +30,14 @@ def train(
         ),
     ],
     *,
-    data: options.Data = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="Labelled data of the shape the network takes: mnist5k, mnist:ROOT, cifar10:ROOT, "
+            "npz:TRAIN.npz,TEST.npz and the like, or sequences (see convsnn list datasets). "
+            "Default: what the recipe names."
+        ),
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Replace a value of the recipe."),
@@ -70,7 +78,7 @@ def train(
     checkpoints = folder.with_name(f"{folder.name}.training")
     course = open_course(name, chosen)
     claim(checkpoints, resume=resume, force=force)
-    note = Console(stderr=True, highlight=False, soft_wrap=True)
+    note = messages()
     runs: list[Run] = []
     for seed in numbers:
         note.print(_intention(course, seed), markup=False)

@@ -37,7 +37,8 @@ def tune(
     ] = "max",
     timesteps: Annotated[int, typer.Option(help="Number of time steps.")] = 128,
     trials: Annotated[
-        int, typer.Option(help="Settings to try, earlier ones included.", min=1)
+        int,
+        typer.Option(metavar=options.NUMBER, help="Settings to try, earlier ones included.", min=1),
     ] = 50,
     minutes: Annotated[
         float | None, typer.Option(help="Begin no trial after so many minutes.")
@@ -45,16 +46,21 @@ def tune(
     weights: options.Weights = None,
     input_shape: options.InputShape = None,
     calibration_samples: Annotated[
-        int, typer.Option(help="Training images to set thresholds on.", min=1)
+        int,
+        typer.Option(metavar=options.NUMBER, help="Training images to set thresholds on.", min=1),
     ] = 1000,
     trial_samples: Annotated[
         int,
         typer.Option(
-            help="Other training images to score on; as many again judge the best.", min=1
+            metavar=options.NUMBER,
+            help="Other training images to score on; as many again judge the best.",
+            min=1,
         ),
     ] = 100,
     batch_size: options.BatchSize = None,
-    seed: Annotated[int, typer.Option(help="Chooses samples and settings.", min=0)] = 0,
+    seed: Annotated[
+        int, typer.Option(metavar=options.NUMBER, help="Chooses samples and settings.", min=0)
+    ] = 0,
     device: options.Device = "auto",
     scale: options.Scale = None,
     mean: options.Mean = None,
@@ -140,17 +146,17 @@ def _search(
             note.print(f"{neuron} cannot be run: {error}", style="yellow", markup=False)
             return None
 
-    while (done := len(study.trials())) < trials:
-        late = minutes is not None and time.perf_counter() - start >= 60 * minutes
-        if late and done:
-            note.print(f"{minutes:g} minutes are over after {done} of {trials} trials")
-            return
-        trial = study.step(objective)
-        if trial.error is not None:
-            note.print(
-                f"[{done + 1}/{trials}] error {trial.error:.4f}, best {study.best().error:.4f}",
-                markup=False,
-            )
+    with scoring.progress_bar("trials", trials) as advance:
+        while (done := len(study.trials())) < trials:
+            advance(done)
+            late = minutes is not None and time.perf_counter() - start >= 60 * minutes
+            if late and done:
+                note.print(f"{minutes:g} minutes are over after {done} of {trials} trials")
+                return
+            trial = study.step(objective)
+            if trial.error is not None and not note.is_terminal:  # a terminal has the bar
+                found = f"error {trial.error:.4f}, best {study.best().error:.4f}"
+                note.print(f"[{done + 1}/{trials}] {found}", markup=False)
 
 
 def _document(study: Study, parts: Split, calibrate: str, steps: list[int]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ shape; where there is no compiler the same function runs op by op, to the same b
 """
 
 import inspect
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
@@ -193,6 +194,8 @@ def _unrolled(step: Step) -> Callable[..., tuple[Tensor, tuple[Tensor, ...]]]:
 @cache
 def compiler() -> str | None:
     """None where loops can be compiled here, else why not."""
+    # it warns of a CUDA that is half installed, which loops on a CPU need not
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     try:
         torch.compile(lambda x: x * 2 + 1)(torch.ones(3))
     except Exception as error:  # a missing or broken compiler shows itself in many types

@@ -1,7 +1,8 @@
 """What a diagnosis means and what to try: rules that read nothing but the diagnosis itself.
 
-Each rule gives findings {finding, reason, try}; `try` names options of `convsnn convert`. The
-order is that of urgency: where the source network is wrong, nothing behind it can be judged.
+Each rule gives findings {finding, reason, try}; `try` has options of `convsnn convert` as they are
+typed, where that needs a word with a comment of the shell behind. The order is that of urgency:
+where the source network is wrong, nothing behind it can be judged.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,15 +20,30 @@ CHANGED = 0.02  # unless more of the answers than this changed, some of them to 
 SATURATED = 0.2  # of the active neurons
 BIASED = 0.1  # of the activations, all in one direction
 BIG = 0.6  # a cause is named beside the largest where it has as much of its part
+_PREPROCESSING = "--scale 255 --mean 0.5 --std 0.25  # with the numbers of the training"
 SHOWN = 4  # names of layers, then how many more
 
 
 def advise(document: Document, *, mismatches: Sequence[tuple[str, str]] = ()) -> list[Finding]:
-    """The findings on a diagnosis, the most urgent first, at least one.
+    """The findings on a diagnosis, the most urgent first, at least one; no option comes twice.
 
     `mismatches` are what is known beside the numbers of neuron, thresholds and stages that do not
     suit each other, each with the option that does.
     """
+    tried: set[str] = set()
+    found = _findings(document, mismatches)
+    for finding in found:
+        finding["try"] = [o for o in finding["try"] if _typed(o) not in tried]
+        tried.update(map(_typed, finding["try"]))
+    return found
+
+
+def _typed(option: str) -> str:
+    """Without the comment."""
+    return option.partition("#")[0].strip()
+
+
+def _findings(document: Document, mismatches: Sequence[tuple[str, str]]) -> list[Finding]:
     faults = [finding for rule in _FAULTS for finding in rule(document)]
     for text, remedy in mismatches:
         title = "Neuron, thresholds and stages do not suit each other"
@@ -82,9 +98,11 @@ def _wrong_input(document: Document) -> Iterator[Finding]:
             f"guessing gives {percent(chance)}; unless it was trained no better, its input, its "
             "weights or the labels are wrong, and the rest cannot be judged before that is mended",
             [
-                "the preprocessing of the training: --scale, --mean, --std, --resize",
-                "--input-layout, if the channels come in another order",
-                "--weights with trained weights, and data with labels that count as in training",
+                _PREPROCESSING,
+                "--resize 256  # or whatever the training resized to",
+                "--input-layout nhwc  # if the channels come in this order",
+                "--weights FILE  # trained ones",
+                "--data SPEC  # with labels that count as in training",
             ],
         )
 
@@ -97,7 +115,7 @@ def _dead_ann(document: Document) -> Iterator[Finding]:
         yield _finding(
             f"Silent in the ANN itself: {_names(dead)}",
             why if first else "no image activates any neuron there, before any conversion",
-            ["the preprocessing of the training: --scale, --mean, --std"],
+            [_PREPROCESSING],
         )
 
 
@@ -194,7 +212,7 @@ def _higher(document: Document) -> list[str]:
 def _lower(document: Document) -> list[str]:
     """Options that let neurons fire sooner."""
     if _stages(document)[0] != "mse":
-        return ["--calibrate mse (thresholds for few steps; starts neurons at half of them)"]
+        return ["--calibrate mse  # thresholds for few steps; starts neurons at half of them"]
     return [] if _corrected(document) else ["--calibrate mse+weights"]
 
 
@@ -212,7 +230,7 @@ def _graded(document: Document, why: str) -> list[str]:
     """The option of graded spikes, unless it is in use."""
     if document["method"]["neuron"].startswith("burst"):
         return []
-    return [f"--neuron burst (graded spikes, {why}; not for ReLU6 or leaky layers)"]
+    return [f"--neuron burst  # graded spikes, {why}; not for ReLU6 or leaky layers"]
 
 
 def _calmer(document: Document) -> list[str]:
@@ -222,10 +240,10 @@ def _calmer(document: Document) -> list[str]:
     if neuron.startswith("msat") and "confidence" not in stages:
         options.append(f'--calibrate "{document["method"]["calibration"]}+confidence"')
     if not neuron.startswith("msat") and not _corrected(document):
-        options.append("--calibrate mse+weights (starts every neuron where its mean is right)")
+        options.append("--calibrate mse+weights  # starts every neuron where its mean is right")
     options.append(f"--timesteps {2 * document['timesteps']}")
     if not neuron.startswith("signed"):
-        options.append("--neuron signed (takes back what was sent too early)")
+        options.append("--neuron signed  # takes back what was sent too early")
     return options
 
 

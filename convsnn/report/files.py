@@ -1,6 +1,7 @@
 """Writing results so that nothing is ever half there: a temporary name first, then a rename."""
 
 import contextlib
+import errno
 import json
 import os
 import secrets
@@ -48,6 +49,25 @@ def write_bytes_via(path: Path, writer: Callable[[Path], None]) -> None:
             temporary.unlink()
 
 
+def require_writable(folder: Path) -> None:
+    """Raise ExportError where `folder`, or what is there of its path, takes no files; touches
+    nothing."""
+    whole = Path(os.path.abspath(folder))
+    there = next(place for place in (whole, *whole.parents) if os.path.exists(place))
+    if not there.is_dir():
+        raise unwritable(folder, OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)))
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise unwritable(folder, OSError(errno.EACCES, os.strerror(errno.EACCES)))
+
+
+def unwritable(folder: Path, error: OSError) -> ExportError:
+    """The error of a result directory that cannot be made or filled."""
+    return ExportError(
+        f"cannot write the directory '{folder}': {error.strerror or error}",
+        hint="name a directory that does not exist yet, on a disk that can be written",
+    )
+
+
 class ResultDirectory:
     """Collects results in a temporary directory that takes the target's name at the very end.
 
@@ -71,7 +91,7 @@ class ResultDirectory:
             self._folder = _beside(self._target, ".part")
             self._folder.mkdir()
         except OSError as error:
-            raise self._failure(error) from error
+            raise unwritable(self._shown, error) from error
         return self._folder
 
     def __exit__(
@@ -85,22 +105,23 @@ class ResultDirectory:
                 self.check()
                 self._publish()
         except OSError as failure:
-            raise self._failure(failure) from failure
+            raise unwritable(self._shown, failure) from failure
         finally:
             # after a rename nothing is left here; after an error, that error matters more than
             # a failure to clean up behind it
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def check(self) -> None:
-        """Raise ConfigError unless the target may be created or replaced; touches nothing."""
+        """Raise ConfigError unless the target may be created or replaced, ExportError where it
+        cannot be written; touches nothing."""
         target = self._target
-        if not os.path.lexists(target):
-            return
-        if not target.is_dir():
+        there = os.path.lexists(target)
+        if there and not target.is_dir():
             raise ConfigError(
                 f"'{self._shown}' exists and is not a directory", hint="choose another name"
             )
-        if not any(target.iterdir()):
+        require_writable(self._shown)
+        if not there or not any(target.iterdir()):
             return
         if not self._force:
             raise ConfigError(
@@ -133,12 +154,6 @@ class ResultDirectory:
                 f"'{self._shown}' is written, but the earlier result, now '{old}', could not be "
                 f"removed: {error.strerror or error}"
             ) from error
-
-    def _failure(self, error: OSError) -> ExportError:
-        return ExportError(
-            f"cannot write the directory '{self._shown}': {error.strerror or error}",
-            hint="name a directory that does not exist yet, on a disk that can be written",
-        )
 
 
 def _holds_result(folder: Path) -> bool:

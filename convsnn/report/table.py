@@ -32,18 +32,21 @@ def _title(text: str) -> Text:
     return Text(f"\n{text}", style="bold")
 
 
+def score_in_words(report: Report) -> str:
+    """Accuracy after the last step beside the ANN's, or agreement where there are no labels."""
+    last = row(report, report["timesteps"])
+    if last.accuracy is None:
+        return f"agreement with the ANN {percent(last.agreement)} (no labels)"
+    ann = percent(report["ann"]["accuracy"])
+    return f"accuracy {percent(last.accuracy)}, ANN {ann}, drop {points(last.drop)} points"
+
+
 def _heading(report: Report) -> Text:
     evaluation, last = report["data"]["evaluation"], row(report, report["timesteps"])
     where = f"{counted(evaluation['samples'], 'sample')} of {evaluation['source']}"
     steps = counted(last.step, "time step")
     lines = [f"{report['model']['name']}, {steps}, {where} ({evaluation['split']})"]
-    if last.accuracy is None:
-        lines.append(f"agreement with the ANN {percent(last.agreement)} (no labels)")
-    else:
-        ann = percent(report["ann"]["accuracy"])
-        lines.append(
-            f"accuracy {percent(last.accuracy)}, ANN {ann}, drop {points(last.drop)} points"
-        )
+    lines.append(score_in_words(report))
     lines.append(f"energy {significant(last.counted)} times the ANN's (counted)")
     if report["method"].get("readout", "mean") != "mean":
         lines.append(f"read out by '{report['method']['readout']}'")

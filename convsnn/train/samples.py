@@ -30,7 +30,8 @@ class Batch:
         if self.mixed:
             raise ConfigError(
                 "mixed images have no labels to learn from, only a teacher's answers",
-                hint="use --augment shift-flip, or fine-tune with a teacher and --labels 0",
+                hint="use --augment shift-flip, or fine-tune with a teacher and --labels 0, "
+                "or --set augment=shift-flip",
             )
 
     def require_classes(self, classes: int) -> None:
@@ -76,7 +77,7 @@ class InMemory:
             raise ConfigError(
                 f"samples of shape {tuple(self.x.shape[1:])} are no images (channels, height, "
                 f"width) that could be moved",
-                hint="use --augment none",
+                hint="use --augment none, or --set augment=none",
             )
 
     def __len__(self) -> int:

@@ -34,8 +34,10 @@ def read_arrays(
     save = _SAVE.format(", ".join(f"{name}=..." for name in (*needed, *optional)))
     try:
         archive = np.load(path, allow_pickle=False)
-    except Exception as error:  # damaged and foreign files raise many kinds
-        raise LoadError(f"{path} cannot be read as .npz: {error}", hint=save) from None
+    except OSError as error:
+        raise LoadError(f"{path} cannot be read: {error.strerror or error}", hint=save) from None
+    except Exception:  # of many kinds; numpy's texts tell of pickle, which is never the way out
+        raise LoadError(f"{path} is damaged, or no .npz file", hint=save) from None
     if not isinstance(archive, np.lib.npyio.NpzFile):
         raise LoadError(f"{path} is no .npz file but a single array", hint=save)
     with archive:
@@ -51,7 +53,10 @@ def _member(archive: "np.lib.npyio.NpzFile", name: str, *, path: str, hint: str)
     try:
         found = archive[name]
     except Exception as error:  # zipfile, zlib and numpy's header reader raise many kinds
-        raise LoadError(f"{path}: array '{name}' cannot be read: {error}", hint=hint) from None
+        if "allow_pickle" in str(error):
+            held = f"{path}: array '{name}' holds Python objects, not numbers"
+            raise LoadError(held, hint=hint) from None
+        raise LoadError(f"{path} is damaged: array '{name}': {error}", hint=hint) from None
     if not isinstance(found, np.ndarray):
         raise LoadError(f"{path}: '{name}' is no array", hint=hint)
     return found

@@ -108,7 +108,7 @@ def _remedy(data: Shape, wanted: Shape, layout: Layout) -> str:
     if math.prod(data) == math.prod(wanted):
         return (
             "name the order of the network's axes with --input-layout nchw, nhwc or flat "
-            "(flat: the values in channel, row, column order)"
+            "(flat: the values in channel, row, column order), or use data of the network's shape"
         )
     if len(data) == 3:
         return "change the size of the images with --resize H,W, or use data of the network's size"
@@ -151,7 +151,7 @@ def _plane(data: Shape, wanted: Shape, layout: Layout) -> Shape:
         if layout == "flat" or len(_core(wanted)) <= 1:
             raise ConfigError(
                 f"the network's input {wanted} does not tell the size to cut images to",
-                hint="pass --resize H,W",
+                hint="pass --resize H,W, or use data of the network's shape",
             )
         raise _misfit(data, wanted, layout)
     return found.pop()

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
-from torchvision.transforms import InterpolationMode, v2
 
 from zoo.data import Preprocessing
 
@@ -72,6 +71,8 @@ def augmentation(
 ) -> Callable[[Tensor], Tensor]:
     """What is done to one preprocessed image (C, H, W); `black` is its smallest value per
     channel, which fills what a shift uncovers."""
+    from torchvision.transforms import InterpolationMode, v2  # costs a second to import
+
     if recipe.augment == "affine":
         affine: Callable[[Tensor], Tensor] = v2.RandomAffine(
             10, (0.08, 0.08), (0.9, 1.1), interpolation=InterpolationMode.BILINEAR, fill=black

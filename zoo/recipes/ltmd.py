@@ -16,6 +16,7 @@ from math import tanh
 from convsnn.train.schedule import COSINE
 from zoo.recipes.spiking import SpikingRecipe, enrol
 
+_STAY, _LEARN = "thresholds that stay", "learnable"
 START = 0.5  # of k, so that thresholds start at tanh(0.5) = 0.462
 CIFAR10_K = (0.1, 0.3, 0.5, 0.7)  # four starts, as in figure 6, whose values are not printed
 # 0.04, 0.01, 0.005, 0.001, 5e-4, 1e-4, 5e-5 and 1e-5, in parts of the first
@@ -75,10 +76,9 @@ def _learnable(recipe: SpikingRecipe, *, k: float = START) -> SpikingRecipe:
 
 def _rows(prefix: str, recipe: SpikingRecipe, source: str) -> None:
     """The three rows that tables 3 and 4 compare."""
-    named = replace(recipe, source=source)
-    enrol(f"{prefix}-lif", _fixed(named))
-    enrol(f"{prefix}-learnable", _learnable(named))
-    enrol(f"{prefix}-dropout", named)
+    enrol(f"{prefix}-lif", replace(_fixed(recipe), source=f"{source}, {_STAY}"))
+    enrol(f"{prefix}-learnable", replace(_learnable(recipe), source=f"{source}, {_LEARN}"))
+    enrol(f"{prefix}-dropout", replace(recipe, source=f"{source}, {_LEARN} with dropout"))
 
 
 enrol("ltmd-mnist", _LTMD)
@@ -102,7 +102,7 @@ enrol(
         loss="twin-ce:gamma=0.5,kl=repo",
     ),
 )
-_rows("ltmd-mnist-short", _SHORT, "LTMD, table 3, in short")
+_rows("ltmd-mnist-short", _SHORT, "LTMD, table 3 in short: MNIST")
 _rows("ltmd-table3-mnist", _LTMD, "LTMD, table 3: MNIST")
 _rows("ltmd-table3-cifar10", _CIFAR10, "LTMD, table 3: CIFAR-10")
 
@@ -117,9 +117,14 @@ for _model, _place in (("resnet19", "head.1"), ("vgg16", "head.1")):
     )  # fmt: skip
 
 for _k in (0.1, 0.3, 0.5, 1.0):
-    _figure = replace(_SHORT, source=f"LTMD, figure 5 in short: MNIST, starting from k={_k}")
-    enrol(f"ltmd-mnist-short-k{_k}-learnable", _learnable(_figure, k=_k))
-    enrol(f"ltmd-mnist-short-k{_k}-lif", _fixed(_figure, k=_k))
+    _figure = f"LTMD, figure 5 in short: MNIST, k={_k}"
+    enrol(
+        f"ltmd-mnist-short-k{_k}-learnable",
+        replace(_learnable(_SHORT, k=_k), source=f"{_figure}, {_LEARN}"),
+    )
+    enrol(
+        f"ltmd-mnist-short-k{_k}-lif", replace(_fixed(_SHORT, k=_k), source=f"{_figure}, {_STAY}")
+    )
 for _k in CIFAR10_K:
     enrol(
         f"ltmd-figure6-k{_k}",
