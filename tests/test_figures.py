@@ -89,6 +89,9 @@ def test_a_stopped_run_goes_on(drawn, reports, capsys):
     (drawn / "figures.html").unlink()
     code, out, err = redraw(capsys, drawn)
     assert (code, Path(out.strip())) == (0, drawn / "figures.html")
+    last = err[err.index("the drawings are in") :]
+    assert " ".join(last.split()).endswith("(open figures.html)")
+    assert drawn.name in last
     assert err.count("kept from before") == 3
     for name in ("lower", "evoked"):
         again = json.loads((drawn / f"{name}.json").read_text())

@@ -223,3 +223,14 @@ def test_messages_break_between_words_on_a_terminal_and_not_at_all_in_a_file(
     shown = re.sub(r"\x1b\[[0-9;]*m", "", shown)
     assert max(map(len, shown.splitlines())) <= 80
     assert shown.split() == whole.split()
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_coverage_has_a_column_of_gaps_where_networks_were_compared(here, capsys, full):
+    Path("models").mkdir()
+    Path("models/cnn.onnx").write_bytes((WEIGHTS / "mnist5k-cnn.onnx").read_bytes())
+    given = ["--folder", "models", *(["--full"] if full else [])]
+    code, out, err = run(capsys, "coverage", *given)
+    assert code == 0, err
+    assert ("gap" in out.splitlines()[0]) == full
+    assert "onnx:cnn.onnx" in out

@@ -59,7 +59,7 @@ def _sentences(rows: Sequence[Row]) -> list[str]:
         f"LeakyReLU, PReLU) and no norm but batch norm, counted while they run; of these "
         f"{found.rectified_convert:,} convert ({percent(found.share)}).",
         f"Of the {ready:,} that convert, {found.full:,} were compared with the original, "
-        "converted and simulated; the others were read without weights.",
+        "converted and simulated, as --full asks for; the others were read only.",
     ]
 
 
@@ -148,7 +148,7 @@ def render_markdown(
         "*exact*: every activation becomes a population of neurons, and all that is between them "
         "is computed as it is. *gap*: the largest difference of the imported network's output to "
         "the original's on random input, in units of how far that moves from input to input; a "
-        "dash where the network was read without weights. *could not be counted*: activations are "
+        "dash where it was not compared. *could not be counted*: activations are "
         "written out in pieces, and only the import says how many they are. *refused*: it would "
         "stay analog somewhere; `convsnn inspect` names every such layer, here stand the "
         "activations and norms, or where those are all fine the ops, that keep it out. *failed*: a "
@@ -180,11 +180,12 @@ def _plain_table(*titles: str) -> Table:
 
 def render_terminal(rows: Sequence[Row]) -> RenderableType:
     """The same as a rich renderable for 80 columns."""
-    ready = _plain_table("converts", "verdict", "activations", "parameters", "gap")
+    compared = any(row.gap is not None for row in rows)
+    ready = _plain_table("converts", *(_READY[1:] if compared else _READY[1:-1]))
     refused, failed = _plain_table("refused because of", "networks"), _plain_table("failed", "why")
     for row in rows:
         if converts(row):
-            ready.add_row(*[Text(cell) for cell in _cells(row)])
+            ready.add_row(*[Text(cell) for cell in _cells(row)[: len(ready.columns)]])
         elif row.verdict == FAILED:
             failed.add_row(Text(row.network), Text(row.reason, style="red"))
     for reason, members in grouped(rows).items():

@@ -157,3 +157,5 @@ def _draw(folder: Path, reports: Mapping[str, Mapping[str, Any]]) -> None:
     page = folder / PAGE
     write_text(page, render_figures(reports, drawings, {"command": scoring.command_line()}))
     print(page)
+    note = f"the drawings are in {folder}/ (open {PAGE})"
+    Console(stderr=True, highlight=False).print(note, markup=False)
