@@ -101,7 +101,9 @@ def test_hints_name_options_of_the_command_that_is_run(command):
     assert found.endswith("use data of the network's size")
     memory = fitting("choose --batch-size, or --set batch_size=N", command=command, known=known)
     assert memory == ("--set batch_size=N" if command == "train" else "choose --batch-size")
-    assert "convert" in fitting("convert it with --neuron if", command=command, known=known)
+    assert "convert" in fitting(
+        "convert the network with --neuron if", command=command, known=known
+    )
     unknown = fitting("give --no-such-option", command=command, known=known)
     assert unknown == f"see convsnn {command} --help"
 

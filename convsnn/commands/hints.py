@@ -10,7 +10,7 @@ from collections.abc import Set
 import typer
 
 _DIVIDER = ", or "
-_OTHER = "conv"  # of "convert the network with" and "convsnn evaluate"
+_ELSEWHERE = ("convert the network", "convsnn ")  # options behind them are another command's
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 
 
@@ -27,5 +27,9 @@ def fitting(hint: str, *, command: str, known: Set[str]) -> str:
     What tells of another command is left as it is.
     """
     ways = hint.split(_DIVIDER)
-    fits = [way for way in ways if _OTHER in way or set(_OPTION.findall(way)) <= known]
+    fits = [
+        way
+        for way in ways
+        if any(words in way for words in _ELSEWHERE) or set(_OPTION.findall(way)) <= known
+    ]
     return _DIVIDER.join(fits) if fits else f"see convsnn {command} --help"
