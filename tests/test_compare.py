@@ -359,6 +359,7 @@ def document_of(count=7, steps=128, labels=True):
             "title": f"Fixed, {i} <of> maximum",
             "calibrate": "max",
             "neuron": "if",
+            "readout": "mean" if i else "rising",
             "kind": "graded spikes, training-free"
             if i % 3
             else f"binary spikes, {'trained' if i == 6 else 'training-free'}",
@@ -448,6 +449,7 @@ def test_the_page_needs_nothing_else_and_escapes_what_it_shows(labels):
     text = "".join(parsed.text)
     for row in document["methods"]:
         assert row["title"] in text
+    assert text.count("read out by rising") == 1
     assert "no <b>" in text
     assert ("Accuracy in per cent after" in text) == labels
 

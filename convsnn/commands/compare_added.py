@@ -120,8 +120,8 @@ class Added:
             amount(sum(macs(one, node) for node in one.nodes)) for one in (self.net.graph, graph)
         )
         return (
-            f"it did not start from the compared network ({mine} multiply-accumulates, that one "
-            f"{theirs}); its energy too is a ratio to that of the compared one"
+            f"did not start from the compared network ({mine} multiply-accumulates, that one "
+            f"{theirs}); the energy is a ratio to that of the compared one all the same"
         )
 
 

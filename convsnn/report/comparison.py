@@ -47,6 +47,7 @@ def row(report: Report, ann: Mapping[str, Any]) -> dict[str, Any]:
     steps = compared_steps(report["timesteps"])
     return {
         **about["method"],
+        "readout": report["method"].get("readout", "mean"),  # the one that was chosen
         "score": {str(step): score[step - 1] for step in steps},
         "energy": {str(step): share * energy[step - 1] for step in steps},
         "sin_ratio": sum(layer["sin_ratio"][-1] for layer in layers) / len(layers),
@@ -111,7 +112,7 @@ def remarks(comparison: Comparison) -> list[str]:
     for one in comparison["methods"]:
         for warning in one["warnings"]:
             warned.setdefault(warning, []).append(one["title"])
-    found = [f"{' and '.join(titles)}: {warning}" for warning, titles in warned.items()]
+    found = [f"{', '.join(titles)}: {warning}" for warning, titles in warned.items()]
     if comparison["order"] is not None:
         standing = comparison["order"]
         pairs = standing["alike"] + standing["close"] + standing["opposite"]
