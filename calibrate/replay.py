@@ -6,7 +6,8 @@ are alike), hands each layer its input currents beside the activations of the or
 and goes on with whatever the stage made of the layer. Every layer is so calibrated behind layers
 that are calibrated already, and the whole costs a few simulations, however deep the network.
 
-Memory grows with images x steps x the neurons that are still read, an eighth of a byte each.
+Memory grows with images x steps x the neurons that are still read, an eighth of a byte each. The
+input currents of the layer at hand are held beside it where they take half a gigabyte at most.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -156,6 +157,7 @@ class Replay:
                     images.original[stop.site.name] = graph.activate(stop.site.name, target)
                 for name in [n for n in images.sent if n not in later]:
                     del images.sent[name], images.original[name]
+            self._kept = None
 
     def currents(self, layer: Layer, steps: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Per batch the value of `layer.end` at the first `steps` (default: all), (T, B, ...), or

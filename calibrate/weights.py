@@ -96,8 +96,7 @@ class Weights:
 
 def affordable(graph: Graph, steps: int) -> int:
     """Images whose spikes over `steps` are kept at once in about a quarter of a gigabyte."""
-    neurons = sum(torch.Size(site.shape).numel() for site in graph.sites.values())
-    return max(FEWEST, min(SAMPLES, SPIKES // (steps * max(1, neurons))))
+    return max(FEWEST, min(SAMPLES, SPIKES // (steps * max(1, graph.neurons))))
 
 
 def _blended(graph: Graph, before: Plan, after: Plan, strength: float) -> Plan:

@@ -13,6 +13,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from convsnn.errors import CalibrationError, ConfigError
 from convsnn.graph import run
 from convsnn.readout import READOUTS, delayed
 from convsnn.rewrite import Spiking
@@ -27,9 +28,12 @@ def with_closest_readout(net: Spiking, batches: Iterable[Tensor], *, steps: int)
     """`net` with the readout `mean` or `rising`, behind the delay that it has, whichever is closer
     to the original after 1, 2, 4... up to `steps` steps, and both distances on record.
 
-    Close is a small geometric mean of the distances; of equals it is `mean`.
+    Close is a small geometric mean of the distances; of equals it is `mean`. Raises ConfigError
+    where the delay leaves no step, CalibrationError without images.
     """
     delay = READOUTS.create(net.readout).delay
+    if delay >= steps:
+        raise ConfigError(f"a readout with delay={delay} leaves nothing of {steps} time steps")
     at = [t for t in _doubling(min(steps, delay + LONGEST)) if t > delay]
     images = _last(batches, SAMPLES)
     found = {
@@ -52,6 +56,8 @@ def _last(batches: Iterable[Tensor], count: int) -> list[Tensor]:
         kept.append(batch)
         while sum(map(len, kept)) - len(kept[0]) >= count:
             kept.popleft()
+    if not kept:
+        raise CalibrationError("there are no calibration images to choose a readout by")
     kept[0] = kept[0][max(0, sum(map(len, kept)) - count) :]
     return list(kept)
 

@@ -40,9 +40,10 @@ def convert(
     images of the same form that can be iterated more than once, are what `stages` calibrate
     on. A module or file is verified against the original; a graph is taken as it is. `seed` is
     that of every random choice whose own spec names none. `max_pool="current"` pools the current
-    before the neuron (cheaper, biased). `readout="rising"` lets later steps count more, "auto"
-    chooses between it and the mean (see `convsnn.readout`). Raises UnsupportedError where anything
-    would stay analog, CalibrationError where no usable threshold is found.
+    before the neuron (cheaper, biased). `readout="rising"` lets later steps count more, "auto",
+    which the command takes, chooses between it and the mean (see `convsnn.readout`). Raises
+    UnsupportedError where anything would stay analog, CalibrationError where no usable threshold
+    is found.
     """
     if isinstance(model, Graph):
         graph = model

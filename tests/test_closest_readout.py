@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convsnn.closest_readout import SAMPLES, with_closest_readout
-from convsnn.errors import ConfigError
+from convsnn.errors import CalibrationError, ConfigError
 from convsnn.graph import run
 from convsnn.rewrite import Spiking, to_spiking
 from convsnn.simulate import simulate
@@ -64,6 +64,15 @@ def test_a_delay_stays_and_a_single_step_is_a_mean() -> None:
     late = to_spiking(graph, plan, readout="mean:delay=2")
     assert with_closest_readout(late, [x], steps=8).readout in ("mean:delay=2", "rising:delay=2")
     assert with_closest_readout(to_spiking(graph, plan), [x], steps=1).readout == "mean"
+
+
+def test_no_step_and_no_image_are_refused_by_name() -> None:
+    graph = random_graph(5)
+    late = to_spiking(graph, dyadic_plan(graph, 5), readout="mean:delay=4")
+    with pytest.raises(ConfigError, match="delay=4 leaves nothing of 4 time steps"):
+        with_closest_readout(late, [images(graph, 5, 2)], steps=4)
+    with pytest.raises(CalibrationError, match="no calibration images"):
+        with_closest_readout(late, [], steps=8)
 
 
 def test_a_network_is_never_left_without_an_answer() -> None:

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shlex
 from html.parser import HTMLParser
 from itertools import permutations
 
@@ -76,9 +77,14 @@ def test_the_list_of_methods_is_not_broken_at_80_columns(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "80")
     assert main(["list", "methods"]) == 0
     out = capsys.readouterr().out
-    for method in methods():
-        assert f"--calibrate {method.stages(LONGEST)}" in out
+    lines = re.sub(r"\n  --(?!calibrate)", " --", out).splitlines()  # a long one goes on below
+    typed = [shlex.split(line) for line in lines if line.startswith("  --calibrate")]
+    for method, words in zip(methods(), typed, strict=True):
+        given = dict(zip(words[::2], words[1::2], strict=True))
         assert f"{method.name} " in out
+        assert given.get("--calibrate") == method.stages(LONGEST)
+        assert given.get("--neuron", "if") == method.neuron
+        assert given.get("--readout", "auto") == method.reading(LONGEST)  # convert's defaults
     assert max(map(len, out.splitlines())) <= 80
 
 

@@ -13,6 +13,8 @@ import pytest
 from convsnn.commands import main
 from convsnn.commands.hints import fitting, options_of
 from convsnn.commands.main import app
+from convsnn.errors import ExportError
+from convsnn.report.files import ResultDirectory
 from zoo.models.base import WEIGHTS
 
 
@@ -66,6 +68,21 @@ def test_what_cannot_be_written_is_refused_before_any_work(here, capsys, monkeyp
     assert (code, out) == (2, "")
     assert "work began" not in err
     assert "there" in err
+
+
+def test_a_result_is_renamed_to_its_place_so_the_folder_around_it_must_take_it(here, monkeypatch):
+    (here / "there" / "out").mkdir(parents=True)
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "there")
+    with pytest.raises(ExportError, match="there"):
+        ResultDirectory(Path("there/out"), force=True).check()
+
+
+def test_coverage_tells_how_to_judge_fewer_only_who_has_chosen_nothing(here, capsys, monkeypatch):
+    monkeypatch.setattr("convsnn.commands.coverage._judge", lambda *_, **__: [])
+    for chosen, told in (([], True), (["--minutes", "1"], False), (["-o", "t.md"], False)):
+        _, _, err = run(capsys, "coverage", *chosen)
+        assert "to judge" in err
+        assert ("judge fewer" in err) == told, chosen
 
 
 def test_tune_shows_a_bar_on_a_terminal_and_lines_in_a_log(here, capsys, monkeypatch):

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from convsnn.commands import bench_costs, scoring
 from convsnn.commands.bench_subject import MaxPool, Subject, open_subject
@@ -21,6 +20,7 @@ from convsnn.commands.benching import (
     row,
 )
 from convsnn.commands.peers import PEERS
+from convsnn.commands.speaking import messages
 from convsnn.simulate import fastest
 
 
@@ -97,7 +97,7 @@ class _Bench:
         self.memory: list[dict[str, Any]] = []
         self.failed: list[dict[str, Any]] = []
         self.notes: list[str] = []
-        self._note = Console(stderr=True, highlight=False)
+        self._note = messages()
 
     def model(self, text: str) -> None:
         """Everything about one model."""

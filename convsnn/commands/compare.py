@@ -17,6 +17,7 @@ from convsnn.commands.job import open_job
 from convsnn.commands.lessons import require_labels
 from convsnn.commands.resumable import check, early_settings
 from convsnn.commands.source import find_source
+from convsnn.commands.speaking import messages
 from convsnn.errors import ConfigError, MissingExtraError
 from convsnn.report.comparison import WIDTH, Comparison, render_comparison
 from convsnn.report.document import to_json
@@ -137,7 +138,7 @@ def compare(
             console = Console(width=max(console.width, WIDTH))
         console.print(render_comparison(comparison, width=console.width))
     for line in [*notes, f"results are in {folder}/"]:
-        Console(stderr=True, highlight=False).print(line, markup=False)
+        messages().print(line, markup=False)
     return 1 if comparison["failed"] else 0
 
 

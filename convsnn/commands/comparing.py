@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from convsnn.commands import scoring
 from convsnn.commands.compare_rows import Conditions, Row
 from convsnn.commands.job import EXAMPLES, Job
 from convsnn.commands.resumable import claim, fingerprint, job_settings
+from convsnn.commands.speaking import messages
 from convsnn.errors import ConvsnnError, ExportError
 from convsnn.measure import energy, score_ann
 from convsnn.report.assemble import packages, versions
@@ -63,7 +62,7 @@ class Bench:
 
         A row that cannot be made becomes an entry that says why; its error is not raised.
         """
-        note = Console(stderr=True, highlight=False)
+        note = messages()
         start = time.perf_counter()
         reports: list[Report] = []
         failed, left_out = [], []

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
-from rich.console import Console
 
 from convsnn.commands.distributed import Group
+from convsnn.commands.speaking import messages
 from convsnn.errors import ConfigError, LoadError
 from convsnn.graph import Graph
 from convsnn.neurons.fused import compiler
@@ -64,7 +64,7 @@ class Wanted:
         missing = compiler() if fused else None
         works = -int(group.least(torch.tensor(-int(missing is not None)))) == 0
         engine = Engine(PRECISIONS[number], self.weight_bits, fused and works)
-        note = Console(stderr=True, highlight=False)
+        note = messages()
         if missing is not None:
             note.print(f"not compiled: {missing}", style="yellow", markup=False)
         if engine != Engine():

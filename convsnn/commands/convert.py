@@ -4,16 +4,16 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 
 from calibrate.defaults import default_stages
 from convsnn.commands import exiting, options, scoring
 from convsnn.commands.computing import Wanted
 from convsnn.commands.job import Method, open_job
 from convsnn.commands.source import find_source
+from convsnn.commands.speaking import messages
 from convsnn.errors import ConfigError
 from convsnn.population import site_neurons
-from convsnn.readout import delayed
+from convsnn.readout import READOUTS, delayed
 from convsnn.report.files import ResultDirectory
 
 
@@ -88,9 +88,10 @@ def convert(
         raise ConfigError(f"--timesteps must be at least 1, not {timesteps}")
     stages = calibrate or default_stages(neuron)
     method = Method(stages, neuron, encoder, max_pool, delayed(readout, readout_delay))
-    if readout_delay >= timesteps:
+    late = READOUTS.create(method.readout).delay
+    if late >= timesteps:
         raise ConfigError(
-            f"--readout-delay {readout_delay} leaves nothing of {timesteps} time steps",
+            f"a readout delay of {late} leaves nothing of {timesteps} time steps",
             hint="use fewer than --timesteps",
         )
     target = scoring.pick_device(device)
@@ -121,7 +122,7 @@ def convert(
         calibration=job.images,
     )
     site_neurons(neuron, job.graph)  # layers that these neurons cannot stand for, all at once
-    note = Console(stderr=True, highlight=False)
+    note = messages()
     count = len(job.images.indices)
     note.print(f"calibrating on {count} training images: {stages}", markup=False)
     net = job.convert(method, steps=timesteps, samples=samples)

@@ -87,7 +87,8 @@ def coverage(
     stored = {} if store is None else store.open(resume=resume)
     known = {name: stored[name] for name in networks if name in stored}
     known = {name: row for name, row in known.items() if _holds(row, folder)}
-    _announce(networks, len(known), everything=folder is None and match == "*")
+    untold = match == "*" and not any((folder, libraries, minutes, output))
+    _announce(networks, len(known), everything=untold)
     limits = Limits(timeout, int(max_memory * 2**30))
     try:
         rows = _judge(

@@ -31,6 +31,7 @@ from calibrate.cautions import cautions
 from convsnn.commands import options, scoring
 from convsnn.commands.computing import as_before
 from convsnn.commands.saved import open_saved
+from convsnn.commands.speaking import messages
 from convsnn.errors import ConfigError
 from convsnn.measure.decomposition import decompose
 from convsnn.report.advice import advise
@@ -91,7 +92,7 @@ def diagnose(
     made_in = as_before(saved.origin, precision=None, weight_bits=None, compile=None).describe()
     if made_in != "float32":
         note = f"note: this is the float32 reference; the network was scored in {made_in}"
-        Console(stderr=True, highlight=False).print(note, style="yellow", markup=False)
+        messages().print(note, style="yellow", markup=False)
     number = saved.origin["seed"] if seed is None else seed
     indices = choose(part, samples, seed=number)
     with scoring.progress_bar("diagnosing", len(indices)) as advance:

@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from convsnn.commands import exiting, options, scoring
 from convsnn.commands.computing import as_before
 from convsnn.commands.distributed import beside, processes
 from convsnn.commands.saved import open_saved
+from convsnn.commands.speaking import messages
 from convsnn.errors import ConfigError
 from convsnn.measure.fitting import fitting_batch, free_memory
 from convsnn.report.files import ResultDirectory
@@ -98,5 +98,5 @@ def evaluate(
         notes = [] if output is None else scoring.write_results(output, report, force=force)
         scoring.show(report, as_json=as_json)
         for line in notes:
-            Console(stderr=True).print(line, markup=False)
+            messages().print(line, markup=False)
         return scoring.gate(report, max_drop)

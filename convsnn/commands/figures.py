@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from convsnn.commands import options, scoring
 from convsnn.commands.comparing import settings_of
 from convsnn.commands.job import Job, Method, open_job
 from convsnn.commands.resumable import check, claim, early_settings
 from convsnn.commands.source import find_source
+from convsnn.commands.speaking import messages
 from convsnn.errors import ConfigError, ExportError, MissingExtraError
 from convsnn.neurons import NEURONS
 from convsnn.neurons.msat import Msat
@@ -124,7 +124,7 @@ def _report(
     folder: Path, job: Job, name: str, method: Method, *, steps: int, samples: int | None
 ) -> dict[str, Any]:
     """The report of one run: the one that is kept, or that of a new conversion."""
-    note = Console(stderr=True, highlight=False)
+    note = messages()
     text = f"{name}: {method.calibrate}, {method.neuron}"
     path = folder / f"{name}.json"
     kept = _kept(path)
@@ -158,4 +158,4 @@ def _draw(folder: Path, reports: Mapping[str, Mapping[str, Any]]) -> None:
     write_text(page, render_figures(reports, drawings, {"command": scoring.command_line()}))
     print(page)
     note = f"the drawings are in {folder}/ (open {PAGE})"
-    Console(stderr=True, highlight=False).print(note, markup=False)
+    messages().print(note, markup=False)

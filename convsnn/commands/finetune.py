@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 
 import torch
 import typer
-from rich.console import Console
 
 from convsnn.commands import options, scoring
+from convsnn.commands.distributed import launched
 from convsnn.commands.lessons import claim, labelled_images, show_epoch, worth_compiling
 from convsnn.commands.saved import Saved, open_saved
 from convsnn.commands.speaking import messages
@@ -148,7 +148,7 @@ def finetune(
     require_trainable(saved.net)
     images = labelled_images(saved.data.train, training_samples, augment, seed=seed)
     note = messages()
-    if is_main():
+    if launched() == 1 and not resume:
         before = _score(saved.net, saved, steps=timesteps, samples=samples, device=target)
         note.print(f"as converted, after {timesteps} steps: {score_in_words(before)}", markup=False)
     note.print(f"training on {len(images)} images for {timesteps} steps: {method}", markup=False)
@@ -217,5 +217,5 @@ def _report(
     notes = scoring.write_results(folder, report, force=force, net=net)
     scoring.show(report, as_json=as_json)
     for line in notes:
-        Console(stderr=True).print(line, markup=False)
+        messages().print(line, markup=False)
     return report

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
-from rich.console import Console
 from torch import Tensor
 
 from calibrate import parse_stages
@@ -16,6 +15,7 @@ from convsnn.commands import scoring
 from convsnn.commands.computing import Wanted
 from convsnn.commands.distributed import require_alone
 from convsnn.commands.source import NO_WEIGHTS, Source
+from convsnn.commands.speaking import messages
 from convsnn.convert import convert
 from convsnn.encoders import ENCODERS
 from convsnn.errors import CalibrationError, ConfigError, out_of_memory
@@ -203,7 +203,7 @@ def open_job(
         opened = open_data(spec, input_shape=shape, preprocessing=settings)
     chosen = draw(opened.train, calibration_samples, seed=seed)
     example, _ = next(opened.train.batches(EXAMPLES, indices=chosen[:EXAMPLES]))
-    note = Console(stderr=True, highlight=False)
+    note = messages()
     note.print(f"reading {source.text}", markup=False)
     if not source.loaded:
         note.print(

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from convsnn.commands import scoring
 from convsnn.commands.computing import compiling_pays
+from convsnn.commands.speaking import messages
 from convsnn.errors import ConfigError, LoadError
 from convsnn.graph import Graph
 from convsnn.neurons.fused import compiler
@@ -73,7 +74,7 @@ def worth_compiling(graph: Graph, samples: int, settings: Settings, *, wanted: b
         wanted = compiling_pays(graph, settings.steps * samples * settings.epochs)
     missing = compiler() if wanted else None
     if missing is not None:
-        Console(stderr=True).print(f"not compiled: {missing}", style="yellow", markup=False)
+        messages().print(f"not compiled: {missing}", style="yellow", markup=False)
     return wanted and missing is None
 
 

@@ -38,7 +38,8 @@ _Kind = Literal[
 ]
 
 _RECIPE_COLUMNS = ("name", "data", "source")
-_METHOD_OPTIONS = {"calibrate": "", "neuron": "if", "encoder": "direct", "readout": "mean"}
+_LINE = 78
+_METHOD_OPTIONS = {"calibrate": "", "neuron": "if", "encoder": "direct", "readout": "auto"}
 
 
 def _rows(kind: str) -> list[dict[str, Any]]:
@@ -139,7 +140,10 @@ def _print_methods(rows: list[dict[str, Any]]) -> None:
     width = max(len(row["name"]) for row in rows)
     for row in rows:
         given = {k: row[k] for k, usual in _METHOD_OPTIONS.items() if row[k] != usual}
-        options = " ".join(f"--{option} {value}" for option, value in given.items())
+        typed = [f"--{option} {value}" for option, value in given.items()]
+        options = " ".join(typed)
+        if len(options) > _LINE:
+            options = "\n  ".join(typed)
         console.print(Text(f"{row['name']:<{width}}  ", style="bold"), end="")
         console.print(Text(row["kind"]))
         console.print(Text(f"  {options}\n  {row['source']}"))

@@ -17,6 +17,7 @@ from calibrate.cautions import cautions
 from convsnn.commands.computing import Wanted
 from convsnn.commands.distributed import Group, card
 from convsnn.commands.doubts import doubts
+from convsnn.commands.speaking import messages
 from convsnn.errors import ConfigError, LoadError, MissingExtraError
 from convsnn.export import save_artifact
 from convsnn.graph import Graph
@@ -33,7 +34,7 @@ from convsnn.simulate import Engine
 from zoo.data import DATASETS, DataSet, Part, choose, find_images
 
 DEFAULT_BATCH = USUAL_BATCH
-DEVICES = ("cpu", "cuda", "mps")
+DEVICES = ("cpu", "cuda")
 
 Batches = Iterator[tuple[Tensor, Tensor | None]]
 
@@ -60,9 +61,7 @@ def pick_device(text: str) -> torch.device:
     if text == "auto":
         text = "cuda" if torch.cuda.is_available() else "cpu"
     if text.partition(":")[0] not in DEVICES:
-        raise ConfigError(
-            f"--device {text} is not known", hint="choose auto, cpu, cuda, cuda:N or mps"
-        )
+        raise ConfigError(f"--device {text} is not known", hint="choose auto, cpu, cuda or cuda:N")
     own = card()
     if own is not None and text.startswith("cuda:"):
         raise ConfigError(
@@ -171,7 +170,7 @@ def score(
     indices = choose(data.test, samples, seed=seed)
     if samples is not None and samples > len(indices):
         note = f"note: the test part has {len(indices)} samples, not {samples}"
-        Console(stderr=True).print(note, style="yellow")
+        messages().print(note, style="yellow")
     engine = (wanted or Wanted()).engine(
         net.graph, steps=steps, samples=len(indices), device=device, group=group
     )
@@ -216,7 +215,7 @@ def score(
 def note_smaller_batch(images: int) -> None:
     """Say on stderr that memory ran out and how the run goes on."""
     note = f"memory ran out; going on with {images} image(s) at once (--batch-size {images})"
-    Console(stderr=True, highlight=False).print(note, style="yellow", markup=False)
+    messages().print(note, style="yellow", markup=False)
 
 
 def command_line() -> str:
@@ -275,5 +274,5 @@ def gate(report: dict[str, Any], max_drop: float | None) -> int:
     if drop <= max_drop + 1e-9:
         return 0
     note = f"gate failed: accuracy fell by {drop:.2f} points, --max-drop allows {max_drop:g}"
-    Console(stderr=True).print(note, style="red")
+    messages().print(note, style="red")
     return 1

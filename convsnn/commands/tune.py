@@ -15,6 +15,7 @@ from convsnn.commands import options, scoring
 from convsnn.commands.job import Method, open_job
 from convsnn.commands.resumable import check, claim, early_settings, job_settings
 from convsnn.commands.source import find_source
+from convsnn.commands.speaking import messages
 from convsnn.commands.tuning import Score, Split, fixed_methods, measure, scored_steps, split
 from convsnn.errors import CalibrationError, ConfigError, SimulationError
 from convsnn.registry import split_spec
@@ -119,8 +120,9 @@ def tune(
         print(json.dumps(document, indent=2))
     else:
         Console().print(render_tuned(document))
-        print(f"\nTo use it:\n  --calibrate {calibrate} --neuron {document['neuron']}")  # unbroken
-    Console(stderr=True, highlight=False).print(f"results are in {folder}/", markup=False)
+        use = f"--calibrate {calibrate} --neuron {document['neuron']} --readout mean"
+        print(f"\nTo use it:\n  {use}")  # unbroken
+    messages().print(f"results are in {folder}/", markup=False)
     return 0
 
 
@@ -134,7 +136,7 @@ def _search(
     minutes: float | None,
 ) -> None:
     """Run trials until there are `trials` of them or the time is over; at least one."""
-    note = Console(stderr=True, highlight=False)
+    note = messages()
     start = time.perf_counter()
 
     def objective(neuron: str) -> float | None:

@@ -120,7 +120,7 @@ class ResultDirectory:
             raise ConfigError(
                 f"'{self._shown}' exists and is not a directory", hint="choose another name"
             )
-        require_writable(self._shown)
+        require_writable(target.parent)  # it is made beside the target, and renamed
         if not there or not any(target.iterdir()):
             return
         if not self._force:

@@ -52,6 +52,8 @@ def read_arrays(
 def _member(archive: "np.lib.npyio.NpzFile", name: str, *, path: str, hint: str) -> Array:
     try:
         found = archive[name]
+    except MemoryError:
+        raise  # nothing is wrong with the file
     except Exception as error:  # zipfile, zlib and numpy's header reader raise many kinds
         if "allow_pickle" in str(error):
             held = f"{path}: array '{name}' holds Python objects, not numbers"

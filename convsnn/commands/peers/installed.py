@@ -2,9 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from rich.console import Console
-
 from convsnn.commands.peers import sinabs, spikingjelly
+from convsnn.commands.speaking import messages
 from convsnn.errors import MissingExtraError
 
 _PROBES: Mapping[str, Callable[[], object]] = {
@@ -24,7 +23,7 @@ def installed(names: Sequence[str], *, asked: bool) -> tuple[str, ...]:
             if asked:
                 raise
             note = f"{error}, so it is not measured; {error.hint}"
-            Console(stderr=True, highlight=False).print(note, markup=False)
+            messages().print(note, markup=False)
         else:
             found.append(name)
     return tuple(found)
