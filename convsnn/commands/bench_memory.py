@@ -21,6 +21,8 @@ from convsnn.errors import ConvsnnError, SimulationError
 from convsnn.export import load_artifact, save_artifact
 from convsnn.rewrite import Spiking
 
+# glibc else keeps what was freed, by chance up to several times of what a run needs
+_PROMPT = {"MALLOC_MMAP_THRESHOLD_": str(1 << 18)}
 _STATUS = Path("/proc/self/status")
 _RESET = Path("/proc/self/clear_refs")
 
@@ -53,7 +55,7 @@ def peak_memory(net: Spiking, timeout: float | None = None, **request: object) -
         try:
             done = subprocess.run(
                 [sys.executable, "-P", "-m", __name__],
-                env={**os.environ, "PYTHONPATH": paths},
+                env={**os.environ, "PYTHONPATH": paths, **_PROMPT},
                 input=json.dumps(asdict(asked)),
                 capture_output=True,
                 encoding="utf-8",
