@@ -309,6 +309,7 @@ def report_of(name: str, **about: Any) -> dict[str, Any]:
     layer = {"neurons": 4, "sin_ratio": [0.1] * 4, "firing_rate": [0.2] * 4}
     return {
         "timesteps": 4,
+        "method": {"readout": "mean"},
         "snn": {"accuracy": [0.5] * 4, "seconds": 1.0},
         "energy": {"counted": [0.1] * 4},
         "ann": {"accuracy": 0.9, "energy_joules": 1.0, "macs": 1},

@@ -369,7 +369,7 @@ FLOATS = np.zeros((3, 1, 2, 2), np.float32)
     [
         ({"images": FLOATS}, "no array 'x'; it holds: images"),
         ({}, "it holds: nothing"),
-        ({"x": np.array([{}, 1, "a"], dtype=object)}, "array 'x' cannot be read"),
+        ({"x": np.array([{}, 1, "a"], dtype=object)}, "array 'x' holds Python objects"),
         ({"x": FLOATS.astype(np.int64)}, "x holds int64"),
         ({"x": FLOATS.astype(complex)}, "x holds complex128"),
         ({"x": np.array(["a", "b"])}, "x holds <U1"),
@@ -389,7 +389,7 @@ FLOATS = np.zeros((3, 1, 2, 2), np.float32)
         ({"x": FLOATS, "y": np.zeros(0, int)}, "3 samples but 0 labels"),
         ({"x": FLOATS, "y": np.zeros((3, 10), int)}, "labels have shape"),
         ({"x": FLOATS, "y": np.int64(1)}, "labels have shape"),
-        ({"x": FLOATS, "y": np.array([None] * 3)}, "array 'y' cannot be read"),
+        ({"x": FLOATS, "y": np.array([None] * 3)}, "array 'y' holds Python objects"),
     ],
 )
 def test_bad_arrays_are_refused_by_name(tmp_path, members, message):

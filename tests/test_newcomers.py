@@ -204,7 +204,7 @@ def test_an_unknown_device_is_answered_with_the_few_there_are(here, capsys, devi
     code, _, err = run(capsys, "convert", "zoo:mnist5k-cnn", "--device", device)
     assert code == 2
     assert f"--device {device} is not known" in err
-    assert "hint: choose auto, cpu, cuda, cuda:N or mps" in err
+    assert "hint: choose auto, cpu, cuda or cuda:N" in err
     assert "xla" not in err
 
 

@@ -165,8 +165,8 @@ def test_a_delayed_readout_leaves_the_first_steps_out(
 
 def test_an_unknown_readout_is_refused() -> None:
     graph = random_graph(1)
-    with pytest.raises(ConfigError, match="unknown readout 'last'") as caught:
-        to_spiking(graph, dyadic_plan(graph, 1), readout="last")
+    with pytest.raises(ConfigError, match="unknown readout 'risin'") as caught:
+        to_spiking(graph, dyadic_plan(graph, 1), readout="risin")
     assert "rising" in caught.value.hint
 
 

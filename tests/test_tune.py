@@ -269,7 +269,7 @@ def test_tune_writes_what_can_be_pasted_and_goes_on(here, capsys):
     assert main([*TUNE, "--trials", "2"]) == 0
     out = capsys.readouterr().out
     document = json.loads((here / "out" / "best.json").read_text())
-    assert f"--calibrate max --neuron {document['neuron']}\n" in out
+    assert f"--calibrate max --neuron {document['neuron']} --readout mean\n" in out
     assert [row["name"] for row in document["rows"]][:2] == ["tuned", "as given"]
     assert document["trials"] == 2
     assert len({tuple(part.items()) for part in document["data"].values()}) == 2  # sizes 40 and 20
