@@ -19,8 +19,8 @@ from calibrate.base import CALIBRATORS, Context
 from calibrate.statistics import by_channel, maxima, sizes
 from calibrate.thresholds import guarded, site_plan
 from convsnn.graph import Node, run
-from convsnn.ops import Role
-from convsnn.plan import Plan
+from convsnn.graph.ops import Role
+from convsnn.spiking.plan import Plan
 
 
 @CALIBRATORS.register("balance")

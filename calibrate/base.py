@@ -4,8 +4,8 @@ Stages chain with `+`: `mse:steps=8+...`; each gets the plan of the one before.
 """
 
 from convsnn.errors import ConfigError
-from convsnn.plan import Context, Plan, Stage
 from convsnn.registry import Registry
+from convsnn.spiking.plan import Context, Plan, Stage
 
 __all__ = ["CALIBRATORS", "Context", "Plan", "Stage", "parse_stages"]
 

@@ -14,7 +14,7 @@ import torch
 from calibrate.base import CALIBRATORS, Context
 from calibrate.correction import check_options, correct_shift
 from calibrate.replay import Replay
-from convsnn.plan import Plan
+from convsnn.spiking.plan import Plan
 
 
 @CALIBRATORS.register("bias")

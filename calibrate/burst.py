@@ -18,7 +18,7 @@ from calibrate.base import CALIBRATORS, Context
 from calibrate.statistics import histograms, maxima
 from calibrate.thresholds import site_plan
 from convsnn.errors import CalibrationError
-from convsnn.plan import Plan
+from convsnn.spiking.plan import Plan
 
 BINS = 1 << 16
 

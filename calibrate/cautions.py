@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from convsnn.neurons import NEURONS
 from convsnn.neurons.msat import SETS, Msat
-from convsnn.plan import Plan
 from convsnn.registry import split_spec
+from convsnn.spiking.plan import Plan
 
 LARGEST = 5.0  # V_max above which MSAT's published constants fail; found by working them out
 

@@ -24,8 +24,8 @@ from convsnn.errors import CalibrationError, ConfigError
 from convsnn.graph import Node, run
 from convsnn.neurons import NEURONS
 from convsnn.registry import split_spec
-from convsnn.rewrite import Spiking, to_spiking
 from convsnn.simulate import simulate
+from convsnn.spiking.network import Spiking, to_spiking
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from calibrate.replay import Layer, Replay, means
-from convsnn.plan import SitePlan
+from convsnn.spiking.plan import SitePlan
 
 Per = Literal["neuron", "channel"]
 

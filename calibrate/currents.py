@@ -24,12 +24,12 @@ from calibrate.statistics import sizes
 from calibrate.thresholds import site_plan
 from convsnn.errors import CalibrationError
 from convsnn.graph import Graph, Node
+from convsnn.graph.ops import Role
 from convsnn.neurons import Keys, Neuron, State
-from convsnn.ops import Role
 from convsnn.passes.edit import rebuild
-from convsnn.plan import Plan, SitePlan
-from convsnn.rewrite import Spiking
 from convsnn.simulate import simulate
+from convsnn.spiking.network import Spiking
+from convsnn.spiking.plan import Plan, SitePlan
 
 
 def check_options(steps: int | None, factor: float = 1.0) -> None:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from calibrate.base import CALIBRATORS, Context
 from calibrate.statistics import maxima
 from calibrate.thresholds import site_plan
-from convsnn.plan import Plan
+from convsnn.spiking.plan import Plan
 
 
 @CALIBRATORS.register("max")

@@ -15,7 +15,7 @@ from typing import Literal
 from calibrate.defaults import ANY_TIME
 from calibrate.published import TABLE_2, Published
 from convsnn.errors import ConfigError
-from convsnn.readout import READOUTS
+from convsnn.readouts import READOUTS
 from convsnn.registry import nearest
 
 LONGEST = 32  # steps a method is calibrated for at most: its stages simulate every layer

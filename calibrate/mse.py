@@ -17,7 +17,7 @@ from calibrate.base import CALIBRATORS, Context
 from calibrate.statistics import Histogram, histograms, maxima
 from calibrate.thresholds import guarded, site_plan
 from convsnn.neurons import NEURONS
-from convsnn.plan import Plan
+from convsnn.spiking.plan import Plan
 
 BINS = 1 << 11
 LEVELS = 10  # as few suffice, and smaller thresholds speak sooner

@@ -13,7 +13,7 @@ from calibrate.base import CALIBRATORS, Context
 from calibrate.statistics import histograms, maxima
 from calibrate.thresholds import guarded, site_plan
 from convsnn.errors import CalibrationError
-from convsnn.plan import Plan
+from convsnn.spiking.plan import Plan
 
 LAYER_BINS = 1 << 16
 CHANNEL_BINS = 1 << 12

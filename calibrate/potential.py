@@ -14,7 +14,7 @@ import torch
 from calibrate.base import CALIBRATORS, Context
 from calibrate.correction import Per, check_options, correct_potential
 from calibrate.replay import Replay
-from convsnn.plan import Plan
+from convsnn.spiking.plan import Plan
 
 
 @CALIBRATORS.register("potential")

@@ -21,11 +21,11 @@ from torch import Tensor
 from calibrate.base import Context
 from convsnn.errors import CalibrationError
 from convsnn.graph import Node, Site
+from convsnn.graph.ops import OPS, Role
 from convsnn.neurons import Keys
-from convsnn.ops import OPS, Role
-from convsnn.plan import Plan, SitePlan
-from convsnn.population import population
-from convsnn.turns import takes_turns
+from convsnn.spiking.plan import Plan, SitePlan
+from convsnn.spiking.population import population
+from convsnn.spiking.turns import takes_turns
 
 ELEMENTS = 1 << 22  # of the largest layer, over the steps and images run at once
 KEPT = 1 << 27  # input currents of one layer, over all steps and images, that are held in memory

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 
 from calibrate.base import CALIBRATORS, Context
 from calibrate.currents import balance, check_options
-from convsnn.plan import Plan
+from convsnn.spiking.plan import Plan
 
 NEURON = "if:reset=zero"
 

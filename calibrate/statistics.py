@@ -13,7 +13,7 @@ from torch import Tensor
 from calibrate.base import Context
 from convsnn.errors import CalibrationError
 from convsnn.graph import Node, Site, run
-from convsnn.ops import Role
+from convsnn.graph.ops import Role
 
 SILENT = 1e-6  # of the layer's largest activation: a channel below it never speaks
 

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from calibrate.statistics import SILENT
 from convsnn.graph import Site
-from convsnn.plan import SitePlan
+from convsnn.spiking.plan import SitePlan
 
 
 def guarded(values: Tensor, tops: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ import torch
 from calibrate.base import CALIBRATORS, Context
 from calibrate.thresholds import site_plan
 from convsnn.errors import CalibrationError
-from convsnn.plan import Plan
+from convsnn.spiking.plan import Plan
 
 
 @CALIBRATORS.register("trained")

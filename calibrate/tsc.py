@@ -17,9 +17,9 @@ import torch
 from calibrate.base import CALIBRATORS, Context
 from convsnn.errors import Blocker, ConfigError, UnsupportedError
 from convsnn.graph import Graph, Node
-from convsnn.ops import Role
-from convsnn.plan import Plan
-from convsnn.turns import takes_turns, turns
+from convsnn.graph.ops import Role
+from convsnn.spiking.plan import Plan
+from convsnn.spiking.turns import takes_turns, turns
 
 _SENDS = (Role.ACTIVATION, Role.INPUT)
 _MOVES = ("reshape", "permute", "slice", "concat", "identity", "pad")

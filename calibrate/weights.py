@@ -30,8 +30,8 @@ from calibrate.base import CALIBRATORS, Context
 from calibrate.correction import check_options, correct_potential
 from calibrate.replay import Layer, Replay, means
 from convsnn.graph import Graph, Node
-from convsnn.ops.weighted import split_padding
-from convsnn.plan import Plan
+from convsnn.graph.ops.weighted import split_padding
+from convsnn.spiking.plan import Plan
 
 SAMPLES = 256
 FEWEST = 8

@@ -17,8 +17,8 @@ from hypothesis import settings
 from torch import Tensor
 
 from convsnn.graph import Graph, Node
-from convsnn.ops import OPS
-from convsnn.plan import Plan, SitePlan
+from convsnn.graph.ops import OPS
+from convsnn.spiking.plan import Plan, SitePlan
 
 torch.set_num_threads(2)
 settings.register_profile("convsnn", deadline=None, print_blob=True)  # machines differ in speed

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 import convsnn
 from calibrate import parse_stages
 from convsnn.graph import run
+from convsnn.graph.ops import OPS
 from convsnn.load import load_module, load_onnx, onnx_reference
-from convsnn.ops import OPS
 
 ZERO = torch.zeros(())
 

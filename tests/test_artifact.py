@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from convsnn.errors import ExportError, LoadError
 from convsnn.export import is_artifact, load_artifact, save_artifact
 from convsnn.load.torch_module import load_module
-from convsnn.plan import Plan, SitePlan
-from convsnn.rewrite import Spiking, to_spiking
 from convsnn.simulate import simulate
+from convsnn.spiking.network import Spiking, to_spiking
+from convsnn.spiking.plan import Plan, SitePlan
 
 
 class Residual(nn.Module):

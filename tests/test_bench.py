@@ -18,19 +18,21 @@ from hypothesis import strategies as st
 from rich.console import Console
 from torch import Tensor, nn
 
-from convsnn.commands import bench_costs, benching, main
-from convsnn.commands.bench_costs import neuron_specs
-from convsnn.commands.bench_memory import peak_memory
-from convsnn.commands.bench_subject import set_statistics
-from convsnn.commands.bench_table import render_bench
-from convsnn.commands.benching import Clock, Entry, enter, race, ratios
-from convsnn.commands.peers import PEERS, contenders
-from convsnn.commands.peers.layers import as_module
-from convsnn.convert import convert
+from convsnn.commands import main
 from convsnn.errors import MissingExtraError, SimulationError, UnsupportedError
 from convsnn.graph import Graph, run
-from convsnn.rewrite import Spiking, to_spiking
 from convsnn.simulate import simulate
+from convsnn.spiking.network import Spiking, to_spiking
+from convsnn.workflows.bench import costs as bench_costs
+from convsnn.workflows.bench import race as benching
+from convsnn.workflows.bench.costs import neuron_specs
+from convsnn.workflows.bench.memory import peak_memory
+from convsnn.workflows.bench.peers import PEERS, contenders
+from convsnn.workflows.bench.peers.layers import as_module
+from convsnn.workflows.bench.race import Clock, Entry, enter, race, ratios
+from convsnn.workflows.bench.subject import set_statistics
+from convsnn.workflows.bench.table import render_bench
+from convsnn.workflows.convert.network import convert
 
 STEPS = 5
 PEER_ENGINES = [name for names in PEERS.values() for name in names]

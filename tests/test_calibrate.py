@@ -21,8 +21,8 @@ from calibrate.statistics import Histogram, histograms, maxima
 from convsnn.encoders import ENCODERS
 from convsnn.errors import CalibrationError, ConfigError, ConvsnnError
 from convsnn.graph import Graph, Node, run
-from convsnn.plan import Context, Plan, Stage, run_stages
-from convsnn.rewrite import to_spiking
+from convsnn.spiking.network import to_spiking
+from convsnn.spiking.plan import Context, Plan, Stage, run_stages
 
 SEEDS = st.integers(0, 2**32 - 1)
 NAMES = CALIBRATORS.names()

@@ -16,9 +16,9 @@ import convsnn
 from calibrate import CALIBRATORS, parse_stages
 from convsnn.errors import CalibrationError, RewriteError, UnsupportedError
 from convsnn.graph import Graph, Site, run
+from convsnn.graph.ops import OPS
 from convsnn.load import load_module, load_onnx, onnx_reference
 from convsnn.load.verify import module_reference, verify_import
-from convsnn.ops import OPS
 from convsnn.passes import TOLERANCE, tolerance
 from convsnn.simulate import simulate
 

@@ -8,11 +8,11 @@ from conftest import dyadic_plan, images, random_graph
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convsnn.closest_readout import SAMPLES, with_closest_readout
 from convsnn.errors import CalibrationError, ConfigError
 from convsnn.graph import run
-from convsnn.rewrite import Spiking, to_spiking
 from convsnn.simulate import simulate
+from convsnn.spiking.network import Spiking, to_spiking
+from convsnn.workflows.convert.closest_readout import SAMPLES, with_closest_readout
 
 SEEDS = st.integers(0, 10_000)
 

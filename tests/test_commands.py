@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from convsnn.commands import main
-from convsnn.commands.scoring import progress_bar
 from convsnn.report.document import validate
+from convsnn.workflows.evaluate.score import progress_bar
 from zoo.models import MODELS
 from zoo.models.base import WEIGHTS
 
@@ -326,7 +326,7 @@ def test_an_interrupt_leaves_nothing(here, capsys, monkeypatch):
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("convsnn.commands.scoring.evaluate", interrupted)
+    monkeypatch.setattr("convsnn.workflows.evaluate.score.evaluate", interrupted)
     code, out, err = run(capsys, "convert", "zoo:mnist5k-cnn", *SMALL)
     assert code == 130
     assert out == ""

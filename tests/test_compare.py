@@ -15,17 +15,17 @@ from rich.console import Console
 from calibrate.methods import LONGEST, NamedMethod, choose_methods, methods
 from calibrate.published import TABLE_2
 from convsnn.commands import main
-from convsnn.commands.comparing import Bench
-from convsnn.commands.job import Method
-from convsnn.commands.resumable import fingerprint
 from convsnn.errors import ConfigError
 from convsnn.neurons import NEURONS
-from convsnn.report import comparison_page
-from convsnn.report.comparison import compared_steps, render_comparison
-from convsnn.report.comparison_charts import front
-from convsnn.report.comparison_page import render_comparison_page
+from convsnn.report.comparison import page as comparison_page
+from convsnn.report.comparison.charts import front
+from convsnn.report.comparison.document import compared_steps, render_comparison
+from convsnn.report.comparison.ordering import order
+from convsnn.report.comparison.page import render_comparison_page
 from convsnn.report.document import validate
-from convsnn.report.ordering import order
+from convsnn.workflows.compare.runs import Bench
+from convsnn.workflows.running.resume import fingerprint
+from convsnn.workflows.subject.job import Method
 from zoo.models.base import WEIGHTS
 
 SMALL = ["--samples", "40", "--calibration-samples", "60", "--batch-size", "20"]

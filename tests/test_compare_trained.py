@@ -11,18 +11,19 @@ from conftest import Maker
 from rich.console import Console
 
 from calibrate.methods import choose_methods
-from convsnn.commands import compare_finetuned, main
-from convsnn.commands.compare_finetuned import choose_finetuning, plan_finetuning
-from convsnn.commands.compare_rows import Conversion
-from convsnn.commands.comparing import Bench
+from convsnn.commands import main
 from convsnn.errors import ConfigError
 from convsnn.export import load_artifact, save_artifact
 from convsnn.measure.energy import ann_joules
-from convsnn.plan import Plan, SitePlan
-from convsnn.report import comparison_page
-from convsnn.report.comparison import compare_reports, family, render_comparison
-from convsnn.rewrite import to_spiking
+from convsnn.report.comparison import page as comparison_page
+from convsnn.report.comparison.document import compare_reports, family, render_comparison
+from convsnn.spiking.network import to_spiking
+from convsnn.spiking.plan import Plan, SitePlan
 from convsnn.train.methods import METHODS
+from convsnn.workflows.compare import finetuned as compare_finetuned
+from convsnn.workflows.compare.finetuned import choose_finetuning, plan_finetuning
+from convsnn.workflows.compare.rows import Conversion
+from convsnn.workflows.compare.runs import Bench
 from zoo.models.base import WEIGHTS
 
 MODEL = str(WEIGHTS / "mnist5k-cnn.onnx")
@@ -35,7 +36,7 @@ TUNE = ["--finetune-steps", "2", *TRAINING]
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working directory where no page is drawn, which takes longer than all else."""
-    monkeypatch.setattr("convsnn.commands.scoring.render_html", lambda _: "")
+    monkeypatch.setattr("convsnn.workflows.evaluate.score.render_html", lambda _: "")
     monkeypatch.setattr(comparison_page, "render_comparison_page", lambda _: "")
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -19,9 +19,9 @@ from convsnn.errors import CalibrationError, ConfigError
 from convsnn.graph import Graph, Node, run
 from convsnn.load.torch_module import load_module
 from convsnn.passes import EXACT, apply_exact
-from convsnn.plan import Context, Plan, SitePlan, run_stages
-from convsnn.rewrite import to_spiking
 from convsnn.simulate import simulate
+from convsnn.spiking.network import to_spiking
+from convsnn.spiking.plan import Context, Plan, SitePlan, run_stages
 from zoo.data import open_data
 from zoo.models import MODELS
 

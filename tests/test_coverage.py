@@ -17,16 +17,21 @@ from torch import nn
 
 import convsnn.commands.coverage as command
 from convsnn.commands import main
-from convsnn.commands.coverage_networks import (
+from convsnn.errors import ConfigError, LoadError
+from convsnn.load import load_module
+from convsnn.load.verify import module_reference
+from convsnn.measure.census import Census, count
+from convsnn.measure.onnx_census import count_onnx
+from convsnn.workflows.coverage.networks import (
     build,
     build_real,
     file_digest,
     list_networks,
     reduced,
 )
-from convsnn.commands.coverage_rows import RowFile
-from convsnn.commands.coverage_table import grouped, render_markdown, summarise
-from convsnn.commands.coverage_verdict import (
+from convsnn.workflows.coverage.rows import RowFile
+from convsnn.workflows.coverage.table import grouped, render_markdown, summarise
+from convsnn.workflows.coverage.verdict import (
     EXACT,
     FAILED,
     OPTION,
@@ -37,12 +42,7 @@ from convsnn.commands.coverage_verdict import (
     _gap,
     judge,
 )
-from convsnn.commands.coverage_worker import Limits, judge_all
-from convsnn.errors import ConfigError, LoadError
-from convsnn.load import load_module
-from convsnn.load.verify import module_reference
-from convsnn.measure.census import Census, count
-from convsnn.measure.onnx_census import count_onnx
+from convsnn.workflows.coverage.worker import Limits, judge_all
 from zoo.models.base import WEIGHTS
 
 ROOT = Path(__file__).parent.parent
@@ -308,7 +308,7 @@ def test_a_refused_network_names_the_kinds_and_why():
 
 def test_a_count_that_differs_is_a_failure_not_a_conversion(monkeypatch):
     one_more = Census(rectifiers={"relu": 99})
-    monkeypatch.setattr("convsnn.commands.coverage_verdict.count", lambda *_: one_more)
+    monkeypatch.setattr("convsnn.workflows.coverage.verdict.count", lambda *_: one_more)
     row = judge("torchvision:alexnet", Extent())
     assert row.verdict == FAILED
     assert "7 sites, but 99 activations" in row.reason
@@ -347,7 +347,7 @@ def test_a_module_of_spelled_rectifiers_is_run_in_full(function, reason, monkeyp
         "input_shape": lambda *_: (6,),
         "reduced": lambda shape, _: shape,
     }.items():
-        monkeypatch.setattr(f"convsnn.commands.coverage_verdict.{name}", stand_in)
+        monkeypatch.setattr(f"convsnn.workflows.coverage.verdict.{name}", stand_in)
     row = judge("timm:spelled", Extent(full=True))
     wanted = OPTION if reason.startswith("signed") else EXACT
     assert (row.verdict, row.reason, row.checked, row.sites) == (wanted, reason, "full", 2)
@@ -367,7 +367,7 @@ def test_pieces_excuse_only_as_many_sites_as_they_may_make(census, allowed):
 
 
 def test_what_needs_more_than_the_plain_neuron_names_it(monkeypatch):
-    monkeypatch.setattr("convsnn.commands.coverage_verdict._OPTIONS", {"relu": "this option"})
+    monkeypatch.setattr("convsnn.workflows.coverage.verdict._OPTIONS", {"relu": "this option"})
     row = judge("torchvision:alexnet", Extent())
     assert (row.verdict, row.reason) == (OPTION, "this option")
 
@@ -386,7 +386,7 @@ def test_an_unforeseen_error_is_a_row_with_its_type(monkeypatch):
     def broken(*_):
         raise ZeroDivisionError("first line\nsecond line")
 
-    monkeypatch.setattr("convsnn.commands.coverage_verdict.load_module", broken)
+    monkeypatch.setattr("convsnn.workflows.coverage.verdict.load_module", broken)
     row = judge("torchvision:alexnet", Extent())
     assert (row.verdict, row.reason) == (FAILED, "ZeroDivisionError: first line")
     assert row.parameters == 61_100_840  # what was found before stays known

@@ -9,10 +9,10 @@ from torch import nn
 
 from convsnn.graph import Node
 from convsnn.load import load_module
-from convsnn.plan import Plan, SitePlan
-from convsnn.rewrite import to_spiking
 from convsnn.simulate import Engine, dense, simulate
 from convsnn.simulate.weighted import float_kernel, int8_available, integer_kernel
+from convsnn.spiking.network import to_spiking
+from convsnn.spiking.plan import Plan, SitePlan
 
 SEEDS = st.integers(0, 2**32 - 1)
 

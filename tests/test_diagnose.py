@@ -15,18 +15,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_commands import failure, run
 
-from convsnn.commands.computing import Wanted
 from convsnn.commands.main import app
 from convsnn.graph import run as run_graph
 from convsnn.measure.decomposition import PARTS, decompose, divide
 from convsnn.neurons import NEURONS
-from convsnn.plan import Plan, SitePlan
-from convsnn.report.advice import advise
-from convsnn.report.html import render_html
+from convsnn.report.diagnosis.advice import advise
+from convsnn.report.page.html import render_html
 from convsnn.report.wording import neurons_named
-from convsnn.rewrite import to_spiking
 from convsnn.simulate import simulate
-from convsnn.turns import takes_turns
+from convsnn.spiking.network import to_spiking
+from convsnn.spiking.plan import Plan, SitePlan
+from convsnn.spiking.turns import takes_turns
+from convsnn.workflows.running.precision import Wanted
 
 diagnosing = importlib.import_module("convsnn.commands.diagnose")
 SEEDS = st.integers(0, 2**32 - 1)

@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convsnn.commands import main
-from convsnn.commands.distributed import Group, processes
 from convsnn.measure.sharing import Alone, Share, part_of
+from convsnn.workflows.running.processes import Group, processes
 
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 FAILING = """
 import torch
-from convsnn.commands.distributed import processes
+from convsnn.workflows.running.processes import processes
 from convsnn.errors import ConvsnnError, LoadError
 
 try:

@@ -22,8 +22,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from convsnn.commands import main
-from convsnn.commands.exiting import Sums
-from convsnn.commands.scoring import Images
 from convsnn.errors import ConfigError, ExportError
 from convsnn.measure import evaluate
 from convsnn.measure.early_exit import Exits, run_early, trace
@@ -38,9 +36,11 @@ from convsnn.measure.margins import (
 )
 from convsnn.measure.sharing import part_of
 from convsnn.report.document import validate
-from convsnn.report.html import render_html
-from convsnn.rewrite import Spiking, to_spiking
+from convsnn.report.page.html import render_html
 from convsnn.simulate import Engine, Program, simulate
+from convsnn.spiking.network import Spiking, to_spiking
+from convsnn.workflows.evaluate.early_exit import Sums
+from convsnn.workflows.evaluate.score import Images
 from zoo.data import Preprocessing, open_data
 
 SEEDS = st.integers(0, 2**32 - 1)

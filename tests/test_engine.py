@@ -14,17 +14,17 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from convsnn.errors import ConfigError
-from convsnn.fan_out import fan_out
 from convsnn.graph import Node
+from convsnn.graph.fan_out import fan_out
 from convsnn.load import load_module
 from convsnn.neurons import NEURONS
 from convsnn.neurons.fused import Compilable, Layout, compiler, scan
-from convsnn.plan import Plan, SitePlan
-from convsnn.rewrite import Spiking, to_spiking
 from convsnn.simulate import PRECISIONS, Engine, Program, Run, Simulation, fastest, simulate
 from convsnn.simulate.counts import Counter
 from convsnn.simulate.units import fold, narrow
 from convsnn.simulate.weighted import grid, int8_available, on_grid
+from convsnn.spiking.network import Spiking, to_spiking
+from convsnn.spiking.plan import Plan, SitePlan
 
 SEEDS = st.integers(0, 2**32 - 1)
 PLAIN = ("if", "if:reset=zero", "burst", "burst:gamma=2", "signed")

@@ -13,7 +13,7 @@ from test_commands import failure, run
 from convsnn.commands.figures import methods
 from convsnn.errors import ConfigError
 from convsnn.report.document import validate
-from convsnn.report.figures import RUNS, draw_figures, rate_steps, render_figures, standalone
+from convsnn.report.figures.page import RUNS, draw_figures, rate_steps, render_figures, standalone
 
 TINY = ["--timesteps", 4, "--samples", 10, "--calibration-samples", 20, "--no-verify"]
 PICTURES = ["figure-2", "figure-3", "figure-4-confidence", "figure-4-dynamic", "figure-5"]

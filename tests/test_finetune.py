@@ -18,9 +18,9 @@ from convsnn.export import load_artifact, save_artifact
 from convsnn.graph import Graph, run
 from convsnn.measure import evaluate
 from convsnn.neurons.fused import compiler
-from convsnn.plan import Plan, SitePlan
-from convsnn.rewrite import Spiking
-from convsnn.rewrite import to_spiking as spiking
+from convsnn.spiking.network import Spiking
+from convsnn.spiking.network import to_spiking as spiking
+from convsnn.spiking.plan import Plan, SitePlan
 from convsnn.train.distillation import Distillation, Tuning
 from convsnn.train.finetune import Tuned, finetune, trainable
 from convsnn.train.loop import LAST

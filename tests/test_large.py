@@ -12,7 +12,7 @@ from torch import nn
 READ = """
 import resource, sys
 import torch
-from convsnn.commands.source import find_source
+from convsnn.workflows.subject.source import find_source
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 torch.randn(1)
 before = peak()

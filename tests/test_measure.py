@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from convsnn.errors import ConfigError, LoadError
-from convsnn.fan_out import fan_out, is_weighted, passes_on
 from convsnn.graph import Graph, Node, run
+from convsnn.graph.fan_out import fan_out, is_weighted, passes_on
+from convsnn.graph.ops import OPS
 from convsnn.measure import Activity, evaluate, is_classifier, score_ann
 from convsnn.measure.energy import ann_joules, macs, paper_joules, weighted_layers
-from convsnn.ops import OPS
-from convsnn.plan import Plan, SitePlan
-from convsnn.rewrite import Spiking, to_spiking
 from convsnn.simulate import Run, simulate
+from convsnn.spiking.network import Spiking, to_spiking
+from convsnn.spiking.plan import Plan, SitePlan
 
 SEEDS = st.integers(0, 2**32 - 1)
 

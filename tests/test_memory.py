@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from conftest import Maker, dyadic_plan
 from convsnn.measure import evaluate
-from convsnn.rewrite import to_spiking
+from convsnn.spiking.network import to_spiking
 from convsnn.simulate import Engine, simulate
 
 what, size, precision = sys.argv[1], int(sys.argv[2]), sys.argv[3]

@@ -26,9 +26,9 @@ from convsnn.encoders.poisson import Poisson
 from convsnn.errors import CalibrationError, ConfigError
 from convsnn.graph import Graph, run
 from convsnn.neurons import NEURONS
-from convsnn.plan import Context, Plan, run_stages
-from convsnn.rewrite import Spiking, to_spiking
 from convsnn.simulate import simulate
+from convsnn.spiking.network import Spiking, to_spiking
+from convsnn.spiking.plan import Context, Plan, run_stages
 
 SEEDS = st.integers(0, 2**32 - 1)
 BALANCED = {"spike-norm": "if:reset=zero", "rmp": "if:reset=soft", "hybrid:factor=1": "if"}

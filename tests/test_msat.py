@@ -28,9 +28,9 @@ from convsnn.load import load_module
 from convsnn.measure import Activity
 from convsnn.neurons import NEURONS, Keys
 from convsnn.neurons import msat as module
-from convsnn.plan import Context, Plan, SitePlan, run_stages
-from convsnn.rewrite import Spiking, to_spiking
 from convsnn.simulate import simulate
+from convsnn.spiking.network import Spiking, to_spiking
+from convsnn.spiking.plan import Context, Plan, SitePlan, run_stages
 from zoo.models import MODELS, describe
 
 VGG16 = {"alpha": 0.03, "ka": 1.0, "ki": 1.0, "c": 5.0, "tau_mp": 1.0, "tau_rd": 1.0}

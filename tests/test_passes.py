@@ -22,9 +22,9 @@ from convsnn.passes.batch_norm import fold_batch_norm
 from convsnn.passes.edit import rebuild
 from convsnn.passes.identity import remove_identities
 from convsnn.passes.scales import merge_scales
-from convsnn.plan import Plan, SitePlan
-from convsnn.rewrite import to_spiking
 from convsnn.simulate import simulate
+from convsnn.spiking.network import to_spiking
+from convsnn.spiking.plan import Plan, SitePlan
 
 SEEDS = st.integers(0, 2**32 - 1)
 

@@ -10,14 +10,15 @@ from conftest import dyadic_plan, images, random_graph
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convsnn.commands import computing, main
-from convsnn.commands.computing import COMPILED_FROM, Wanted, as_before
+from convsnn.commands import main
 from convsnn.errors import LoadError, SimulationError
 from convsnn.measure import evaluate
 from convsnn.measure.first_spikes import FirstSpikes
 from convsnn.measure.fitting import USUAL_BATCH, fitting_batch, in_pieces
-from convsnn.rewrite import to_spiking
 from convsnn.simulate import PRECISIONS, Engine
+from convsnn.spiking.network import to_spiking
+from convsnn.workflows.running import precision as computing
+from convsnn.workflows.running.precision import COMPILED_FROM, Wanted, as_before
 
 CPU = torch.device("cpu")
 SMALL = ["--samples", "40", "--calibration-samples", "60", "--timesteps", "6"]

@@ -19,11 +19,12 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from convsnn.errors import ConfigError, ExportError, MissingExtraError
-from convsnn.report import files, summary, wording
+from convsnn.report import files, wording
 from convsnn.report.document import SCHEMA, to_json, validate
 from convsnn.report.files import ResultDirectory, write_bytes_via, write_text
-from convsnn.report.html import render_html
-from convsnn.report.table import render_table
+from convsnn.report.page import summary
+from convsnn.report.page.html import render_html
+from convsnn.report.page.table import render_table
 
 
 def sample(

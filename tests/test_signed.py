@@ -23,9 +23,9 @@ from convsnn.measure.activity import Activity
 from convsnn.neurons.signed import Signed
 from convsnn.passes import EXACT, apply_exact, pool_before_neuron
 from convsnn.passes.permutes import fold_permutes
-from convsnn.plan import Plan, SitePlan
-from convsnn.rewrite import to_spiking
 from convsnn.simulate import simulate
+from convsnn.spiking.network import to_spiking
+from convsnn.spiking.plan import Plan, SitePlan
 
 EIGHTHS = st.integers(-24, 24).map(lambda k: Fraction(k, 8))
 THRESHOLDS = st.integers(1, 24).map(lambda k: Fraction(k, 8))

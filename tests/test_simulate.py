@@ -19,11 +19,11 @@ from torch import Tensor
 from convsnn.encoders.poisson import Poisson
 from convsnn.errors import ConfigError, SimulationError, UnsupportedError
 from convsnn.graph import Graph, Node, run
-from convsnn.ops import OPS, Role
+from convsnn.graph.ops import OPS, Role
 from convsnn.passes import apply_exact, pool_before_neuron
-from convsnn.plan import Plan, SitePlan
-from convsnn.rewrite import Spiking, to_spiking
 from convsnn.simulate import Run, simulate
+from convsnn.spiking.network import Spiking, to_spiking
+from convsnn.spiking.plan import Plan, SitePlan
 
 SEEDS = st.integers(0, 2**32 - 1)
 

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from convsnn.graph import Graph
 from convsnn.load.torch_module import load_module
 from convsnn.passes import EXACT, apply_exact
-from convsnn.plan import Plan, SitePlan
-from convsnn.rewrite import to_spiking
 from convsnn.simulate import simulate
+from convsnn.spiking.network import to_spiking
+from convsnn.spiking.plan import Plan, SitePlan
 
 pytest.importorskip("spikingjelly")
 from spikingjelly.activation_based import ann2snn, functional

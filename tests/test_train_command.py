@@ -9,7 +9,7 @@ import pytest
 
 from convsnn.commands import main
 from convsnn.commands import train as command
-from convsnn.report.training import half_interval, render_training_page, summarise
+from convsnn.report.training.document import half_interval, render_training_page, summarise
 
 SHORT = ("--device", "cpu", "--samples", "30")
 QUICK = (*SHORT, "--set", "epochs=2", "--set", "training_samples=64", "--set", "timesteps=2")

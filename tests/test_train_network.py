@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from convsnn.errors import ConfigError, UnsupportedError
 from convsnn.graph import Graph
-from convsnn.plan import Plan
-from convsnn.rewrite import to_spiking as convert
 from convsnn.simulate import simulate
+from convsnn.spiking.network import to_spiking as convert
+from convsnn.spiking.plan import Plan
 from convsnn.train import THRESHOLDS
 from convsnn.train.lif import LIF
 from convsnn.train.network import TrainableNetwork, trained_tensors

@@ -24,14 +24,14 @@ from convsnn.encoders import ENCODERS
 from convsnn.errors import CalibrationError, ConfigError, UnsupportedError
 from convsnn.export import load_artifact, save_artifact
 from convsnn.graph import Graph, run
+from convsnn.graph.ops import OPS, Role
 from convsnn.measure.decomposition import decompose
 from convsnn.neurons import NEURONS
-from convsnn.ops import OPS, Role
-from convsnn.plan import Context, Plan
-from convsnn.readout import READOUTS
-from convsnn.rewrite import Spiking, to_spiking
+from convsnn.readouts import READOUTS
 from convsnn.simulate import Engine, Program, Simulation, simulate
-from convsnn.turns import turns
+from convsnn.spiking.network import Spiking, to_spiking
+from convsnn.spiking.plan import Context, Plan
+from convsnn.spiking.turns import turns
 
 SEEDS = st.integers(0, 2**32 - 1)
 ALL = {"neuron": "tsc", "encoder": "tsc", "readout": "switch"}

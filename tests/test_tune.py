@@ -13,15 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calibrate.tuning import Study, Trial, space_of, start_of, with_options
-from convsnn.commands import job, main
+from convsnn.commands import main
 from convsnn.commands import tune as tune_command
-from convsnn.commands.scoring import Images
-from convsnn.commands.tuning import Score, fixed_methods, scored_steps, split
 from convsnn.errors import CalibrationError, ConfigError, LoadError
 from convsnn.neurons import NEURONS
 from convsnn.neurons.msat import SETS
 from convsnn.registry import split_spec
 from convsnn.report.tuned import verdict
+from convsnn.workflows.evaluate.score import Images
+from convsnn.workflows.subject import job
+from convsnn.workflows.tune.error import Score, fixed_methods, scored_steps, split
 from zoo.data import draw
 from zoo.models.base import WEIGHTS
 

@@ -10,16 +10,18 @@ import torch
 import typer
 from rich.console import Console
 
-from convsnn.commands import bench_costs, options, scoring
-from convsnn.commands.bench_run import Settings, bench_models
-from convsnn.commands.bench_table import render_bench
-from convsnn.commands.peers.installed import installed
+from convsnn.commands import options
 from convsnn.errors import ConfigError
 from convsnn.report.files import require_writable, write_text
 from convsnn.simulate import PRECISIONS, fastest
+from convsnn.workflows.bench import costs as bench_costs
+from convsnn.workflows.bench.peers.installed import installed
+from convsnn.workflows.bench.run import Settings, bench_models
+from convsnn.workflows.bench.table import render_bench
+from convsnn.workflows.evaluate import score as scoring
 
-WIDTH = 130
 MODELS = ("zoo:vgg16-cifar10", "zoo:resnet20-cifar10")
+WIDTH = 130
 _MORE = "What else to measure"
 
 
@@ -104,7 +106,7 @@ def bench(
         minutes=minutes,
         max_pool=max_pool,
         weights=weights,
-        input_shape=input_shape,
+        input_shape=options.shape(input_shape),
         seed=seed,
         device=target,
         peak=peak,

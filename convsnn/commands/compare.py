@@ -7,21 +7,22 @@ import typer
 from rich.console import Console
 
 from calibrate.methods import choose_methods
-from convsnn.commands import options, scoring
-from convsnn.commands.compare_added import open_added
-from convsnn.commands.compare_finetuned import plan_finetuning
-from convsnn.commands.compare_rows import Conversion, Row
-from convsnn.commands.comparing import open_bench
-from convsnn.commands.computing import Wanted
-from convsnn.commands.job import open_job
-from convsnn.commands.lessons import require_labels
-from convsnn.commands.resumable import check, early_settings
-from convsnn.commands.source import find_source
-from convsnn.commands.speaking import messages
+from convsnn.commands import options
 from convsnn.errors import ConfigError, MissingExtraError
-from convsnn.report.comparison import WIDTH, Comparison, render_comparison
+from convsnn.report.comparison.document import WIDTH, Comparison, render_comparison
 from convsnn.report.document import to_json
 from convsnn.report.files import write_text
+from convsnn.workflows.compare.added import open_added
+from convsnn.workflows.compare.finetuned import plan_finetuning
+from convsnn.workflows.compare.rows import Conversion, Row
+from convsnn.workflows.compare.runs import open_bench
+from convsnn.workflows.evaluate import score as scoring
+from convsnn.workflows.running.messages import messages
+from convsnn.workflows.running.precision import Wanted
+from convsnn.workflows.running.resume import check, early_settings
+from convsnn.workflows.subject.job import open_job
+from convsnn.workflows.subject.source import find_source
+from convsnn.workflows.train.lessons import require_labels
 
 _TRAINED = "Rows that are trained"
 
@@ -107,7 +108,7 @@ def compare(
     if not (rows or trained or add):
         raise ConfigError("there is nothing to compare", hint="name --methods, --finetune or --add")
     target = scoring.pick_device(device)
-    source = find_source(model, weights=weights, input_shape=input_shape)
+    source = find_source(model, weights=weights, input_shape=options.shape(input_shape))
     folder = output or Path(f"{source.name}-compare")
     early = early_settings(source, steps=timesteps, seed=seed)
     check(folder, early, command="compare", force=force)
@@ -146,7 +147,7 @@ def _write(folder: Path, comparison: Comparison) -> list[str]:
     """Write comparison.json and comparison.html; returns notes for the user."""
     write_text(folder / "comparison.json", to_json(comparison))
     try:
-        from convsnn.report.comparison_page import render_comparison_page
+        from convsnn.report.comparison.page import render_comparison_page
 
         page = render_comparison_page(comparison)
     except MissingExtraError as error:

@@ -6,15 +6,17 @@ from typing import Annotated, Literal
 import typer
 
 from calibrate.defaults import default_stages
-from convsnn.commands import exiting, options, scoring
-from convsnn.commands.computing import Wanted
-from convsnn.commands.job import Method, open_job
-from convsnn.commands.source import find_source
-from convsnn.commands.speaking import messages
+from convsnn.commands import options, printing
 from convsnn.errors import ConfigError
-from convsnn.population import site_neurons
-from convsnn.readout import READOUTS, delayed
+from convsnn.readouts import READOUTS, delayed
 from convsnn.report.files import ResultDirectory
+from convsnn.spiking.population import site_neurons
+from convsnn.workflows.evaluate import early_exit as exiting
+from convsnn.workflows.evaluate import score as scoring
+from convsnn.workflows.running.messages import messages
+from convsnn.workflows.running.precision import Wanted
+from convsnn.workflows.subject.job import Method, open_job
+from convsnn.workflows.subject.source import find_source
 
 
 def convert(
@@ -95,7 +97,7 @@ def convert(
             hint="use fewer than --timesteps",
         )
     target = scoring.pick_device(device)
-    source = find_source(model, weights=weights, input_shape=input_shape)
+    source = find_source(model, weights=weights, input_shape=options.shape(input_shape))
     folder = output or Path(f"{source.name}-snn")
     ResultDirectory(folder, force=force).check()
     job = open_job(
@@ -128,7 +130,7 @@ def convert(
     net = job.convert(method, steps=timesteps, samples=samples)
     report = job.score(net, steps=timesteps, samples=samples, also=early)
     notes = scoring.write_results(folder, report, force=force, net=net.to(device="cpu"))
-    scoring.show(report, as_json=as_json)
+    printing.show(report, as_json=as_json)
     for line in [*notes, f"results are in {folder}/ (open report.html)"]:
         note.print(line, markup=False)
     return scoring.gate(report, max_drop)

@@ -13,18 +13,18 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from convsnn.commands.coverage_networks import LIBRARIES, file_digest, list_networks
-from convsnn.commands.coverage_rows import RowFile
-from convsnn.commands.coverage_table import TITLE, render_markdown, render_terminal, summarise
-from convsnn.commands.coverage_verdict import FAILED, Extent, Row
-from convsnn.commands.coverage_worker import Limits, judge_all
 from convsnn.commands.options import Json
-from convsnn.commands.scoring import progress_bar
-from convsnn.commands.speaking import messages
 from convsnn.errors import ConfigError
-from convsnn.report.assemble import versions
 from convsnn.report.files import require_writable, write_text
+from convsnn.report.page.assemble import versions
 from convsnn.report.wording import counted
+from convsnn.workflows.coverage.networks import LIBRARIES, file_digest, list_networks
+from convsnn.workflows.coverage.rows import RowFile
+from convsnn.workflows.coverage.table import TITLE, render_markdown, render_terminal, summarise
+from convsnn.workflows.coverage.verdict import FAILED, Extent, Row
+from convsnn.workflows.coverage.worker import Limits, judge_all
+from convsnn.workflows.evaluate.score import progress_bar
+from convsnn.workflows.running.messages import messages
 
 _LIMITS = "Limits"
 _MANY = 30_000_000

@@ -28,15 +28,16 @@ import typer
 from rich.console import Console
 
 from calibrate.cautions import cautions
-from convsnn.commands import options, scoring
-from convsnn.commands.computing import as_before
-from convsnn.commands.saved import open_saved
-from convsnn.commands.speaking import messages
+from convsnn.commands import options
 from convsnn.errors import ConfigError
 from convsnn.measure.decomposition import decompose
-from convsnn.report.advice import advise
-from convsnn.report.diagnosis import diagnosis, render_diagnosis
+from convsnn.report.diagnosis.advice import advise
+from convsnn.report.diagnosis.document import diagnosis, render_diagnosis
 from convsnn.report.document import to_json
+from convsnn.workflows.evaluate import score as scoring
+from convsnn.workflows.running.messages import messages
+from convsnn.workflows.running.precision import as_before
+from convsnn.workflows.subject.saved import open_saved
 from zoo.data import choose
 
 

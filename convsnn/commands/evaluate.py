@@ -5,14 +5,16 @@ from typing import Annotated
 
 import typer
 
-from convsnn.commands import exiting, options, scoring
-from convsnn.commands.computing import as_before
-from convsnn.commands.distributed import beside, processes
-from convsnn.commands.saved import open_saved
-from convsnn.commands.speaking import messages
+from convsnn.commands import options, printing
 from convsnn.errors import ConfigError
 from convsnn.measure.fitting import fitting_batch, free_memory
 from convsnn.report.files import ResultDirectory
+from convsnn.workflows.evaluate import early_exit as exiting
+from convsnn.workflows.evaluate import score as scoring
+from convsnn.workflows.running.messages import messages
+from convsnn.workflows.running.precision import as_before
+from convsnn.workflows.running.processes import beside, processes
+from convsnn.workflows.subject.saved import open_saved
 
 
 def evaluate(
@@ -96,7 +98,7 @@ def evaluate(
             group=group,
         )
         notes = [] if output is None else scoring.write_results(output, report, force=force)
-        scoring.show(report, as_json=as_json)
+        printing.show(report, as_json=as_json)
         for line in notes:
             messages().print(line, markup=False)
         return scoring.gate(report, max_drop)

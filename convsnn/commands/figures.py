@@ -1,7 +1,8 @@
 """`convsnn figures`: the figures 2 to 5 of MSAT, drawn again for any network.
 
-Five conversions are run (see `convsnn.report.figures`). The report of each is kept in the output
-directory, so that a stopped run goes on where it was, and the pictures can be drawn again at once.
+Five conversions are run (see `convsnn.report.figures.page`). The report of each is kept in the
+output directory, so that a stopped run goes on where it was, and the pictures can be drawn again at
+once.
 """
 
 import json
@@ -12,19 +13,20 @@ from typing import Annotated, Any
 
 import typer
 
-from convsnn.commands import options, scoring
-from convsnn.commands.comparing import settings_of
-from convsnn.commands.job import Job, Method, open_job
-from convsnn.commands.resumable import check, claim, early_settings
-from convsnn.commands.source import find_source
-from convsnn.commands.speaking import messages
+from convsnn.commands import options
 from convsnn.errors import ConfigError, ExportError, MissingExtraError
 from convsnn.neurons import NEURONS
 from convsnn.neurons.msat import Msat
 from convsnn.registry import split_spec
 from convsnn.report.document import to_json, validate
-from convsnn.report.figures import RUNS, draw_figures, render_figures, standalone
+from convsnn.report.figures.page import RUNS, draw_figures, render_figures, standalone
 from convsnn.report.files import write_text
+from convsnn.workflows.compare.runs import settings_of
+from convsnn.workflows.evaluate import score as scoring
+from convsnn.workflows.running.messages import messages
+from convsnn.workflows.running.resume import check, claim, early_settings
+from convsnn.workflows.subject.job import Job, Method, open_job
+from convsnn.workflows.subject.source import find_source
 
 PAGE = "figures.html"
 RESULTS = (PAGE, *(f"{name}.json" for name in RUNS))
@@ -93,7 +95,7 @@ def figures(
     plans = methods(neuron, confidence)
     require_drawing()
     target = scoring.pick_device(device)
-    source = find_source(model, weights=weights, input_shape=input_shape)
+    source = find_source(model, weights=weights, input_shape=options.shape(input_shape))
     folder = output or Path(f"{source.name}-figures")
     conversions = {"methods": {name: method.to_json() for name, method in plans.items()}}
     early = early_settings(source, steps=timesteps, seed=seed) | conversions

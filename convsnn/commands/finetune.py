@@ -9,21 +9,22 @@ from typing import Annotated, Any, Literal
 import torch
 import typer
 
-from convsnn.commands import options, scoring
-from convsnn.commands.distributed import launched
-from convsnn.commands.lessons import claim, labelled_images, show_epoch, worth_compiling
-from convsnn.commands.saved import Saved, open_saved
-from convsnn.commands.speaking import messages
-from convsnn.report.assemble import versions
+from convsnn.commands import options, printing
 from convsnn.report.files import ResultDirectory
-from convsnn.report.table import score_in_words
-from convsnn.rewrite import Spiking
+from convsnn.report.page.assemble import versions
+from convsnn.report.page.table import score_in_words
+from convsnn.spiking.network import Spiking
 from convsnn.train.devices import is_main
 from convsnn.train.distillation import Tuning
 from convsnn.train.finetune import Tuned, require_trainable
 from convsnn.train.finetune import finetune as train_spiking
 from convsnn.train.samples import Augmentation
 from convsnn.train.settings import Settings
+from convsnn.workflows.evaluate import score as scoring
+from convsnn.workflows.running.messages import messages
+from convsnn.workflows.running.processes import launched
+from convsnn.workflows.subject.saved import Saved, open_saved
+from convsnn.workflows.train.lessons import claim, labelled_images, show_epoch, worth_compiling
 from zoo.data import Preprocessing
 
 MethodName = Literal["lt-snn", "ltmd", "dsr", "hybrid", "fixed"]
@@ -215,7 +216,7 @@ def _report(
     net = replace(tuned.net, provenance={**tuned.net.provenance, **known})
     report = _score(net, saved, steps=net.provenance["timesteps"], samples=samples, device=device)
     notes = scoring.write_results(folder, report, force=force, net=net)
-    scoring.show(report, as_json=as_json)
+    printing.show(report, as_json=as_json)
     for line in notes:
         messages().print(line, markup=False)
     return report

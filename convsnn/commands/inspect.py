@@ -11,14 +11,14 @@ from rich.text import Text
 
 from convsnn.commands import options
 from convsnn.commands.blocking import print_blockers
-from convsnn.commands.source import find_source
 from convsnn.errors import Blocker, ConfigError, LoadError, UnsupportedError
 from convsnn.graph import Graph, Node
+from convsnn.graph.ops import Role
 from convsnn.load.verify import gaps
 from convsnn.measure import energy
-from convsnn.ops import Role
 from convsnn.passes import tolerance
 from convsnn.report.wording import counted
+from convsnn.workflows.subject.source import find_source
 
 _BECOMES = {
     Role.INPUT: "input",
@@ -40,7 +40,7 @@ def inspect(
     as_json: options.Json = False,
 ) -> int:
     """Show what each layer becomes and what blocks; exit 1 where something does."""
-    source = find_source(model, weights=weights, input_shape=input_shape)
+    source = find_source(model, weights=weights, input_shape=options.shape(input_shape))
     if source.input_shape is None:
         raise ConfigError(
             f"'{model}' does not say what input it takes", hint="give --input-shape, like 3,32,32"

@@ -13,7 +13,7 @@ from calibrate.methods import LONGEST, methods
 from convsnn.commands.options import Json
 from convsnn.encoders import ENCODERS
 from convsnn.neurons import NEURONS
-from convsnn.readout import READOUTS
+from convsnn.readouts import READOUTS
 from convsnn.registry import Registry
 from zoo.data import DATASETS
 from zoo.models import describe

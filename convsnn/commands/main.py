@@ -17,17 +17,17 @@ from convsnn.commands.compare import compare
 from convsnn.commands.convert import convert
 from convsnn.commands.coverage import coverage
 from convsnn.commands.diagnose import diagnose
-from convsnn.commands.distributed import speaks
 from convsnn.commands.evaluate import evaluate
 from convsnn.commands.figures import figures
 from convsnn.commands.finetune import finetune
 from convsnn.commands.hints import fitting, options_of
 from convsnn.commands.inspect import inspect
 from convsnn.commands.list import list_
-from convsnn.commands.speaking import messages
 from convsnn.commands.train import train
 from convsnn.commands.tune import tune
 from convsnn.errors import ConfigError, ConvsnnError, UnsupportedError, out_of_memory
+from convsnn.workflows.running.messages import messages
+from convsnn.workflows.running.processes import speaks
 
 app = typer.Typer(
     name="convsnn",

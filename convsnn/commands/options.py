@@ -148,6 +148,11 @@ def sizes(text: str, option: str) -> tuple[int, ...]:
     return found
 
 
+def shape(text: str | None) -> tuple[int, ...] | None:
+    """What --input-shape says, None where it is not given."""
+    return None if text is None else sizes(text, "--input-shape")
+
+
 def preprocessing(
     *,
     scale: float | None,

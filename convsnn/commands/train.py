@@ -8,15 +8,16 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from convsnn.commands import options, scoring
-from convsnn.commands.lessons import claim, show_epoch
-from convsnn.commands.speaking import messages
-from convsnn.commands.training import Course, Run, open_course, train_once
+from convsnn.commands import options
 from convsnn.errors import ConfigError, ExportError, MissingExtraError
 from convsnn.report.document import to_json
 from convsnn.report.files import ResultDirectory, write_text
-from convsnn.report.training import render_training, render_training_page, summarise
+from convsnn.report.training.document import render_training, render_training_page, summarise
 from convsnn.train.devices import is_main
+from convsnn.workflows.evaluate import score as scoring
+from convsnn.workflows.running.messages import messages
+from convsnn.workflows.train.course import Course, Run, open_course, train_once
+from convsnn.workflows.train.lessons import claim, show_epoch
 from zoo.recipes.spiking import find_recipe, parsed
 
 LARGEST_SEED = 2**63 - 1

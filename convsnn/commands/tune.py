@@ -11,17 +11,18 @@ import typer
 from rich.console import Console
 
 from calibrate.tuning import Study, load_optuna, space_of
-from convsnn.commands import options, scoring
-from convsnn.commands.job import Method, open_job
-from convsnn.commands.resumable import check, claim, early_settings, job_settings
-from convsnn.commands.source import find_source
-from convsnn.commands.speaking import messages
-from convsnn.commands.tuning import Score, Split, fixed_methods, measure, scored_steps, split
+from convsnn.commands import options
 from convsnn.errors import CalibrationError, ConfigError, SimulationError
 from convsnn.registry import split_spec
-from convsnn.report.assemble import packages, versions
 from convsnn.report.files import write_text
+from convsnn.report.page.assemble import packages, versions
 from convsnn.report.tuned import Row, render_tuned, verdict
+from convsnn.workflows.evaluate import score as scoring
+from convsnn.workflows.running.messages import messages
+from convsnn.workflows.running.resume import check, claim, early_settings, job_settings
+from convsnn.workflows.subject.job import Method, open_job
+from convsnn.workflows.subject.source import find_source
+from convsnn.workflows.tune.error import Score, Split, fixed_methods, measure, scored_steps, split
 
 JOURNAL, HISTORY, BEST = "trials.log", "history.csv", "best.json"
 
@@ -90,7 +91,7 @@ def tune(
     space_of(neuron)
     load_optuna()
     target = scoring.pick_device(device)
-    source = find_source(model, weights=weights, input_shape=input_shape)
+    source = find_source(model, weights=weights, input_shape=options.shape(input_shape))
     folder = output or Path(f"{source.name}-tune")
     method = {"neuron": neuron, "calibrate": calibrate, "trial_samples": trial_samples}
     early = early_settings(source, steps=timesteps, seed=seed) | method

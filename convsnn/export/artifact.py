@@ -27,10 +27,10 @@ from torch import Tensor
 
 from convsnn.errors import ConvsnnError, ExportError, LoadError
 from convsnn.graph import Graph
-from convsnn.ops import Role
-from convsnn.plan import Plan, SitePlan
+from convsnn.graph.ops import Role
 from convsnn.report.files import write_bytes_via
-from convsnn.rewrite import Spiking, to_spiking
+from convsnn.spiking.network import Spiking, to_spiking
+from convsnn.spiking.plan import Plan, SitePlan
 
 FORMAT = 1
 KIND = "spiking network"

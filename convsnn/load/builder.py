@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from convsnn.graph import Graph, Node
-from convsnn.ops.pieces import REASONS
+from convsnn.graph.ops.pieces import REASONS
 from convsnn.passes import join_pieces
 
 RETRAIN = "retrain the network with ReLU in its place"

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from convsnn.graph import Node
+from convsnn.graph.ops import Role
 from convsnn.measure.first_spikes import FirstSpikes
 from convsnn.measure.sharing import Share
-from convsnn.ops import Role
-from convsnn.rewrite import Spiking
 from convsnn.simulate import Run
+from convsnn.spiking.network import Spiking
 
 
 @dataclass

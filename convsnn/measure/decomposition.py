@@ -34,7 +34,7 @@ from convsnn.measure.evaluate import is_classifier
 from convsnn.measure.fitting import Batches
 from convsnn.measure.listening import Heard, listen, steady
 from convsnn.neurons import Keys
-from convsnn.rewrite import Spiking
+from convsnn.spiking.network import Spiking
 
 MADE_HERE = ("clipping", "quantisation")
 PARTS = (*MADE_HERE, "sin", "inherited", "uneven")

@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
-from convsnn.fan_out import is_graded, is_weighted
 from convsnn.graph import Graph, Node
-from convsnn.ops import OPS, Role
-from convsnn.rewrite import Spiking
+from convsnn.graph.fan_out import is_graded, is_weighted
+from convsnn.graph.ops import OPS, Role
+from convsnn.spiking.network import Spiking
 
 MAC_JOULES = 4.6e-12
 AC_JOULES = 0.9e-12

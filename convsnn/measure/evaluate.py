@@ -12,8 +12,8 @@ from convsnn.graph import Graph, run
 from convsnn.measure.activity import Activity, Watch
 from convsnn.measure.fitting import Batches, in_pieces
 from convsnn.measure.sharing import Alone, Share, joined
-from convsnn.rewrite import Spiking
 from convsnn.simulate import Engine, Program, simulate
+from convsnn.spiking.network import Spiking
 
 
 @dataclass(frozen=True)

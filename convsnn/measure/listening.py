@@ -13,9 +13,9 @@ from torch import Tensor
 
 from convsnn.errors import ConfigError
 from convsnn.neurons import Keys, Neuron, State
-from convsnn.rewrite import Spiking
 from convsnn.simulate import CHUNK_ELEMENTS, Run, simulate
-from convsnn.turns import takes_turns
+from convsnn.spiking.network import Spiking
+from convsnn.spiking.turns import takes_turns
 
 
 def total(values: Tensor) -> Tensor:

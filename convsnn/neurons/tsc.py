@@ -38,7 +38,7 @@ class TemporalSwitch:
     """Temporal-switch coding, a reconstruction: a spike and its negative, the gap is the value.
 
     `threshold` and the initial `potential` broadcast to one sample's shape; `turn` is the number of
-    windows that pass before it sends (see `convsnn.turns`).
+    windows that pass before it sends (see `convsnn.spiking.turns`).
     """
 
     threshold: Tensor | float

@@ -6,7 +6,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from convsnn.graph import Graph, Node
-from convsnn.ops import Role
+from convsnn.graph.ops import Role
 
 
 def rebuild(

@@ -9,7 +9,7 @@ concatenation, read twice) stay as they are: exact.
 from dataclasses import replace
 
 from convsnn.graph import Graph, Node
-from convsnn.ops import Role
+from convsnn.graph.ops import Role
 from convsnn.passes.edit import only_reader, rebuild
 
 

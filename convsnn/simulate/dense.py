@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from convsnn.graph import Node
-from convsnn.ops import OPS
+from convsnn.graph.ops import OPS
 
 Kernel = Callable[[Tensor], Tensor]
 

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from convsnn.errors import ConfigError, SimulationError
 from convsnn.graph import Node
+from convsnn.graph.ops import OPS, Role
 from convsnn.neurons import Keys
 from convsnn.neurons.fused import scan
-from convsnn.ops import OPS, Role
-from convsnn.readout import READOUTS, Readout
+from convsnn.readouts import READOUTS, Readout
 from convsnn.simulate import pool
 from convsnn.simulate.program import AVERAGES, Program
 from convsnn.simulate.site import SiteProgram

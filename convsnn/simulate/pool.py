@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from convsnn.graph import Node
+from convsnn.graph.ops import OPS
 from convsnn.neurons.fused import compiled
-from convsnn.ops import OPS
 
 State = tuple[Tensor, ...]
 

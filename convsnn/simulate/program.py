@@ -11,17 +11,17 @@ import torch
 from torch import Tensor
 
 from convsnn.encoders import Encoder
-from convsnn.fan_out import is_weighted
 from convsnn.graph import Node
+from convsnn.graph.fan_out import is_weighted
+from convsnn.graph.ops import Role
 from convsnn.neurons.fused import Compilable, Fusable, compiler
-from convsnn.ops import Role
-from convsnn.rewrite import Spiking
 from convsnn.simulate import weighted
 from convsnn.simulate.counts import Counter
 from convsnn.simulate.dense import Kernel
 from convsnn.simulate.engine import Engine
 from convsnn.simulate.site import Current, SiteProgram, build_site
 from convsnn.simulate.units import fold, narrow, passed_unit
+from convsnn.spiking.network import Spiking
 
 AVERAGES = ("avg_pool", "adaptive_avg_pool", "mean")
 

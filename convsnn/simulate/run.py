@@ -8,10 +8,10 @@ from torch import Tensor
 
 from convsnn.encoders import Encoder
 from convsnn.errors import ConfigError, SimulationError
-from convsnn.rewrite import Spiking
 from convsnn.simulate.engine import Engine
 from convsnn.simulate.loop import Observer, Simulation, images_at_once, numbers
 from convsnn.simulate.program import Program
+from convsnn.spiking.network import Spiking
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from convsnn.graph import Graph, Node
-from convsnn.ops import OPS
+from convsnn.graph.ops import OPS
 
 _MOVES = ("reshape", "permute", "slice", "concat", "identity", "pad")
 _POOLS = ("max_pool", "avg_pool", "adaptive_avg_pool", "mean")

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from convsnn.graph import Node
-from convsnn.ops import OPS
-from convsnn.ops.weighted import split_padding
+from convsnn.graph.ops import OPS
+from convsnn.graph.ops.weighted import split_padding
 from convsnn.simulate import dense
 from convsnn.simulate.dense import Kernel
 from convsnn.simulate.engine import Engine

@@ -18,7 +18,7 @@ from convsnn.errors import ConfigError, LoadError
 from convsnn.graph import Graph, Node
 from convsnn.passes.edit import rebuild
 from convsnn.registry import nearest
-from convsnn.rewrite import Spiking
+from convsnn.spiking.network import Spiking
 from convsnn.train.dropout import ModerateDropout, Twin
 from convsnn.train.lateral import Lateral
 from convsnn.train.lif import LIF, Output, Sends

@@ -16,7 +16,7 @@ from torch import nn
 from convsnn.errors import UnsupportedError
 from convsnn.graph import Graph
 from convsnn.registry import split_spec
-from convsnn.rewrite import Spiking
+from convsnn.spiking.network import Spiking
 from convsnn.train.distillation import Distillation, Tuning
 from convsnn.train.lif import LIF
 from convsnn.train.loop import train

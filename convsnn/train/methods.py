@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from convsnn.errors import ConfigError
-from convsnn.plan import SitePlan
 from convsnn.registry import nearest
+from convsnn.spiking.plan import SitePlan
 from convsnn.train.lif import LIF, Reset
 from convsnn.train.scan import ScannedLIF
 from convsnn.train.surrogates import Rectangle, Surrogate, Triangle

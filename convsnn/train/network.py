@@ -18,8 +18,8 @@ from torch.utils.checkpoint import checkpoint
 
 from convsnn.errors import ConfigError, UnsupportedError
 from convsnn.graph import Graph, Node
-from convsnn.ops import OPS, Role
-from convsnn.readout import READOUTS, Readout
+from convsnn.graph.ops import OPS, Role
+from convsnn.readouts import READOUTS, Readout
 from convsnn.train.thresholds import Threshold
 
 MOMENTUM = 0.1  # of the running statistics of batch norm

@@ -11,9 +11,9 @@ from convsnn.encoders import Encoder
 from convsnn.errors import ConfigError, UnsupportedError
 from convsnn.graph import Graph
 from convsnn.passes.batch_norm import fold_batch_norm
-from convsnn.plan import Plan, SitePlan
-from convsnn.rewrite import Spiking
-from convsnn.rewrite import to_spiking as spiking_of
+from convsnn.spiking.network import Spiking
+from convsnn.spiking.network import to_spiking as spiking_of
+from convsnn.spiking.plan import Plan, SitePlan
 from convsnn.train.lif import LIF, Output
 from convsnn.train.network import TrainableNetwork
 

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+from convsnn.graph.ops.pieces import REASONS
 from convsnn.load.aten.base import Blocked, Constant, Data, Lowering, aten
 from convsnn.load.builder import pixel_shuffle, pixel_unshuffle
-from convsnn.ops.pieces import REASONS
 
 
 def _sum(lowering: Lowering, left: Any, right: Any, sign: int, alpha: Any) -> str:

@@ -5,9 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from convsnn.graph.ops.pieces import REASONS
 from convsnn.load.aten.base import Blocked, Constant, Data, Lowering, aten
 from convsnn.load.builder import product, product_from_left
-from convsnn.ops.pieces import REASONS
 
 
 def _weight(value: Any) -> Constant:

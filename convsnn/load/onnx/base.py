@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from convsnn.errors import LoadError, out_of_memory
+from convsnn.graph.ops import OPS
 from convsnn.load.builder import FACTOR, RETRAIN, Builder, ranges
-from convsnn.ops import OPS
 from convsnn.registry import Registry
 
 LARGEST = 1 << 28  # elements of one value; a damaged file may ask for any number

@@ -1,6 +1,0 @@
-"""Other packages that run converted networks, each behind the same few names; imported lazily."""
-
-from convsnn.commands.peers.base import Contender, Run
-from convsnn.commands.peers.engines import ENGINES, OURS, PEERS, contenders
-
-__all__ = ["ENGINES", "OURS", "PEERS", "Contender", "Run", "contenders"]

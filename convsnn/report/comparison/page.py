@@ -1,0 +1,51 @@
+"""A comparison as one HTML file that needs nothing else: no scripts, links or fonts."""
+
+from convsnn.errors import ExportError, MissingExtraError
+from convsnn.report.comparison.document import (
+    Comparison,
+    compared_steps,
+    family,
+    heading,
+    remarks,
+    seconds,
+)
+from convsnn.report.templating import template
+
+
+def render_comparison_page(comparison: Comparison) -> str:
+    """`comparison`, as `compare_reports` made it, as the text of one HTML page.
+
+    The same comparison always gives the same text. Raises MissingExtraError where jinja2 or
+    matplotlib is not installed, ExportError where no key or value of the document is as expected.
+    """
+    try:
+        import jinja2
+
+        from convsnn.report.comparison import charts
+    except ImportError as error:
+        raise MissingExtraError("jinja2 and matplotlib", "report") from error
+    page = template("comparison.html", seconds=seconds)
+    rows, steps = comparison["methods"], compared_steps(comparison["timesteps"])
+    families = list(dict.fromkeys(family(row) for row in rows))
+    best = {
+        str(step): {
+            name: max(row["score"][str(step)] for row in rows if family(row) == name)
+            for name in families
+        }
+        for step in steps
+    }
+    try:
+        return page.render(
+            c=comparison,
+            heading=heading(comparison),
+            remarks=remarks(comparison),
+            steps=[str(step) for step in steps],
+            best=best,
+            family=family,
+            trained=any(row["trained"] for row in rows),
+            fronts={name: charts.front(rows, name) for name in families},
+            steps_chart=charts.steps_chart(comparison) if rows else "",
+            cost_chart=charts.cost_chart(comparison) if rows else "",
+        )
+    except jinja2.UndefinedError as error:
+        raise ExportError(f"the comparison cannot be drawn: {error}") from error

@@ -1,0 +1,1 @@
+"""Where the error of a spiking network comes from, and what to try."""

@@ -1,0 +1,136 @@
+"""From an evaluation to the report (report.json, schema 1) that every other form is drawn from."""
+
+import platform
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from convsnn.graph import Graph
+from convsnn.graph.fan_out import is_graded
+from convsnn.graph.ops import Role
+from convsnn.measure import Evaluation, energy
+from convsnn.spiking.network import Spiking
+
+_PACKAGES = ("convsnn", "torch", "numpy", "onnx", "onnxruntime", "torchvision", "timm")
+
+
+def packages() -> dict[str, str]:
+    """The versions of what a result rests on, for documents that name convsnn's own elsewhere."""
+    return {name: number for name, number in versions().items() if name != "convsnn"}
+
+
+def versions() -> dict[str, str]:
+    """The versions that made a result, convsnn among them."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # run from a checkout that is not installed
+            found[package] = "unknown"
+    return found
+
+
+def assemble(
+    net: Spiking, evaluation: Evaluation, *, header: Mapping[str, Any], precision: str = "float32"
+) -> dict[str, Any]:
+    """The report on `net`; `header` holds the keys command, seed, model, data and method."""
+    graph, steps = net.graph, evaluation.activity.steps
+    joules = energy.ann_joules(graph)
+    accuracy = evaluation.accuracy
+    return {
+        "schema": 1,
+        "convsnn": versions()["convsnn"],
+        **header,
+        "timesteps": steps,
+        "precision": precision,
+        "ann": {
+            "accuracy": evaluation.ann_accuracy,
+            "energy_joules": joules,
+            "macs": sum(energy.macs(graph, node) for node in graph.nodes),
+        },
+        "snn": {
+            "accuracy": None if accuracy is None else accuracy.tolist(),
+            "agreement": evaluation.agreement.tolist(),
+            "agreement_kind": "same class" if evaluation.predictions is not None else "closeness",
+            "seconds": evaluation.seconds,
+        },
+        "energy": {
+            form: (series / joules).tolist() if joules else [0.0] * steps
+            for form, series in _energies(net, evaluation).items()
+        },
+        "layers": [_layer(net, evaluation, name) for name in graph.sites],
+        "sources": _sources(graph, evaluation),
+        "not_counted": [*energy.NOT_COUNTED, *_lateral(net)],
+        "versions": packages(),
+    }
+
+
+def _lateral(net: Spiking) -> list[str]:
+    heard = [name for name, planned in net.plan.sites.items() if planned.lateral is not None]
+    return [f"lateral input between the neurons of {', '.join(heard)}"] if heard else []
+
+
+def _energies(net: Spiking, evaluation: Evaluation) -> dict[str, Tensor]:
+    """Joules per image up to each step, (T,), in the three forms of `measure.energy`."""
+    activity, graph = evaluation.activity, net.graph
+    steps = torch.arange(1, activity.steps + 1, dtype=torch.float64)
+    rates = {name: activity.rate(name) for name in graph.sites}
+    paper = torch.zeros(activity.steps, dtype=torch.float64)
+    for layer in energy.weighted_layers(graph):
+        if layer.analog:
+            paper += layer.macs * energy.MAC_JOULES
+        else:
+            rate = sum((w * rates[s] for s, w in layer.drivers.items()), torch.zeros(1))
+            paper += layer.macs * rate * energy.AC_JOULES
+    counted = torch.zeros(activity.steps, dtype=torch.float64)
+    cached = torch.zeros(activity.steps, dtype=torch.float64)
+    fixed = _fixed(net)
+    for node in graph.nodes:
+        if node.name not in activity.operations:
+            continue
+        joules = activity.operations_per_image(node.name) * energy.joules_per_operation(net, node)
+        counted += joules
+        cached += joules[0] if node.name in fixed else joules
+    return {"paper": paper * steps, "counted": counted, "cached": cached}
+
+
+def _fixed(net: Spiking) -> set[str]:
+    """What sends the same values at every step, so that its operations need to run only once."""
+    roles = {Role.ACTIVATION} if net.encoder.constant else {Role.ACTIVATION, Role.INPUT}
+    return set(net.graph.by_name) - net.graph.behind(roles)
+
+
+def _layer(net: Spiking, evaluation: Evaluation, name: str) -> dict[str, Any]:
+    activity, threshold = evaluation.activity, net.plan.sites[name].threshold.double()
+    return {
+        "name": name,
+        "kind": net.kinds[name],
+        "neurons": torch.Size(net.graph.shapes[name]).numel(),
+        "threshold": {
+            "min": float(threshold.min()),
+            "mean": float(threshold.mean()),
+            "max": float(threshold.max()),
+        },
+        "firing_rate": activity.rate(name).tolist(),
+        "sin_ratio": activity.sin_ratio(name).tolist(),
+        "synaptic_operations": activity.operations_per_image(name).tolist(),
+        "dead_fraction": activity.dead_fraction(name).tolist(),
+    }
+
+
+def _sources(graph: Graph, evaluation: Evaluation) -> list[dict[str, Any]]:
+    """What sends graded values without being a neuron: the input, pooling, layers without one."""
+    activity = evaluation.activity
+    return [
+        {
+            "name": node.name,
+            "kind": node.op,
+            "events": (activity.events[node.name].cumsum(0) / activity.samples).tolist(),
+            "synaptic_operations": activity.operations_per_image(node.name).tolist(),
+        }
+        for node in graph.nodes
+        if node.name in activity.operations and is_graded(node)
+    ]

@@ -1,0 +1,158 @@
+"""The four charts of the HTML page, each a self-contained `<svg>` element."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
+
+from convsnn.report.document import Report
+from convsnn.report.page.summary import shown_steps
+from convsnn.report.svg import AXIS, CARD, FIRST, INK, SECOND, THIRD, draw
+from convsnn.report.wording import distinct, percent, shortened, significant
+
+WIDTH = 5.3  # inches; drawn at about this size on a phone and a third larger on a desk
+NAME_WIDTH = 23
+
+
+def accuracy_chart(report: Report) -> str:
+    """Accuracy, if there are labels, and agreement with the ANN at every time step."""
+    snn, ann = report["snn"], report["ann"]["accuracy"]
+
+    def paint(figure: Figure) -> None:
+        axes = time_axes(figure, report["timesteps"])
+        if ann is not None:
+            axes.axhline(ann, color=INK, linestyle=(0, (5, 3)), linewidth=1.4, label="ANN")
+            line(axes, snn["accuracy"], FIRST, "o", "SNN")
+        line(axes, snn["agreement"], SECOND, "s", "agreement")
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+        legend(axes, 3)
+
+    what = "Agreement" if ann is None else "Accuracy and agreement"
+    label = f"{what} over time steps; after the last, agreement is {percent(snn['agreement'][-1])}"
+    return draw("accuracy", paint, size=(WIDTH, 3.5), label=label)
+
+
+def energy_chart(report: Report) -> str:
+    """The three energy ratios at every time step, and the ANN's line at 1."""
+    energy = report["energy"]
+
+    def paint(figure: Figure) -> None:
+        axes = time_axes(figure, report["timesteps"])
+        axes.axhline(1.0, color=INK, linestyle=(0, (5, 3)), linewidth=1.4, label="ANN")
+        line(axes, energy["paper"], THIRD, "^", "paper")
+        line(axes, energy["counted"], FIRST, "o", "counted")
+        line(axes, energy["cached"], SECOND, "s", "cached")
+        axes.set_ylim(bottom=0)
+        axes.set_ylabel("energy, ANN = 1")
+        legend(axes, 4)
+
+    label = f"Energy ratio over time steps; counted, {significant(energy['counted'][-1])} at last"
+    return draw("energy", paint, size=(WIDTH, 3.5), label=label)
+
+
+def rate_chart(report: Report) -> str:
+    """Mean spikes per neuron and step of every layer over the whole run, as bars."""
+    rates = [layer["firing_rate"][-1] for layer in report["layers"]]
+
+    def paint(figure: Figure) -> None:
+        axes = layer_axes(figure, report)
+        axes.barh(np.arange(len(rates)) + 0.5, rates, height=0.66, color=FIRST)
+        for place, rate in enumerate(rates):
+            axes.annotate(
+                significant(rate, 2), (rate, place + 0.5), (4, 0), textcoords="offset points",
+                va="center", fontsize=9,
+            )  # fmt: skip
+        axes.set_xlim(0, 1.15 * max([*rates, 1e-9]))
+        axes.grid(visible=False, axis="y")
+        axes.set_xlabel("spikes per neuron and step")
+
+    return draw("rate", paint, size=layer_size(rates), label="Firing rate of every layer")
+
+
+def sin_chart(report: Report, *, name: str = "sin", top: float | None = None) -> str:
+    """The SIN ratio of every layer over time steps: the stronger the colour, the higher.
+
+    The full colour stands for `top` (default: the largest ratio of the report).
+    """
+    total = report["timesteps"]
+    halves = (round(2 ** (k / 2)) for k in range(2 * total.bit_length() + 1))
+    steps = sorted({total, *(step for step in halves if step < total)})
+    cells = np.array([[layer["sin_ratio"][s - 1] for s in steps] for layer in report["layers"]])
+
+    def paint(figure: Figure) -> None:
+        axes = layer_axes(figure, report)
+        red, green, blue = (int(FIRST[i : i + 2], 16) / 255 for i in (1, 3, 5))
+        shades = LinearSegmentedColormap.from_list(
+            "sin", [(red, green, blue, 0.04), (red, green, blue, 1.0)], N=16
+        )
+        full = max(float(cells.max()) if top is None else top, 1e-6)
+        mesh = axes.pcolormesh(cells, cmap=shades, vmin=0, vmax=full, edgecolor=CARD, linewidth=0.8)
+        axes.set_xticks(*labels_of(steps))
+        axes.grid(visible=False)
+        axes.spines[:].set_visible(False)
+        axes.set_xlabel("time step")
+        bar: Any = figure.colorbar(
+            mesh, ax=axes, format=PercentFormatter(1.0, symbol=" %"), aspect=30
+        )
+        bar.outline.set_visible(False)
+        bar.solids.set_rasterized(False)  # an embedded picture could not follow the page's colours
+
+    label = "Share of neurons that fire though the ANN's are silent, by layer and time step"
+    return draw(name, paint, size=layer_size(report["layers"]), label=label)
+
+
+def time_axes(figure: Figure, total: int) -> Any:
+    """Axes over the time steps 1 to `total`, on a doubling scale."""
+    axes = figure.add_subplot()
+    axes.set_xscale("log", base=2)
+    axes.set_xlim(1 / 1.2, total * 1.2)
+    ticks = [step for step in shown_steps(total) if 1.4 * step < total]
+    ticks = [*ticks[:: math.ceil(len(ticks) / 9) or 1], total]
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:.0f}"))
+    axes.set_xlabel("time steps")
+    return axes
+
+
+def line(axes: Any, values: Sequence[float], colour: str, marker: str, label: str) -> None:
+    """A line over the time steps, marked where steps are shown."""
+    marked = [step - 1 for step in shown_steps(len(values))]
+    steps = range(1, len(values) + 1)
+    axes.plot(steps, values, color=colour, marker=marker, markevery=marked, label=label)
+
+
+def legend(axes: Any, columns: int) -> None:
+    """A legend in `columns` above the axes."""
+    axes.legend(
+        loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=columns, borderpad=0.2,
+        columnspacing=1.2, handlelength=1.8, handletextpad=0.5,
+    )  # fmt: skip
+
+
+def layer_size(layers: Sequence[Any]) -> tuple[float, float]:
+    """Width and height of a chart with a row for every layer."""
+    return WIDTH, 0.9 + 0.22 * len(layers)
+
+
+def layer_axes(figure: Figure, report: Report) -> Any:
+    """One row per layer, the first at the top; row i spans i to i + 1."""
+    axes = figure.add_subplot()
+    names = distinct([layer["name"] for layer in report["layers"]])
+    labels = [f"{i} {shortened(name, NAME_WIDTH)}" for i, name in enumerate(names, start=1)]
+    axes.set_yticks(np.arange(len(names)) + 0.5, labels, fontsize=9.5)
+    axes.set_ylim(len(names), 0)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_color(AXIS)
+    return axes
+
+
+def labels_of(steps: Sequence[int]) -> tuple[list[float], list[str]]:
+    """Places and texts of the columns to be labelled: powers of two, and the last."""
+    last = len(steps) - 1
+    kept = [i for i, step in enumerate(steps) if i < last - 1 and step.bit_count() == 1] + [last]
+    return [i + 0.5 for i in kept], [str(steps[i]) for i in kept]

@@ -1,0 +1,62 @@
+"""The report as one HTML file that needs nothing else: no scripts, links or fonts."""
+
+from convsnn.errors import MissingExtraError
+from convsnn.report.document import Report, validate
+from convsnn.report.page.early_exit import early_exit_text
+from convsnn.report.page.summary import (
+    SETTLED,
+    dead_fraction,
+    row,
+    rows,
+    settled_step,
+    steps_below_ann,
+)
+from convsnn.report.templating import template
+from convsnn.report.wording import neurons_named
+
+FORMS = {
+    "paper": (
+        "The formula common in papers: every multiply-accumulate of a layer becomes one addition "
+        "per time step and spike, at the mean firing rate of what feeds the layer."
+    ),
+    "counted": (
+        "What really happened: each spike costs one addition for every connection it has, and "
+        "graded values, such as the input image, are charged as multiply-accumulates."
+    ),
+    "cached": (
+        "As counted, with the first layer charged once: where its input is the same at every "
+        "step, its result can be kept."
+    ),
+}
+
+
+def render_html(report: Report) -> str:
+    """`report` as the text of one HTML page.
+
+    The same report always gives the same text. Raises ExportError where the report does not fit
+    its schema, MissingExtraError where jinja2 or matplotlib is not installed.
+    """
+    validate(report)
+    try:
+        from convsnn.report.page import charts
+    except ImportError as error:
+        raise MissingExtraError("jinja2 and matplotlib", "report") from error
+    settled = settled_step(report)
+    return template("page.html").render(
+        report=report,
+        labelled=report["ann"]["accuracy"] is not None,
+        last=row(report, report["timesteps"]),
+        rows=rows(report),
+        settled=row(report, settled),
+        tolerance=SETTLED,
+        below={form: steps_below_ann(report, form) for form in FORMS},
+        forms=FORMS,
+        early_exit=early_exit_text(report),
+        dead=dead_fraction,
+        neurons=neurons_named(report),
+        options={k: v for k, v in report["method"].items() if k not in ("neuron", "encoder")},
+        accuracy_chart=charts.accuracy_chart(report),
+        energy_chart=charts.energy_chart(report),
+        rate_chart=charts.rate_chart(report),
+        sin_chart=charts.sin_chart(report),
+    )

@@ -1,0 +1,1 @@
+"""A training from the start: its document, its table and its page."""

@@ -1,0 +1,114 @@
+"""training.json of `convsnn train`: its numbers, the table for the terminal and the HTML page.
+
+The interval is Student's at 95 %: mean +- t s / sqrt(n) over the seeds, s their deviation.
+"""
+
+from collections.abc import Mapping, Sequence
+from statistics import mean, stdev
+from typing import Any, TypeAlias
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from convsnn.errors import MissingExtraError
+from convsnn.report.page.assemble import packages, versions
+from convsnn.report.templating import template
+from convsnn.report.wording import counted, percent, significant
+
+Run: TypeAlias = Mapping[str, Any]
+# Student's t at 97.5 % for 1, 2, ... degrees of freedom
+_STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+_NORMAL = 1.959964
+
+
+def half_interval(values: Sequence[float]) -> float | None:
+    """Half the width of the 95 % interval of the mean; None for a single value."""
+    if len(values) < 2:
+        return None
+    freedom = len(values) - 1
+    if freedom <= len(_STUDENT):
+        t = _STUDENT[freedom - 1]
+    else:  # Cornish and Fisher's series, right to four digits from here on
+        z = _NORMAL
+        t = z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+        t += (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * freedom**3)
+    return t * stdev(values) / len(values) ** 0.5
+
+
+def summarise(
+    runs: Sequence[Run],
+    *,
+    command: str,
+    name: str,
+    recipe: Mapping[str, Any],
+    data: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The document: the runs as they are, and their accuracy together, up to each step."""
+    steps = list(zip(*(run["accuracy"] for run in runs), strict=True))
+    return {
+        "schema": 1,
+        "convsnn": versions()["convsnn"],
+        "command": command,
+        "name": name,
+        "recipe": dict(recipe),
+        "data": dict(data),
+        "timesteps": len(steps),
+        "accuracy": {
+            "mean": [mean(values) for values in steps],
+            "half_interval": [half_interval(values) for values in steps],
+            "level": 0.95,
+        },
+        "runs": [dict(run) for run in runs],
+        "versions": packages(),
+    }
+
+
+def verdict(document: Mapping[str, Any]) -> str:
+    """The accuracy after the last step in words."""
+    accuracy, runs = document["accuracy"], document["runs"]
+    half = accuracy["half_interval"][-1]
+    steps = counted(document["timesteps"], "step")
+    text = f"{percent(accuracy['mean'][-1])} of the test images right after {steps}"
+    if half is None:
+        return f"{text}, one run"
+    return f"{text}, mean of {len(runs)} seeds, +- {100 * half:.2f} points (95 % interval)"
+
+
+def render_training(document: Mapping[str, Any]) -> RenderableType:
+    """A rich renderable of a training: a row for each seed, and the verdict."""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for title in ("seed", "accuracy", "loss", "thresholds", "firing rate", "epochs", "seconds"):
+        table.add_column(title, justify="right")
+    for run in document["runs"]:
+        last = run["epochs"][-1]
+        table.add_row(
+            str(run["seed"]),
+            percent(run["accuracy"][-1]),
+            significant(last["loss"]),
+            significant(_mean(last["thresholds"])),
+            significant(_mean(last["rates"])),
+            str(len(run["epochs"])),
+            f"{run['seconds']:.0f}",
+        )
+    heading = Text(f"{document['name']}: {document['recipe']['model']}")
+    return Group(heading, table, Text(f"\n{verdict(document)}"))
+
+
+def render_training_page(document: Mapping[str, Any]) -> str:
+    """The document as one HTML page; MissingExtraError without jinja2 or matplotlib."""
+    try:
+        from convsnn.report.training import charts
+    except ImportError as error:
+        raise MissingExtraError("jinja2 and matplotlib", "report") from error
+    return template("training.html").render(
+        d=document,
+        verdict=verdict(document),
+        threshold_chart=charts.layers_chart(document, "thresholds"),
+        rate_chart=charts.layers_chart(document, "rates"),
+        progress_chart=charts.progress_chart(document),
+    )
+
+
+def _mean(values: Mapping[str, float]) -> float:
+    return sum(values.values()) / max(1, len(values))

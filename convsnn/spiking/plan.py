@@ -1,0 +1,135 @@
+"""What calibration decides: plain data per site, in units of the source network's activations.
+
+A calibration stage is a function of what it may look at (`Context`) and the plan so far. Stages
+live in the package `calibrate`; only their contract stands here.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from convsnn.encoders import Encoder
+from convsnn.errors import CalibrationError
+from convsnn.graph import Graph
+
+
+@dataclass(frozen=True)
+class SitePlan:
+    """What the neurons of one site start from; every tensor broadcasts to one sample's shape.
+
+    `shift` is added to the input current of every step; `confidence` is the probability that a
+    spike is kept, `turn` the number of windows that pass before the layer sends (see
+    `convsnn.spiking.turns`), each for neurons that know it. `lateral` (width,) are the weights
+    from a neuron's neighbours in a row, for neurons that hear them; it alone does not broadcast.
+    """
+
+    threshold: Tensor
+    potential: Tensor
+    shift: Tensor | None = None
+    confidence: Tensor | None = None
+    turn: Tensor | None = None
+    lateral: Tensor | None = None
+
+    def to(
+        self, dtype: torch.dtype | None = None, device: torch.device | str | None = None
+    ) -> "SitePlan":
+        """The same on another device or in another float type."""
+        moved = {k: v.to(device=device, dtype=dtype) for k, v in self.tensors().items()}
+        return replace(self, **moved)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors that are set, by field name."""
+        return {f.name: v for f in fields(self) if (v := getattr(self, f.name)) is not None}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Per site what its neurons start from, and the record of the stages that made it.
+
+    `weights` replace tensors of the graph, by name, in the spiking network only.
+    """
+
+    sites: Mapping[str, SitePlan] = field(default_factory=dict)
+    weights: Mapping[str, Tensor] = field(default_factory=dict)
+    record: tuple[Mapping[str, Any], ...] = ()
+
+    def with_sites(self, sites: Mapping[str, SitePlan], record: Mapping[str, Any]) -> "Plan":
+        """A plan with `sites` replaced and one more stage on record."""
+        return replace(self, sites={**self.sites, **sites}, record=(*self.record, dict(record)))
+
+    def check(self, graph: Graph) -> None:
+        """Raise CalibrationError unless every site has a usable threshold and potential."""
+        for name, site in graph.sites.items():
+            if name not in self.sites:
+                raise CalibrationError(
+                    f"layer '{name}' has no threshold",
+                    hint="start with a stage that sets thresholds, such as percentile:q=99.9",
+                )
+            planned = self.sites[name]
+            if not bool(planned.threshold.isfinite().all() and (planned.threshold > 0).all()):
+                raise CalibrationError(
+                    f"layer '{name}': a threshold of {float(planned.threshold.min()):g} is not "
+                    "usable; it must be positive and finite",
+                    hint="calibrate on images like those the network was trained on, or on more",
+                )
+            for field_name, tensor in planned.tensors().items():
+                if not bool(tensor.isfinite().all()):
+                    raise CalibrationError(f"layer '{name}': its {field_name} is not finite")
+            if site.ceiling is not None and float(planned.threshold.max()) > site.ceiling * (
+                1 + 1e-6
+            ):
+                raise CalibrationError(
+                    f"layer '{name}': the threshold exceeds the activation's "
+                    f"ceiling {site.ceiling:g}"
+                )
+        for name, tensor in self.weights.items():
+            known = graph.tensors.get(name)
+            if known is None or known.shape != tensor.shape:
+                raise CalibrationError(f"replaced weight '{name}' does not fit the network")
+            if not bool(tensor.isfinite().all()):
+                raise CalibrationError(f"replaced weight '{name}' is not finite")
+
+    def require_turns(self) -> None:
+        """Raise CalibrationError unless every site knows its turn."""
+        missing = [name for name, planned in self.sites.items() if planned.turn is None]
+        if missing:
+            raise CalibrationError(
+                f"layer '{missing[0]}' does not know when its turn to send comes",
+                hint="end the calibration with the stage tsc, like percentile:q=99.9+tsc",
+            )
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a stage may look at; it never changes the graph.
+
+    `batches` can be iterated any number of times and gives calibration images (B, *input shape);
+    `steps` is the number of time steps the network is meant for.
+    """
+
+    graph: Graph
+    batches: Iterable[Tensor]
+    neuron: str
+    encoder: Encoder
+    steps: int
+    seed: int
+
+
+class Stage(Protocol):
+    """One calibration method; its options are the fields of its dataclass."""
+
+    def __call__(self, context: Context, plan: Plan) -> Plan:
+        """The plan with this stage's part filled in or improved."""
+        ...
+
+
+def run_stages(context: Context, stages: Sequence[Stage]) -> Plan:
+    """Run the stages in order, from an empty plan, and check that the result is usable."""
+    plan = Plan()
+    for stage in stages:
+        plan = stage(context, plan)
+    plan.check(context.graph)
+    return plan

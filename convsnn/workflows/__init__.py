@@ -1,0 +1,1 @@
+"""One room per verb: what the command line and a notebook both call."""

@@ -1,0 +1,1 @@
+"""How fast networks are simulated, beside the packages people use today."""

@@ -1,0 +1,200 @@
+"""A whole benchmark: every model, number of steps and batch size, and the document of it all."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from convsnn.simulate import fastest
+from convsnn.workflows.bench import costs as bench_costs
+from convsnn.workflows.bench.peers import PEERS
+from convsnn.workflows.bench.race import (
+    Clock,
+    Entry,
+    Row,
+    agreements,
+    enter,
+    race,
+    ratios,
+    row,
+)
+from convsnn.workflows.bench.subject import MaxPool, Subject, open_subject
+from convsnn.workflows.evaluate import score as scoring
+from convsnn.workflows.running.messages import messages
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What to measure; see the options of `convsnn bench`."""
+
+    peers: tuple[str, ...]
+    timesteps: tuple[int, ...]
+    batch_sizes: tuple[int, ...]
+    precisions: tuple[str, ...]
+    repeats: int
+    device: torch.device
+    minutes: float | None = None
+    max_pool: MaxPool = "current"
+    weights: Path | None = None
+    input_shape: tuple[int, ...] | None = None
+    seed: int = 0
+    peak: bool = True
+    memory: bool = False
+    stages: bool = False
+    neurons: tuple[str, ...] = ()
+
+    @property
+    def extra(self) -> tuple[str, ...]:
+        """The precisions of what is measured in a few only: the reference and the fastest."""
+        quick = fastest(self.device)
+        found = tuple(p for p in self.precisions if p in ("float32", quick))
+        return found or self.precisions[:1]
+
+
+def bench_models(models: Sequence[str], settings: Settings) -> dict[str, Any]:
+    """Measure `models`, as the user names them, and return the document."""
+    clock = Clock(settings.minutes)
+    before = bench_costs.load()
+    bench = _Bench(settings, clock)
+    for number, text in enumerate(models):
+        bench.share = 1 / (len(models) - number)
+        bench.model(text)
+    return {
+        "schema": 1,
+        "command": scoring.command_line(),
+        "machine": bench_costs.machine(settings.device),
+        "load": [before, bench_costs.load()],
+        "device": str(settings.device),
+        "threads": torch.get_num_threads(),
+        "versions": bench_costs.all_versions(settings.peers),
+        "models": bench.models,
+        "ann": bench.ann,
+        "results": bench.rows,
+        "ratio": ratios(bench.rows, settings.peers),
+        "ratio_float32": ratios(
+            [r for r in bench.rows if r["precision"] == "float32"], settings.peers
+        ),
+        "neurons": bench.neurons,
+        "stages": bench.stages,
+        "start_seconds": bench_costs.start_seconds() if settings.stages else None,
+        "memory": bench.memory,
+        "failed": bench.failed,
+        "notes": bench.notes,
+    }
+
+
+class _Bench:
+    """Collects the parts of the document model by model."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self.settings, self.clock, self.share = settings, clock, 1.0
+        self.models: list[dict[str, Any]] = []
+        self.ann: list[dict[str, Any]] = []
+        self.rows: list[Row] = []
+        self.neurons: list[dict[str, Any]] = []
+        self.stages: list[dict[str, Any]] = []
+        self.memory: list[dict[str, Any]] = []
+        self.failed: list[dict[str, Any]] = []
+        self.notes: list[str] = []
+        self._note = messages()
+
+    def model(self, text: str) -> None:
+        """Everything about one model."""
+        s = self.settings
+        self._say(f"reading and calibrating {text}")
+        subject = open_subject(
+            text,
+            weights=s.weights,
+            input_shape=s.input_shape,
+            steps=max(s.timesteps),
+            seed=s.seed,
+            device=s.device,
+            max_pool=s.max_pool,
+        )
+        seconds = {f"{key}_seconds": value for key, value in subject.seconds.items()}
+        self.models.append({"name": subject.name, "trained": subject.trained, **seconds})
+        rows: list[Row] = []
+        for batch in s.batch_sizes:
+            rows += self._batch(subject, batch)
+        self.rows += rows
+        given = {"threads": torch.get_num_threads(), "device": str(s.device), "seed": s.seed}
+        if s.peak:
+            self._say("measuring memory, each engine in a process of its own")
+            self.notes += bench_costs.add_peaks(rows, subject, given, self.clock)
+        if s.memory:
+            found, notes = bench_costs.memory_growth(rows, subject, given, self.clock)
+            self.memory += found
+            self.notes += notes
+        self._costs(subject)
+
+    def _costs(self, subject: Subject) -> None:
+        s = self.settings
+        x = subject.images(s.batch_sizes[-1], s.device, seed=s.seed)
+        if s.neurons:
+            self._say("measuring neurons")
+            self.neurons += bench_costs.neuron_costs(
+                subject,
+                x,
+                s.neurons,
+                precisions=s.extra,
+                steps=s.timesteps[-1],
+                repeats=s.repeats,
+                clock=self.clock,
+            )
+        if s.stages:
+            self._say("measuring calibration")
+            self.stages += bench_costs.stage_seconds(subject, x, s.peers)
+
+    def _batch(self, subject: Subject, batch: int) -> list[Row]:
+        """All engines on one batch, for every number of steps."""
+        s, x = self.settings, subject.images(batch, self.settings.device, seed=self.settings.seed)
+        entries: list[Entry] = []
+        for engine in ("convsnn", "convsnn counting", *(e for p in s.peers for e in PEERS[p])):
+            self._say(f"warming up {engine} on batches of {batch}")
+            precisions = {"convsnn": s.precisions, "convsnn counting": s.extra[-1:]}.get(engine)
+            made, failures = enter(engine, subject.net, x, precisions=precisions, clock=self.clock)
+            entries += made
+            self.failed += [{"model": subject.name, **vars(failure)} for failure in failures]
+        rows: list[Row] = []
+        for steps in s.timesteps:
+            rows += self._race(subject, x, entries, steps)
+        return rows
+
+    def _race(
+        self, subject: Subject, x: torch.Tensor, entries: list[Entry], steps: int
+    ) -> list[Row]:
+        s = self.settings
+        self._say(f"{subject.name}: {steps} steps, batch {len(x)}, {len(entries)} engines in turns")
+        for entry in entries:
+            entry.seconds.clear()
+        same = agreements(entries, subject.net, x, steps)
+        cases = len(s.timesteps) * len(s.batch_sizes)
+        passes = race(
+            entries,
+            subject.ann,
+            x,
+            steps=steps,
+            repeats=s.repeats,
+            clock=self.clock,
+            share=self.share / cases / 2,  # the other half is for memory and costs
+        )
+        ann = sorted(passes)[len(passes) // 2]
+        self.ann.append(
+            {
+                "model": subject.name,
+                "timesteps": steps,
+                "batch_size": len(x),
+                "seconds": ann,
+                "images_per_second": len(x) / ann,
+            }
+        )
+        about: dict[str, Any] = {"model": subject.name, "steps": steps, "batch": len(x)}
+        return [
+            row(entry, ann, agreement=agreement, **about)
+            for entry, agreement in zip(entries, same, strict=True)
+        ]
+
+    def _say(self, text: str) -> None:
+        self._note.print(text, markup=False)

@@ -1,0 +1,1 @@
+"""One network, every method of conversion and training, one table."""

@@ -1,0 +1,149 @@
+"""What can be a row of a comparison, what all rows share, and the rows that need no training."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from calibrate.methods import NamedMethod, kind_in_words
+from convsnn.workflows.subject.job import Job, Method
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What every row is made under: the network and its data, the steps and test images to score.
+
+    `settings` are what results depend on beside the row itself, as plain JSON values; `folder` is
+    where rows are kept.
+    """
+
+    job: Job
+    folder: Path
+    steps: int
+    samples: int | None
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Made:
+    """The report on a row, and the seconds that it took to get there; None where nothing tells."""
+
+    report: dict[str, Any]
+    calibration_seconds: float | None
+    training_seconds: float | None = 0.0
+
+
+class Row(Protocol):
+    """Something to compare."""
+
+    @property
+    def name(self) -> str:
+        """The name of the file that it is kept in."""
+        ...
+
+    @property
+    def title(self) -> str:
+        """As people see it."""
+        ...
+
+    @property
+    def trains(self) -> bool:
+        """Whether making it means training."""
+        ...
+
+    @property
+    def guess(self) -> float:
+        """Seconds it takes, as far as is known before the first of its kind has run."""
+        ...
+
+    def identity(self) -> tuple[object, ...]:
+        """Plain values that differ where the result may, beside the conditions."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """What a reader has to know of it, as the comparison holds it."""
+        ...
+
+    def intention(self) -> str:
+        """What will be done, in a few words."""
+        ...
+
+    def make(self, under: Conditions) -> Made:
+        """Do it; raises ConvsnnError where it cannot be done."""
+        ...
+
+    def tidy(self, under: Conditions) -> None:
+        """The row has been written: what only served to go on after an interruption can go."""
+        ...
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A named method of conversion, to be scored at `steps` steps."""
+
+    method: NamedMethod
+    steps: int
+    trains: bool = False
+    guess: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """That of the method."""
+        return self.method.name
+
+    @property
+    def title(self) -> str:
+        """That of the method."""
+        return self.method.title
+
+    def identity(self) -> tuple[object, ...]:
+        """See `Row`."""
+        known = self.method.stages(self.steps), self.method.neuron, self.method.reading(self.steps)
+        return known if self.method.encoder == "direct" else (*known, self.method.encoder)
+
+    def describe(self) -> dict[str, Any]:
+        """See `Row`."""
+        method, stages = self.method, self.method.stages(self.steps)
+        reading, delay = method.reading(self.steps), method.delay(self.steps)
+        read = "" if reading == "auto" else f" --readout {reading}"
+        sends = "" if method.encoder == "direct" else f" --encoder {method.encoder}"
+        return {
+            **vars(method),
+            "calibrate": stages,
+            "readout": reading,
+            "how": f"--calibrate {stages} --neuron {method.neuron}{sends}{read}",
+            "kind": kind_in_words(
+                method.spikes,
+                trained=method.trained,
+                labels=method.labels,
+                rebuilt=method.reconstruction,
+                delay=delay,
+            ),
+            "delay": delay,
+            "trained_steps": None,
+            "same_network": True,
+            "published": [
+                {**vars(p), "accuracy": {str(step): value for step, value in p.accuracy.items()}}
+                for p in method.published
+            ],
+        }
+
+    def intention(self) -> str:
+        """See `Row`."""
+        return f"{self.method.stages(self.steps)}, {self.method.neuron}"
+
+    def make(self, under: Conditions) -> Made:
+        """Convert and score."""
+        start = time.perf_counter()
+        method, steps = self.method, self.steps
+        how = Method(
+            method.stages(steps), method.neuron, method.encoder, readout=method.reading(steps)
+        )
+        net = under.job.convert(how, steps=self.steps, samples=under.samples)
+        calibrated = time.perf_counter() - start
+        report = under.job.score(net, steps=self.steps, samples=under.samples)
+        return Made(report, calibrated)
+
+    def tidy(self, under: Conditions) -> None:
+        """Nothing else was written."""

@@ -1,0 +1,190 @@
+"""The runs of a comparison: each row once, kept as soon as it is finished, within a budget."""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from convsnn.errors import ConvsnnError, ExportError
+from convsnn.measure import energy, score_ann
+from convsnn.report.comparison.document import compare_reports
+from convsnn.report.document import to_json, validate
+from convsnn.report.files import write_text
+from convsnn.report.page.assemble import packages, versions
+from convsnn.workflows.compare.rows import Conditions, Row
+from convsnn.workflows.evaluate import score as scoring
+from convsnn.workflows.running.messages import messages
+from convsnn.workflows.running.resume import claim, fingerprint, job_settings
+from convsnn.workflows.subject.job import EXAMPLES, Job
+from zoo.data import choose
+
+Report = dict[str, Any]
+
+
+def settings_of(job: Job, *, steps: int, samples: int | None) -> dict[str, Any]:
+    """Everything that results depend on beside the method."""
+    test = job.data.test
+    scored = choose(test, samples, seed=job.seed)
+    x, y = next(test.batches(EXAMPLES, indices=scored[:EXAMPLES]))
+    labels = None if y is None else y.tolist()
+    return {
+        **job_settings(job, steps=steps),
+        "samples": len(scored),
+        "test_digest": fingerprint(x.cpu().numpy().tobytes().hex(), labels, len(test)),
+    }
+
+
+def open_bench(
+    job: Job, folder: Path, *, steps: int, samples: int | None, force: bool = False
+) -> "Bench":
+    """Claim `folder` for comparing methods on `job`; see `claim` for what is refused."""
+    settings = settings_of(job, steps=steps, samples=samples)
+    claim(folder, settings, command="compare", force=force)
+    plain = json.loads(json.dumps(settings))
+    return Bench(Conditions(job, folder, steps, samples, plain))
+
+
+@dataclass
+class Bench:
+    """What rows are made under, and the directory where finished ones are kept as reports.
+
+    `elapsed` are the seconds that each finished row took, earlier runs included, apart for those
+    that convert or score only and those that train.
+    """
+
+    under: Conditions
+    elapsed: dict[bool, list[float]] = field(default_factory=lambda: {False: [], True: []})
+
+    def run(self, rows: Sequence[Row], *, budget: float | None) -> dict[str, Any]:
+        """The comparison of `rows`; `budget` in seconds stops new ones from being begun.
+
+        A row that cannot be made becomes an entry that says why; its error is not raised.
+        """
+        note = messages()
+        start = time.perf_counter()
+        reports: list[Report] = []
+        failed, left_out = [], []
+        for number, row in enumerate(rows, start=1):
+            place = f"[{number}/{len(rows)}] {row.title}"
+            report = self._kept(row)
+            if report is not None:
+                note.print(f"{place}: taken from {self._file(row)}", markup=False)
+                reports.append(report)
+                row.tidy(self.under)
+                continue
+            reason = self._over(row, budget, time.perf_counter() - start)
+            if reason:
+                left_out.append({"name": row.name, "title": row.title, "reason": reason})
+                continue
+            note.print(f"{place}: {row.intention()}", markup=False)
+            try:
+                reports.append(self._measure(row))
+                row.tidy(self.under)
+            except ExportError:
+                raise  # the directory cannot be written: no other row would fare better
+            except ConvsnnError as error:
+                note.print(f"failed: {error}", style="red", markup=False)
+                about = {"name": row.name, "title": row.title}
+                failed.append({**about, "message": str(error), "hint": error.hint})
+        return compare_reports(
+            reports,
+            header=self._header(),
+            ann=self._ann(reports),
+            failed=failed,
+            left_out=left_out,
+        )
+
+    def _measure(self, row: Row) -> Report:
+        """Make the row, and keep its report."""
+        start = time.perf_counter()
+        made = row.make(self.under)
+        # of a training that was gone on with, the earlier part counts as well
+        spent = max(time.perf_counter() - start, made.training_seconds or 0.0 if row.trains else 0)
+        report = made.report
+        report["comparison"] = {
+            "method": row.describe(),
+            "fingerprint": self._fingerprint(row),
+            "calibration_seconds": made.calibration_seconds,
+            "training_seconds": made.training_seconds,
+            "seconds": spent,
+        }
+        write_text(self._file(row), to_json(report))
+        self.elapsed[row.trains].append(spent)
+        return report
+
+    def _kept(self, row: Row) -> Report | None:
+        """The report of an earlier run with the same settings, or None."""
+        try:
+            report = json.loads(self._file(row).read_text(encoding="utf-8"))
+            validate(report)
+            if report["comparison"]["fingerprint"] != self._fingerprint(row):
+                return None
+            report["comparison"].setdefault("training_seconds", 0.0)  # before there was training
+            report["comparison"]["method"] = row.describe()  # its words may have changed
+            self.elapsed[row.trains].append(float(report["comparison"]["seconds"]))
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, ExportError):
+            return None  # not there, or damaged: it is made anew
+        return dict(report)
+
+    def _file(self, row: Row) -> Path:
+        return self.under.folder / f"{row.name}.json"
+
+    def _fingerprint(self, row: Row) -> str:
+        return fingerprint(self.under.settings, *row.identity())
+
+    def _ann(self, reports: Sequence[Report]) -> dict[str, Any] | None:
+        """The compared network on the test images, from a report on it, else measured now."""
+        if not reports:
+            return None
+        for report in reports:
+            if report["comparison"]["method"]["same_network"]:
+                return dict(report["ann"])
+        job, samples = self.under.job, self.under.samples
+        chosen = choose(job.data.test, samples, seed=job.seed)
+        graph = job.graph.to(device=job.device)
+        batches = job.data.test.batches(job.batch_size, indices=chosen)
+        accuracy, _ = score_ann(
+            graph, ((x.to(job.device), None if y is None else y.to(job.device)) for x, y in batches)
+        )
+        return {
+            "accuracy": accuracy,
+            "energy_joules": energy.ann_joules(graph),
+            "macs": sum(energy.macs(graph, node) for node in graph.nodes),
+        }
+
+    def _over(self, row: Row, budget: float | None, spent: float) -> str:
+        """Why the next row may not begin, or nothing."""
+        if budget is None:
+            return ""
+        known = self.elapsed[row.trains]
+        expected = sum(known) / len(known) if known else row.guess
+        if spent + expected < budget:
+            return ""
+        return (
+            f"{spent / 60:.1f} of {budget / 60:g} minutes were spent and a method takes "
+            f"{expected / 60:.1f}; the same command goes on from here"
+        )
+
+    def _header(self) -> dict[str, Any]:
+        job = self.under.job
+        scored = len(choose(job.data.test, self.under.samples, seed=job.seed))
+        return {
+            "schema": 1,
+            "convsnn": versions()["convsnn"],
+            "command": scoring.command_line(),
+            "seed": job.seed,
+            "timesteps": self.under.steps,
+            "precision": job.wanted.describe(),
+            "model": {
+                "name": job.source.name,
+                "source": job.source.text,
+                "sha256": job.source.sha256,
+            },
+            "data": {
+                "calibration": scoring.describe_part(job.images.part, len(job.images.indices)),
+                "evaluation": scoring.describe_part(job.data.test, scored),
+            },
+            "versions": packages(),
+        }

@@ -1,0 +1,79 @@
+"""The readout that comes closest to the original network at every number of steps.
+
+Which one that is depends on the network: where spikes go through many layers, most errors are made
+at the start and a rising readout forgets them; where they go through few, it only makes the answer
+coarser. Chosen by outputs alone, without labels, on the last of the calibration images, which no
+stage fits weights to unless there are hardly more.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from convsnn.errors import CalibrationError, ConfigError
+from convsnn.graph import run
+from convsnn.readouts import READOUTS, delayed
+from convsnn.report.page.summary import shown_steps
+from convsnn.simulate import Program, simulate
+from convsnn.spiking.network import Spiking
+
+SAMPLES = 64
+LONGEST = 32  # steps that are simulated; behind them the readouts come together
+EXACT = 1e-6  # a distance below it is rounding
+
+
+def with_closest_readout(net: Spiking, batches: Iterable[Tensor], *, steps: int) -> Spiking:
+    """`net` with the readout `mean` or `rising`, behind the delay that it has, whichever is closer
+    to the original after 1, 2, 4... up to `steps` steps, and both distances on record.
+
+    Close is a small geometric mean of the distances; of equals it is `mean`. Raises ConfigError
+    where the delay leaves no step, CalibrationError without images.
+    """
+    delay = READOUTS.create(net.readout).delay
+    if delay >= steps:
+        raise ConfigError(f"a readout with delay={delay} leaves nothing of {steps} time steps")
+    at = [t for t in shown_steps(min(steps, delay + LONGEST)) if t > delay]
+    images = _last(batches, SAMPLES)
+    found = {
+        spec: _distance(replace(net, readout=spec), images, at)
+        for spec in (delayed("mean", delay), delayed("rising", delay))
+    }
+    chosen = min(found, key=lambda spec: found[spec])  # the first of equals
+    record = {"stage": "readout", "chosen": chosen, "distance": found}
+    return replace(net, readout=chosen, plan=net.plan.with_sites({}, record))
+
+
+def _last(batches: Iterable[Tensor], count: int) -> list[Tensor]:
+    """The last `count` images, in batches; no more than these are held at any time."""
+    kept: deque[Tensor] = deque()
+    for batch in batches:
+        kept.append(batch)
+        while sum(map(len, kept)) - len(kept[0]) >= count:
+            kept.popleft()
+    if not kept:
+        raise CalibrationError("there are no calibration images to choose a readout by")
+    kept[0] = kept[0][max(0, sum(map(len, kept)) - count) :]
+    return list(kept)
+
+
+def _distance(net: Spiking, images: Iterable[Tensor], at: list[int]) -> float:
+    """The distance of the outputs to the original's over their size (root mean squares), its
+    geometric mean over the steps `at` and the outputs."""
+    count = len(net.graph.outputs)
+    wrong, size = torch.zeros(len(at), count), torch.zeros(count)
+    program, seen = Program(net), 0
+    for x in images:
+        ids = torch.arange(seen, seen + len(x), device=x.device)
+        seen += len(x)
+        got = simulate(program, x, steps=max(at), ids=ids, count=False).outputs
+        answers = run(net.graph, net.encoder.still(x))
+        for place, (output, name) in enumerate(zip(got, net.graph.outputs, strict=True)):
+            wanted = answers[name]
+            size[place] += float(wanted.double().square().sum())
+            for row, step in enumerate(at):
+                wrong[row, place] += float((output[step - 1] - wanted).double().square().sum())
+    relative = (wrong / size.clamp(min=torch.finfo(size.dtype).tiny)).sqrt()
+    return float(relative.clamp(min=EXACT).log().mean().exp())

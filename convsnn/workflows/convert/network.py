@@ -1,0 +1,72 @@
+"""The whole path from a trained network to a calibrated spiking one; the file to open first."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from convsnn.encoders import ENCODERS
+from convsnn.graph import Graph
+from convsnn.load import load_module, load_onnx, onnx_reference
+from convsnn.load.verify import module_reference, verify_import
+from convsnn.neurons import NEURONS
+from convsnn.passes import EXACT, apply_exact, pool_before_neuron
+from convsnn.readouts import READOUTS, delayed
+from convsnn.spiking.network import Spiking, to_spiking
+from convsnn.spiking.plan import Context, Stage, run_stages
+from convsnn.spiking.population import site_neurons
+from convsnn.spiking.turns import fill_windows
+from convsnn.workflows.convert.closest_readout import with_closest_readout
+
+
+def convert(
+    model: nn.Module | str | Path | Graph,
+    example: Tensor,
+    batches: Iterable[Tensor],
+    stages: Sequence[Stage],
+    *,
+    steps: int = 32,
+    neuron: str = "if",
+    encoder: str = "direct",
+    max_pool: Literal["exact", "current"] = "exact",
+    readout: str = "mean",
+    seed: int = 0,
+    provenance: Mapping[str, Any] | None = None,
+) -> Spiking:
+    """Turn `model` (a torch module, an ONNX file's path or a graph) into a spiking network.
+
+    `example` (B, *input shape) is what every exact step is verified on; `batches`, training
+    images of the same form that can be iterated more than once, are what `stages` calibrate
+    on. A module or file is verified against the original; a graph is taken as it is. `seed` is
+    that of every random choice whose own spec names none. `max_pool="current"` pools the current
+    before the neuron (cheaper, biased). `readout="rising"` lets later steps count more, "auto",
+    which the command takes, chooses between it and the mean (see `convsnn.readouts`). Raises
+    UnsupportedError where anything would stay analog, CalibrationError where no usable threshold
+    is found.
+    """
+    if isinstance(model, Graph):
+        graph = model
+    elif isinstance(model, nn.Module):
+        graph = load_module(model, example)
+        graph.require_convertible()
+        verify_import(graph, module_reference(model), example)
+    else:
+        graph = load_onnx(model)
+        graph.require_convertible()
+        verify_import(graph, onnx_reference(model), example)
+    graph.require_convertible()
+    graph = apply_exact(graph, example, EXACT)
+    if max_pool == "current":
+        graph = apply_exact(graph, example, [pool_before_neuron])
+    neuron = NEURONS.with_default(neuron, "seed", seed)
+    site_neurons(neuron, graph)  # what it cannot stand for is refused before any work
+    neuron, encoder, readout = fill_windows(
+        graph, steps, neuron=neuron, encoder=encoder, readout=readout
+    )
+    made = ENCODERS.create(ENCODERS.with_default(encoder, "seed", seed)).fit(batches)
+    plan = run_stages(Context(graph, batches, neuron, made, steps, seed), stages)
+    choose = READOUTS.create(readout).auto
+    start = delayed("mean", READOUTS.create(readout).delay) if choose else readout
+    net = to_spiking(graph, plan, neuron=neuron, encoder=made, provenance=provenance, readout=start)
+    return with_closest_readout(net, batches, steps=steps) if choose else net

@@ -1,0 +1,1 @@
+"""Scoring a spiking network on images it has not seen."""

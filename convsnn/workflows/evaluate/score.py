@@ -1,0 +1,269 @@
+"""What `convert` and `evaluate` share: the network's data, the scoring run and the result files."""
+
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from calibrate.cautions import cautions
+from convsnn.errors import ConfigError, LoadError, MissingExtraError
+from convsnn.export import save_artifact
+from convsnn.graph import Graph
+from convsnn.measure import Evaluation, evaluate, is_classifier
+from convsnn.measure.fitting import USUAL_BATCH
+from convsnn.measure.sharing import Share, part_of
+from convsnn.report.document import to_json
+from convsnn.report.files import ResultDirectory, write_text
+from convsnn.report.page.assemble import assemble
+from convsnn.report.page.html import render_html
+from convsnn.simulate import Engine
+from convsnn.spiking.network import Spiking
+from convsnn.workflows.evaluate.doubts import doubts
+from convsnn.workflows.running.messages import messages
+from convsnn.workflows.running.precision import Wanted
+from convsnn.workflows.running.processes import Group, card
+from zoo.data import DATASETS, DataSet, Part, choose, find_images
+
+DEFAULT_BATCH = USUAL_BATCH
+DEVICES = ("cpu", "cuda")
+
+Batches = Iterator[tuple[Tensor, Tensor | None]]
+
+
+@dataclass(frozen=True)
+class Own:
+    """The images that this process scores, the `rows` of all of them, and whom it shares with."""
+
+    batches: Batches
+    rows: range
+    share: Share
+
+
+Also = Callable[[Spiking, Evaluation, Own, Engine], Mapping[str, Any]]
+
+
+def pick_device(text: str) -> torch.device:
+    """`auto` is CUDA where there is one; ConfigError for a device that is not here.
+
+    Of several processes on one machine each takes the card of its number.
+    """
+    # a report that says float32 may not come from the 10-bit mantissa of TF32
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    if text == "auto":
+        text = "cuda" if torch.cuda.is_available() else "cpu"
+    if text.partition(":")[0] not in DEVICES:
+        raise ConfigError(f"--device {text} is not known", hint="choose auto, cpu, cuda or cuda:N")
+    own = card()
+    if own is not None and text.startswith("cuda:"):
+        raise ConfigError(
+            f"several processes cannot all run on '{text}'",
+            hint="use --device cuda, and each takes the card of its number",
+        )
+    if own is not None and text == "cuda":
+        text = f"cuda:{own}"
+    try:
+        device = torch.device(text)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"device '{text}' cannot be used: {reason}", hint="use --device cpu, or auto"
+        ) from None
+    return device
+
+
+def require_data(spec: str | None, model: str) -> str:
+    """The data spec, or ConfigError with the choices where neither user nor model names one."""
+    if spec is None:
+        raise ConfigError(
+            f"'{model}' does not say which data it was trained on",
+            hint=f"name the data with --data ({', '.join(DATASETS.names())}), for example "
+            f"--data npz:train.npz,test.npz, or put {Path(model).stem}.data.json beside the file, "
+            'holding {"data": "npz:train.npz,test.npz", "preprocessing": {"mean": [0.5]}}',
+        )
+    return spec
+
+
+@contextmanager
+def named_in(place: str, *, hint: str = "") -> Iterator[None]:
+    """Let errors of data that the user did not type say the place that names it; with `hint`, which
+    a missing or damaged file then gets. An empty place changes nothing."""
+    try:
+        yield
+    except (ConfigError, LoadError) as error:
+        if not place:
+            raise
+        better = hint if hint and isinstance(error, LoadError) else error.hint
+        raise type(error)(f"{error} (this data is named in {place})", hint=better) from None
+
+
+def natural_shape(spec: str, resize: tuple[int, ...] | None) -> tuple[int, ...]:
+    """Shape of one sample as the data set stores it, channels first, or as `resize` makes it."""
+    train, _ = find_images(spec)
+    shape = tuple(next(train.read([0])).shape[1:])
+    return (shape[0], *resize) if resize is not None and len(resize) == 2 else shape
+
+
+@dataclass(frozen=True)
+class Images:
+    """Chosen images of one split, without labels, that can be iterated any number of times."""
+
+    part: Part
+    indices: list[int]
+    batch_size: int
+    device: torch.device
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for x, _ in self.part.batches(self.batch_size, indices=self.indices):
+            yield x.to(self.device)
+
+
+def describe_part(part: Part, samples: int) -> dict[str, Any]:
+    """A split as the report names it."""
+    return {"source": part.source, "split": part.split, "samples": samples}
+
+
+@contextmanager
+def progress_bar(title: str, total: int) -> Iterator[Any]:
+    """A progress bar on stderr; yields a function that takes the number done."""
+    columns = (
+        TextColumn("[progress.description]{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    shown = console.is_terminal  # a log file gets no bars
+    with Progress(*columns, console=console, disable=not shown, transient=True) as progress:
+        task = progress.add_task(title, total=total)
+        yield lambda done: progress.update(task, completed=done)
+
+
+def score(
+    net: Spiking,
+    data: DataSet,
+    *,
+    steps: int,
+    samples: int | None,
+    seed: int,
+    batch_size: int,
+    device: torch.device,
+    also: Also | None = None,
+    wanted: Wanted | None = None,
+    group: Group | None = None,
+) -> dict[str, Any]:
+    """Run the test images and return the report; the header comes from the net's provenance.
+
+    `also` adds sections of its own, from the evaluation, the same images and what computes. Of a
+    `group` of processes each runs its part of the images, and only process 0 comes back from here.
+    """
+    group = group or Group()
+    indices = choose(data.test, samples, seed=seed)
+    if samples is not None and samples > len(indices):
+        note = f"note: the test part has {len(indices)} samples, not {samples}"
+        messages().print(note, style="yellow")
+    engine = (wanted or Wanted()).engine(
+        net.graph, steps=steps, samples=len(indices), device=device, group=group
+    )
+    (batch_size,), group.device = group.agree([batch_size]), device
+    mine = part_of(group, len(indices), batch_size=batch_size)
+    batches = data.test.batches(batch_size, indices=[indices[i] for i in mine])
+    with progress_bar("simulating", len(mine)) as advance:
+        evaluation = evaluate(
+            net,
+            batches,
+            steps=steps,
+            device=device,
+            engine=engine,
+            progress=advance,
+            shrunk=note_smaller_batch,
+            first=mine.start,
+            share=group,
+        )
+    more: Mapping[str, Any] = {}
+    if also is not None:
+        again = data.test.batches(batch_size, indices=[indices[i] for i in mine])
+        more = also(net, evaluation, Own(again, mine, group), engine)
+    group.done()
+    origin = net.provenance
+    header = {
+        "command": command_line(),
+        "seed": seed,
+        "model": origin["model"],
+        "data": {
+            "calibration": origin["calibration"],
+            "evaluation": describe_part(data.test, len(indices)),
+        },
+        "method": origin["method"],
+    }
+    warnings = [caution.text for caution in cautions(net.neuron, net.plan)]
+    warnings += doubts(header, accuracy=evaluation.ann_accuracy, classes=data.test.classes)
+    body = assemble(net, evaluation, header=header, precision=engine.describe())
+    made = {**vars(engine), "processes": group.count}
+    return {**body, "engine": made, "warnings": warnings, **more}
+
+
+def note_smaller_batch(images: int) -> None:
+    """Say on stderr that memory ran out and how the run goes on."""
+    note = f"memory ran out; going on with {images} image(s) at once (--batch-size {images})"
+    messages().print(note, style="yellow", markup=False)
+
+
+def command_line() -> str:
+    """The command as the user could type it again."""
+    return shlex.join(["convsnn", *sys.argv[1:]])
+
+
+def write_results(
+    folder: Path, report: dict[str, Any], *, force: bool, net: Spiking | None = None
+) -> list[str]:
+    """Write network.safetensors, report.json and report.html; returns notes for the user."""
+    notes = []
+    with ResultDirectory(folder, force=force) as inside:
+        if net is not None:
+            save_artifact(net, inside / "network.safetensors")
+        write_text(inside / "report.json", to_json(report))
+        try:
+            write_text(inside / "report.html", render_html(report))
+        except MissingExtraError as error:
+            notes.append(f"report.html was not written: {error}; {error.hint}")
+    return notes
+
+
+def require_scores(max_drop: float | None, data: DataSet, graph: Graph) -> None:
+    """Refuse what could not be scored, before any work: labels that the network cannot give,
+    and a gate on accuracy where there is none."""
+    classes = data.test.classes
+    if max_drop is not None and (classes is None or not is_classifier(graph)):
+        raise ConfigError("--max-drop needs labelled data and a network that gives class scores")
+    if classes is not None and is_classifier(graph):
+        outputs = graph.shapes[graph.outputs[0]][0]
+        if classes > outputs:
+            raise LoadError(
+                f"the data has {classes} classes (the largest label is {classes - 1}), but the "
+                f"network has {outputs} (labels 0..{outputs - 1})",
+                hint="use the data the network was trained on, with labels that count from 0",
+            )
+
+
+def gate(report: dict[str, Any], max_drop: float | None) -> int:
+    """Exit code: 1 where accuracy at the last step fell by more than `max_drop` points.
+
+    It says so on stderr, which is for the end, where it is read.
+    """
+    if max_drop is None:
+        return 0
+    drop = 100 * (report["ann"]["accuracy"] - report["snn"]["accuracy"][-1])
+    if drop <= max_drop + 1e-9:
+        return 0
+    note = f"gate failed: accuracy fell by {drop:.2f} points, --max-drop allows {max_drop:g}"
+    messages().print(note, style="red")
+    return 1

@@ -1,0 +1,1 @@
+"""What a workflow is about: a model and its data, or a saved network."""

@@ -1,0 +1,231 @@
+"""A network, its graph and its data, opened for a command that converts: checked before any work.
+
+`convert`, `compare` and `tune` start here, so that one command line means the same in all three.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from calibrate import parse_stages
+from convsnn.encoders import ENCODERS
+from convsnn.errors import CalibrationError, ConfigError, out_of_memory
+from convsnn.graph import Graph
+from convsnn.load.verify import verify_import
+from convsnn.measure.fitting import fitting_batch
+from convsnn.neurons import NEURONS
+from convsnn.readouts import READOUTS
+from convsnn.report.page.assemble import versions
+from convsnn.spiking.network import Spiking
+from convsnn.spiking.plan import Stage
+from convsnn.workflows.convert.network import convert
+from convsnn.workflows.evaluate import score as scoring
+from convsnn.workflows.running.messages import messages
+from convsnn.workflows.running.precision import Wanted
+from convsnn.workflows.running.processes import require_alone
+from convsnn.workflows.subject.source import NO_WEIGHTS, Source
+from zoo.data import DataSet, draw, open_data
+
+EXAMPLES = 4  # images that every exact step is verified on
+
+
+@dataclass(frozen=True)
+class Method:
+    """How to convert, as the user wrote it; ConfigError where a part is unknown."""
+
+    calibrate: str
+    neuron: str = "if"
+    encoder: str = "direct"
+    max_pool: Literal["exact", "current"] = "exact"
+    readout: str = "mean"
+
+    def __post_init__(self) -> None:
+        self.stages()
+        NEURONS.create(self.neuron, threshold=1.0)
+        if ENCODERS.create(self.encoder).steps is not None:
+            raise ConfigError(
+                f"a network cannot be converted for '{self.encoder}' input, which has no image "
+                "that the original could be shown",
+                hint="use --encoder direct or poisson; convsnn train learns from sequences",
+            )
+        READOUTS.create(self.readout)
+
+    def stages(self) -> Sequence[Stage]:
+        """The calibration stages."""
+        return parse_stages(self.calibrate)
+
+    def to_json(self) -> dict[str, Any]:
+        """As the report names it."""
+        return {
+            "calibration": self.calibrate,
+            "neuron": self.neuron,
+            "encoder": self.encoder,
+            "max_pool": self.max_pool,
+            "readout": self.readout,
+        }
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is known before a conversion: the network as a graph, the data, the images chosen.
+
+    `images` are training images to calibrate on, `example` a few of them, (B, *input shape).
+    `asked_batch` is the batch size that the user gave, None for one that fits this machine.
+    """
+
+    source: Source
+    spec: str
+    data: DataSet
+    images: scoring.Images
+    example: Tensor
+    graph: Graph
+    preprocessing: dict[str, Any]
+    device: torch.device
+    seed: int
+    batch_size: int
+    asked_batch: int | None = None
+    wanted: Wanted = field(default_factory=Wanted)
+
+    def convert(self, method: Method, *, steps: int, samples: int | None = None) -> Spiking:
+        """Calibrate and rewrite; the network says how it was made.
+
+        `samples` is how many test images the user means to score. Where memory runs out it begins
+        again with half as many images at once.
+        """
+        images = self.images
+        while True:
+            try:
+                return self._convert(images, method, steps, samples)
+            except Exception as error:
+                if not out_of_memory(error):
+                    raise
+                if images.batch_size == 1:
+                    raise CalibrationError(
+                        "memory ran out on a single image",
+                        hint="calibrate on a machine, or a --device, with more memory",
+                    ) from None
+            images = replace(images, batch_size=images.batch_size // 2)
+            scoring.note_smaller_batch(images.batch_size)
+
+    def _convert(
+        self, images: scoring.Images, method: Method, steps: int, samples: int | None
+    ) -> Spiking:
+        net = convert(
+            self.graph.to(device=self.device),
+            self.example.to(self.device),
+            images,
+            method.stages(),
+            steps=steps,
+            neuron=method.neuron,
+            encoder=method.encoder,
+            max_pool=method.max_pool,
+            readout=method.readout,
+            seed=self.seed,
+        )
+        used = replace(method, readout=net.readout)
+        return replace(net, provenance=self._provenance(used, steps, samples))
+
+    def score(
+        self,
+        net: Spiking,
+        *,
+        steps: int,
+        samples: int | None = None,
+        also: scoring.Also | None = None,
+    ) -> dict[str, Any]:
+        """The report on `net`, scored on `samples` test images (None: all); see `scoring.score`."""
+        return scoring.score(
+            net,
+            self.data,
+            steps=steps,
+            samples=samples,
+            seed=self.seed,
+            batch_size=self.batch_size,
+            device=self.device,
+            also=also,
+            wanted=self.wanted,
+        )
+
+    def _provenance(self, method: Method, steps: int, samples: int | None) -> dict[str, Any]:
+        part = self.images.part
+        return {
+            "command": scoring.command_line(),
+            "model": {
+                "name": self.source.name,
+                "source": self.source.text,
+                "sha256": self.source.sha256,
+                "parameters": self.source.parameters(self.graph),
+                "thresholds": 0,
+                "input_shape": list(self.example.shape[1:]),
+            },
+            "data": self.spec,
+            "preprocessing": self.preprocessing,
+            "versions": versions(),
+            "calibration": scoring.describe_part(part, len(self.images.indices)),
+            "method": method.to_json(),
+            "seed": self.seed,
+            "timesteps": steps,
+            "batch_size": self.batch_size,
+            "engine": vars(self.wanted),
+            "samples": samples,
+        }
+
+
+def open_job(
+    source: Source,
+    *,
+    data: str | None,
+    preprocessing: Mapping[str, Any],
+    calibration_samples: int,
+    batch_size: int | None,
+    seed: int,
+    device: torch.device,
+    verify: bool,
+    gate: float | None = None,
+    wanted: Wanted | None = None,
+) -> Job:
+    """Open the data, read the network and prove that what was read is the original.
+
+    `preprocessing` replaces the model's own where it is not None; `gate` is the user's bound on
+    the loss of accuracy, refused where nothing could be scored. Raises ConfigError, LoadError,
+    UnsupportedError or RewriteError, all before any calibration.
+    """
+    require_alone()
+    if not source.trained:
+        raise ConfigError(f"'{source.text}' has no trained weights", hint=NO_WEIGHTS)
+    spec = scoring.require_data(data or source.data, source.text)
+    settings = source.preprocessing.override(**preprocessing)
+    with scoring.named_in("" if data else source.described_in):
+        shape = source.input_shape or scoring.natural_shape(spec, settings.resize)
+        opened = open_data(spec, input_shape=shape, preprocessing=settings)
+    chosen = draw(opened.train, calibration_samples, seed=seed)
+    example, _ = next(opened.train.batches(EXAMPLES, indices=chosen[:EXAMPLES]))
+    note = messages()
+    note.print(f"reading {source.text}", markup=False)
+    if not source.loaded:
+        note.print(
+            "note: no --weights given; the network has those its factory sets", style="yellow"
+        )
+    graph = source.graph(example)
+    graph.require_convertible()
+    scoring.require_scores(gate, opened, graph)
+    if verify:
+        verify_import(graph, source.reference(), example)
+    batch = batch_size or fitting_batch(graph, device)
+    return Job(
+        source,
+        spec,
+        opened,
+        scoring.Images(opened.train, chosen, batch, device),
+        example,
+        graph,
+        settings.to_json(),
+        device,
+        seed,
+        batch,
+        batch_size,
+        (wanted or Wanted()).settled(device),
+    )

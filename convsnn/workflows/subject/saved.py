@@ -1,0 +1,89 @@
+"""A saved spiking network opened with the data it was made for, or with other data."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from convsnn.errors import ConfigError, LoadError
+from convsnn.export import load_artifact
+from convsnn.spiking.network import Spiking
+from convsnn.workflows.evaluate import score as scoring
+from zoo.data import DataSet, Preprocessing, draw, open_data
+
+_ORIGIN = {"model", "calibration", "method", "timesteps", "seed", "batch_size"}
+_MOVED = (
+    "name the data with --data; paths in the artifact are relative to the directory where it was "
+    "made, so there it runs without"
+)
+
+
+@dataclass(frozen=True)
+class Saved:
+    """The network, how it was made (the header of its conversion) and its data."""
+
+    net: Spiking
+    origin: Mapping[str, Any]
+    data: DataSet
+    preprocessing: Mapping[str, Any]
+
+    def calibration_images(self, batch_size: int, device: torch.device) -> scoring.Images:
+        """The training images that it was calibrated on, where the data is still the same."""
+        count, seed = self.origin["calibration"]["samples"], self.origin["seed"]
+        part = self.data.train
+        return scoring.Images(part, draw(part, count, seed=seed), batch_size, device)
+
+
+def load_saved(artifact: Path) -> Spiking:
+    """The network of a network.safetensors that says how it was made, or of the folder it is in.
+
+    Raises LoadError for a file that is none or does not say so.
+    """
+    if artifact.is_file() and artifact.suffix != ".safetensors":
+        raise LoadError(
+            f"'{artifact}' is no saved spiking network",
+            hint="give a result directory of convsnn convert, or its network.safetensors",
+        )
+    net = load_artifact(artifact / "network.safetensors" if artifact.is_dir() else artifact)
+    missing = _ORIGIN - set(net.provenance)
+    if missing:
+        raise LoadError(
+            f"{artifact} does not say how it was made: {', '.join(sorted(missing))} is missing",
+            hint="give a network that convsnn convert wrote",
+        )
+    return net
+
+
+def open_saved(
+    artifact: Path,
+    *,
+    data: str | None,
+    preprocessing: Mapping[str, Any],
+    gate: float | None = None,
+) -> Saved:
+    """Open a network.safetensors of `convsnn convert`, or the folder it is in, and its data.
+
+    `data` and those values of `preprocessing` that are not None replace what the file says;
+    `gate` is the user's bound on the loss of accuracy, refused where nothing could be scored.
+    Raises what `load_saved` raises, and ConfigError for data that does not fit.
+    """
+    net = load_saved(artifact)
+    spec = scoring.require_data(data or net.provenance.get("data"), str(artifact))
+    known = Preprocessing.from_json(net.provenance.get("preprocessing", {}))
+    settings = known.override(**preprocessing)
+    with scoring.named_in("" if data else str(artifact), hint=_MOVED):
+        opened = open_data(
+            spec,
+            input_shape=tuple(net.graph.input.attrs["shape"]),
+            preprocessing=settings,
+            steps=net.encoder.steps,
+        )
+    if opened.test.steps != net.encoder.steps:
+        raise ConfigError(
+            f"{artifact} is shown sequences of {net.encoder.steps} frames, but {spec} holds images",
+            hint="give events or frames with --data, as the network was trained on",
+        )
+    scoring.require_scores(gate, opened, net.graph)
+    return Saved(net, net.provenance, opened, settings.to_json())

@@ -1,0 +1,95 @@
+"""What `finetune` and `train` share: the images, the checkpoints of a stopped run, the progress."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from convsnn.errors import ConfigError, LoadError
+from convsnn.graph import Graph
+from convsnn.neurons.fused import compiler
+from convsnn.train.devices import is_main
+from convsnn.train.samples import Augmentation, InMemory, Samples, Sequences
+from convsnn.train.settings import Epoch, Settings
+from convsnn.workflows.evaluate import score as scoring
+from convsnn.workflows.running.messages import messages
+from convsnn.workflows.running.precision import compiling_pays
+from zoo.data import Part, choose
+
+
+def require_labels(part: Part) -> None:
+    """Raise LoadError unless `part` has the labels that training needs."""
+    if part.classes is None:
+        raise LoadError(
+            f"{part.source} ({part.split}) has no labels, which training needs",
+            hint="give labelled data with --data",
+        )
+
+
+def labelled_images(part: Part, count: int | None, augment: Augmentation, *, seed: int) -> Samples:
+    """Training images and their labels, `count` of them (None: all); LoadError without labels.
+
+    Sequences are read when they are needed: lists of events take far less memory than frames.
+    """
+    require_labels(part)
+    numbers = choose(part, count, seed=seed)
+    assert part.labels is not None  # of what has classes
+    labels = part.labels[numbers]
+    if part.steps is None:
+        batches = part.batches(scoring.DEFAULT_BATCH, indices=numbers)
+        return InMemory(torch.cat([x for x, _ in batches]), labels, augment)
+
+    def read(places: Sequence[int]) -> torch.Tensor:
+        wanted = [numbers[place] for place in places]
+        return next(part.batches(len(wanted), indices=wanted))[0]
+
+    return Sequences(read, labels, augment)
+
+
+def claim(checkpoints: Path, *, resume: bool, force: bool) -> None:
+    """Refuse to start over where an earlier run left its checkpoints, unless asked to."""
+    left = sorted(checkpoints.rglob("*.safetensors"))
+    if left and not resume:
+        if not force:
+            raise ConfigError(
+                f"'{checkpoints}' holds a training run that was stopped",
+                hint="go on with it with --resume, or start over with --force",
+            )
+        for path in left:
+            path.unlink()
+    if resume and not left:
+        raise ConfigError(
+            f"there is no training run in '{checkpoints}' to go on with",
+            hint="leave out --resume, or name the same --output as before",
+        )
+
+
+def worth_compiling(graph: Graph, samples: int, settings: Settings, *, wanted: bool | None) -> bool:
+    """Whether neurons' loops should be compiled: as `wanted`, or where training is long enough.
+
+    Says on stderr where they should and cannot be.
+    """
+    if wanted is None:
+        wanted = compiling_pays(graph, settings.steps * samples * settings.epochs)
+    missing = compiler() if wanted else None
+    if missing is not None:
+        messages().print(f"not compiled: {missing}", style="yellow", markup=False)
+    return wanted and missing is None
+
+
+def show_epoch(note: Console, epoch: Epoch, epochs: int) -> None:
+    """How an epoch went, on one line; of several processes one says it."""
+    if not is_main():
+        return
+    held = "" if epoch.held_out is None else f", held out {epoch.held_out:.1%}"
+    note.print(
+        f"epoch {epoch.number}/{epochs}: loss {epoch.loss:.4f}, accuracy {epoch.accuracy:.1%}"
+        f"{held}, thresholds {_mean(epoch.thresholds):.3f}, "
+        f"firing rate {_mean(epoch.rates):.3f}, {epoch.seconds:.0f} s",
+        markup=False,
+    )
+
+
+def _mean(values: Mapping[str, float]) -> float:
+    return sum(values.values()) / max(1, len(values))

@@ -1,0 +1,1 @@
+"""Fitting a neuron's constants to a network, on training images only."""
