@@ -12,6 +12,10 @@ class ConvsnnError(Exception):
         self.hint = hint
 
 
+class ConvsnnWarning(UserWarning):
+    """Something makes a result mean less than it seems to."""
+
+
 class ConfigError(ConvsnnError):
     """An option, a name or a value that the user gave cannot be used."""
 

@@ -64,7 +64,11 @@ def tiny() -> nn.Module:
 @pytest.fixture(autouse=True)
 def uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compiling takes far longer than all that is asked here."""
-    for module in ("simulate.program", "commands.peers.engines", "commands.peers.spikingjelly"):
+    for module in (
+        "simulate.program",
+        "workflows.bench.peers.engines",
+        "workflows.bench.peers.spikingjelly",
+    ):
         monkeypatch.setattr(import_module(f"convsnn.{module}"), "compiler", lambda: "left out")
 
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from convsnn.commands import main
 from convsnn.report.document import validate
-from convsnn.workflows.evaluate.score import progress_bar
+from convsnn.workflows.running.voice import progress
 from zoo.models import MODELS
 from zoo.models.base import WEIGHTS
 
@@ -335,7 +335,7 @@ def test_an_interrupt_leaves_nothing(here, capsys, monkeypatch):
 
 
 def test_progress_goes_to_stderr(capsys):
-    with progress_bar("working", 3) as advance:
+    with progress("working", 3) as advance:
         advance(3)
     assert capsys.readouterr().out == ""
 

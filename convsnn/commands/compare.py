@@ -8,6 +8,7 @@ from rich.console import Console
 
 from calibrate.methods import choose_methods
 from convsnn.commands import options
+from convsnn.commands.terminal import messages
 from convsnn.errors import ConfigError, MissingExtraError
 from convsnn.report.comparison.document import WIDTH, Comparison, render_comparison
 from convsnn.report.document import to_json
@@ -17,7 +18,6 @@ from convsnn.workflows.compare.finetuned import plan_finetuning
 from convsnn.workflows.compare.rows import Conversion, Row
 from convsnn.workflows.compare.runs import open_bench
 from convsnn.workflows.evaluate import score as scoring
-from convsnn.workflows.running.messages import messages
 from convsnn.workflows.running.precision import Wanted
 from convsnn.workflows.running.resume import check, early_settings
 from convsnn.workflows.subject.job import open_job

@@ -7,13 +7,13 @@ import typer
 
 from calibrate.defaults import default_stages
 from convsnn.commands import options, printing
+from convsnn.commands.terminal import messages
 from convsnn.errors import ConfigError
 from convsnn.readouts import READOUTS, delayed
 from convsnn.report.files import ResultDirectory
 from convsnn.spiking.population import site_neurons
 from convsnn.workflows.evaluate import early_exit as exiting
 from convsnn.workflows.evaluate import score as scoring
-from convsnn.workflows.running.messages import messages
 from convsnn.workflows.running.precision import Wanted
 from convsnn.workflows.subject.job import Method, open_job
 from convsnn.workflows.subject.source import find_source

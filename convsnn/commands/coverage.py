@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from convsnn.commands.options import Json
+from convsnn.commands.terminal import messages
 from convsnn.errors import ConfigError
 from convsnn.report.files import require_writable, write_text
 from convsnn.report.page.assemble import versions
@@ -23,8 +24,7 @@ from convsnn.workflows.coverage.rows import RowFile
 from convsnn.workflows.coverage.table import TITLE, render_markdown, render_terminal, summarise
 from convsnn.workflows.coverage.verdict import FAILED, Extent, Row
 from convsnn.workflows.coverage.worker import Limits, judge_all
-from convsnn.workflows.evaluate.score import progress_bar
-from convsnn.workflows.running.messages import messages
+from convsnn.workflows.running.voice import progress
 
 _LIMITS = "Limits"
 _MANY = 30_000_000
@@ -172,7 +172,7 @@ def _judge(
     end = math.inf if minutes is None else time.monotonic() + 60 * minutes
     left = [network for network in networks if network not in known]
     note = messages()
-    with progress_bar("networks", len(networks)) as advance:
+    with progress("networks", len(networks)) as advance:
         advance(len(networks) - len(left))
         if time.monotonic() >= end:
             left = []

@@ -29,14 +29,15 @@ from rich.console import Console
 
 from calibrate.cautions import cautions
 from convsnn.commands import options
+from convsnn.commands.terminal import messages
 from convsnn.errors import ConfigError
 from convsnn.measure.decomposition import decompose
 from convsnn.report.diagnosis.advice import advise
 from convsnn.report.diagnosis.document import diagnosis, render_diagnosis
 from convsnn.report.document import to_json
 from convsnn.workflows.evaluate import score as scoring
-from convsnn.workflows.running.messages import messages
 from convsnn.workflows.running.precision import as_before
+from convsnn.workflows.running.voice import progress
 from convsnn.workflows.subject.saved import open_saved
 from zoo.data import choose
 
@@ -96,7 +97,7 @@ def diagnose(
         messages().print(note, style="yellow", markup=False)
     number = saved.origin["seed"] if seed is None else seed
     indices = choose(part, samples, seed=number)
-    with scoring.progress_bar("diagnosing", len(indices)) as advance:
+    with progress("diagnosing", len(indices)) as advance:
         found = decompose(
             saved.net,
             part.batches(batch_size or saved.origin["batch_size"], indices=indices),

@@ -6,12 +6,12 @@ from typing import Annotated
 import typer
 
 from convsnn.commands import options, printing
+from convsnn.commands.terminal import messages
 from convsnn.errors import ConfigError
 from convsnn.measure.fitting import fitting_batch, free_memory
 from convsnn.report.files import ResultDirectory
 from convsnn.workflows.evaluate import early_exit as exiting
 from convsnn.workflows.evaluate import score as scoring
-from convsnn.workflows.running.messages import messages
 from convsnn.workflows.running.precision import as_before
 from convsnn.workflows.running.processes import beside, processes
 from convsnn.workflows.subject.saved import open_saved

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from convsnn.commands import options
+from convsnn.commands.terminal import messages
 from convsnn.errors import ConfigError, ExportError, MissingExtraError
 from convsnn.neurons import NEURONS
 from convsnn.neurons.msat import Msat
@@ -23,7 +24,6 @@ from convsnn.report.figures.page import RUNS, draw_figures, render_figures, stan
 from convsnn.report.files import write_text
 from convsnn.workflows.compare.runs import settings_of
 from convsnn.workflows.evaluate import score as scoring
-from convsnn.workflows.running.messages import messages
 from convsnn.workflows.running.resume import check, claim, early_settings
 from convsnn.workflows.subject.job import Job, Method, open_job
 from convsnn.workflows.subject.source import find_source

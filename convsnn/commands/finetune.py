@@ -10,6 +10,7 @@ import torch
 import typer
 
 from convsnn.commands import options, printing
+from convsnn.commands.terminal import messages
 from convsnn.report.files import ResultDirectory
 from convsnn.report.page.assemble import versions
 from convsnn.report.page.table import score_in_words
@@ -21,7 +22,6 @@ from convsnn.train.finetune import finetune as train_spiking
 from convsnn.train.samples import Augmentation
 from convsnn.train.settings import Settings
 from convsnn.workflows.evaluate import score as scoring
-from convsnn.workflows.running.messages import messages
 from convsnn.workflows.running.processes import launched
 from convsnn.workflows.subject.saved import Saved, open_saved
 from convsnn.workflows.train.lessons import claim, labelled_images, show_epoch, worth_compiling
@@ -155,7 +155,7 @@ def finetune(
     note.print(f"training on {len(images)} images for {timesteps} steps: {method}", markup=False)
     tuned = train_spiking(
         saved.net, images, settings, tuning, folder=checkpoints, device=target,
-        progress=lambda epoch: show_epoch(note, epoch, epochs),
+        progress=lambda epoch: show_epoch(epoch, epochs),
         compile=worth_compiling(saved.net.graph, len(images), settings, wanted=compile),
     )  # fmt: skip
     if not is_main():  # of several processes one goes on

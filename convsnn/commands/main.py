@@ -23,11 +23,12 @@ from convsnn.commands.finetune import finetune
 from convsnn.commands.hints import fitting, options_of
 from convsnn.commands.inspect import inspect
 from convsnn.commands.list import list_
+from convsnn.commands.terminal import Terminal, messages
 from convsnn.commands.train import train
 from convsnn.commands.tune import tune
 from convsnn.errors import ConfigError, ConvsnnError, UnsupportedError, out_of_memory
-from convsnn.workflows.running.messages import messages
 from convsnn.workflows.running.processes import speaks
+from convsnn.workflows.running.voice import heard_by
 
 app = typer.Typer(
     name="convsnn",
@@ -92,7 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     shown: ConvsnnError | None = None
     code = 2
     try:
-        result = app(args=given or ["--help"], standalone_mode=False, prog_name="convsnn")
+        with heard_by(Terminal()):
+            result = app(args=given or ["--help"], standalone_mode=False, prog_name="convsnn")
     except ConvsnnError as error:
         shown = error
     except (KeyboardInterrupt, typer.Abort):

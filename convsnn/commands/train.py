@@ -9,13 +9,13 @@ import typer
 from rich.console import Console
 
 from convsnn.commands import options
+from convsnn.commands.terminal import messages
 from convsnn.errors import ConfigError, ExportError, MissingExtraError
 from convsnn.report.document import to_json
 from convsnn.report.files import ResultDirectory, write_text
 from convsnn.report.training.document import render_training, render_training_page, summarise
 from convsnn.train.devices import is_main
 from convsnn.workflows.evaluate import score as scoring
-from convsnn.workflows.running.messages import messages
 from convsnn.workflows.train.course import Course, Run, open_course, train_once
 from convsnn.workflows.train.lessons import claim, show_epoch
 from zoo.recipes.spiking import find_recipe, parsed
@@ -87,7 +87,7 @@ def train(
             train_once(
                 course, seed=seed, folder=checkpoints / f"seed-{seed}", device=target,
                 samples=samples, compile=compile,
-                progress=lambda epoch: show_epoch(note, epoch, chosen.epochs),
+                progress=lambda epoch: show_epoch(epoch, chosen.epochs),
             )
         )  # fmt: skip
     if not is_main():  # of several processes one goes on

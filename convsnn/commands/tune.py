@@ -12,14 +12,15 @@ from rich.console import Console
 
 from calibrate.tuning import Study, load_optuna, space_of
 from convsnn.commands import options
+from convsnn.commands.terminal import messages
 from convsnn.errors import CalibrationError, ConfigError, SimulationError
 from convsnn.registry import split_spec
 from convsnn.report.files import write_text
 from convsnn.report.page.assemble import packages, versions
 from convsnn.report.tuned import Row, render_tuned, verdict
 from convsnn.workflows.evaluate import score as scoring
-from convsnn.workflows.running.messages import messages
 from convsnn.workflows.running.resume import check, claim, early_settings, job_settings
+from convsnn.workflows.running.voice import progress
 from convsnn.workflows.subject.job import Method, open_job
 from convsnn.workflows.subject.source import find_source
 from convsnn.workflows.tune.error import Score, Split, fixed_methods, measure, scored_steps, split
@@ -149,7 +150,7 @@ def _search(
             note.print(f"{neuron} cannot be run: {error}", style="yellow", markup=False)
             return None
 
-    with scoring.progress_bar("trials", trials) as advance:
+    with progress("trials", trials) as advance:
         while (done := len(study.trials())) < trials:
             advance(done)
             late = minutes is not None and time.perf_counter() - start >= 60 * minutes

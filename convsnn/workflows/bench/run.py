@@ -22,7 +22,7 @@ from convsnn.workflows.bench.race import (
 )
 from convsnn.workflows.bench.subject import MaxPool, Subject, open_subject
 from convsnn.workflows.evaluate import score as scoring
-from convsnn.workflows.running.messages import messages
+from convsnn.workflows.running.voice import note
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,12 +98,11 @@ class _Bench:
         self.memory: list[dict[str, Any]] = []
         self.failed: list[dict[str, Any]] = []
         self.notes: list[str] = []
-        self._note = messages()
 
     def model(self, text: str) -> None:
         """Everything about one model."""
         s = self.settings
-        self._say(f"reading and calibrating {text}")
+        note(f"reading and calibrating {text}")
         subject = open_subject(
             text,
             weights=s.weights,
@@ -121,7 +120,7 @@ class _Bench:
         self.rows += rows
         given = {"threads": torch.get_num_threads(), "device": str(s.device), "seed": s.seed}
         if s.peak:
-            self._say("measuring memory, each engine in a process of its own")
+            note("measuring memory, each engine in a process of its own")
             self.notes += bench_costs.add_peaks(rows, subject, given, self.clock)
         if s.memory:
             found, notes = bench_costs.memory_growth(rows, subject, given, self.clock)
@@ -133,7 +132,7 @@ class _Bench:
         s = self.settings
         x = subject.images(s.batch_sizes[-1], s.device, seed=s.seed)
         if s.neurons:
-            self._say("measuring neurons")
+            note("measuring neurons")
             self.neurons += bench_costs.neuron_costs(
                 subject,
                 x,
@@ -144,7 +143,7 @@ class _Bench:
                 clock=self.clock,
             )
         if s.stages:
-            self._say("measuring calibration")
+            note("measuring calibration")
             self.stages += bench_costs.stage_seconds(subject, x, s.peers)
 
     def _batch(self, subject: Subject, batch: int) -> list[Row]:
@@ -152,7 +151,7 @@ class _Bench:
         s, x = self.settings, subject.images(batch, self.settings.device, seed=self.settings.seed)
         entries: list[Entry] = []
         for engine in ("convsnn", "convsnn counting", *(e for p in s.peers for e in PEERS[p])):
-            self._say(f"warming up {engine} on batches of {batch}")
+            note(f"warming up {engine} on batches of {batch}")
             precisions = {"convsnn": s.precisions, "convsnn counting": s.extra[-1:]}.get(engine)
             made, failures = enter(engine, subject.net, x, precisions=precisions, clock=self.clock)
             entries += made
@@ -166,7 +165,7 @@ class _Bench:
         self, subject: Subject, x: torch.Tensor, entries: list[Entry], steps: int
     ) -> list[Row]:
         s = self.settings
-        self._say(f"{subject.name}: {steps} steps, batch {len(x)}, {len(entries)} engines in turns")
+        note(f"{subject.name}: {steps} steps, batch {len(x)}, {len(entries)} engines in turns")
         for entry in entries:
             entry.seconds.clear()
         same = agreements(entries, subject.net, x, steps)
@@ -195,6 +194,3 @@ class _Bench:
             row(entry, ann, agreement=agreement, **about)
             for entry, agreement in zip(entries, same, strict=True)
         ]
-
-    def _say(self, text: str) -> None:
-        self._note.print(text, markup=False)

@@ -23,7 +23,6 @@ from convsnn.train.methods import find_method
 from convsnn.train.samples import Samples
 from convsnn.train.settings import Settings
 from convsnn.workflows.compare.rows import Conditions, Made
-from convsnn.workflows.running.messages import messages
 from convsnn.workflows.running.resume import fingerprint, make_folder
 from convsnn.workflows.subject.job import Method
 from convsnn.workflows.train.lessons import labelled_images, show_epoch, worth_compiling
@@ -158,7 +157,6 @@ class FineTuned:
 
     def make(self, under: Conditions) -> Made:
         """Train, or go on with it, keep the network as NAME.safetensors, and score it."""
-        note = messages()
         net, settings, job = self.course.start(under), self.course.settings, under.job
         images = self.course.images(under)
         tuned = finetune(
@@ -168,7 +166,7 @@ class FineTuned:
             Tuning(self.method),
             folder=self._checkpoints(under),
             device=job.device,
-            progress=lambda epoch: show_epoch(note, epoch, settings.epochs),
+            progress=lambda epoch: show_epoch(epoch, settings.epochs),
             compile=worth_compiling(net.graph, len(images), settings, wanted=job.wanted.compile),
         )
         save_artifact(tuned.net, under.folder / f"{self.name}.safetensors")

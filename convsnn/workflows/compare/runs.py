@@ -15,8 +15,8 @@ from convsnn.report.files import write_text
 from convsnn.report.page.assemble import packages, versions
 from convsnn.workflows.compare.rows import Conditions, Row
 from convsnn.workflows.evaluate import score as scoring
-from convsnn.workflows.running.messages import messages
 from convsnn.workflows.running.resume import claim, fingerprint, job_settings
+from convsnn.workflows.running.voice import note, warn
 from convsnn.workflows.subject.job import EXAMPLES, Job
 from zoo.data import choose
 
@@ -62,7 +62,6 @@ class Bench:
 
         A row that cannot be made becomes an entry that says why; its error is not raised.
         """
-        note = messages()
         start = time.perf_counter()
         reports: list[Report] = []
         failed, left_out = [], []
@@ -70,7 +69,7 @@ class Bench:
             place = f"[{number}/{len(rows)}] {row.title}"
             report = self._kept(row)
             if report is not None:
-                note.print(f"{place}: taken from {self._file(row)}", markup=False)
+                note(f"{place}: taken from {self._file(row)}")
                 reports.append(report)
                 row.tidy(self.under)
                 continue
@@ -78,14 +77,14 @@ class Bench:
             if reason:
                 left_out.append({"name": row.name, "title": row.title, "reason": reason})
                 continue
-            note.print(f"{place}: {row.intention()}", markup=False)
+            note(f"{place}: {row.intention()}")
             try:
                 reports.append(self._measure(row))
                 row.tidy(self.under)
             except ExportError:
                 raise  # the directory cannot be written: no other row would fare better
             except ConvsnnError as error:
-                note.print(f"failed: {error}", style="red", markup=False)
+                warn(f"failed: {error}")
                 about = {"name": row.name, "title": row.title}
                 failed.append({**about, "message": str(error), "hint": error.hint})
         return compare_reports(

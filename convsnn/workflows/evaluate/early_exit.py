@@ -24,6 +24,7 @@ from convsnn.report.page.early_exit import early_exit_section
 from convsnn.simulate import Engine, Program
 from convsnn.spiking.network import Spiking
 from convsnn.workflows.evaluate import score as scoring
+from convsnn.workflows.running.voice import progress
 from zoo.data import DataSet, Part, Preprocessing, draw, open_data
 
 MOST_SAMPLES = 5000  # of --exit-data: more change the margins little
@@ -82,7 +83,7 @@ class Exiting:
         program = Program(net.to(device=images.device), engine)
         rows = part_of(own.share, len(images.indices), batch_size=size)
         mine = replace(images, indices=[images.indices[i] for i in rows])
-        with scoring.progress_bar("fitting margins", len(rows)) as advance:
+        with progress("fitting margins", len(rows)) as advance:
             found = trace(
                 program,
                 mine if self.unseen else Sums(images, rows),
@@ -93,7 +94,7 @@ class Exiting:
                 share=own.share,
             )
         margins = fit_margins(found, promised=self.promised)
-        with scoring.progress_bar("leaving early", len(own.rows)) as advance:
+        with progress("leaving early", len(own.rows)) as advance:
             exits = run_early(
                 program,
                 own.batches,

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from calibrate.cautions import cautions
@@ -27,9 +25,9 @@ from convsnn.report.page.html import render_html
 from convsnn.simulate import Engine
 from convsnn.spiking.network import Spiking
 from convsnn.workflows.evaluate.doubts import doubts
-from convsnn.workflows.running.messages import messages
 from convsnn.workflows.running.precision import Wanted
 from convsnn.workflows.running.processes import Group, card
+from convsnn.workflows.running.voice import note, progress, warn
 from zoo.data import DATASETS, DataSet, Part, choose, find_images
 
 DEFAULT_BATCH = USUAL_BATCH
@@ -131,22 +129,6 @@ def describe_part(part: Part, samples: int) -> dict[str, Any]:
     return {"source": part.source, "split": part.split, "samples": samples}
 
 
-@contextmanager
-def progress_bar(title: str, total: int) -> Iterator[Any]:
-    """A progress bar on stderr; yields a function that takes the number done."""
-    columns = (
-        TextColumn("[progress.description]{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    console = Console(stderr=True)
-    shown = console.is_terminal  # a log file gets no bars
-    with Progress(*columns, console=console, disable=not shown, transient=True) as progress:
-        task = progress.add_task(title, total=total)
-        yield lambda done: progress.update(task, completed=done)
-
-
 def score(
     net: Spiking,
     data: DataSet,
@@ -168,15 +150,14 @@ def score(
     group = group or Group()
     indices = choose(data.test, samples, seed=seed)
     if samples is not None and samples > len(indices):
-        note = f"note: the test part has {len(indices)} samples, not {samples}"
-        messages().print(note, style="yellow")
+        warn(f"the test part has {len(indices)} samples, not {samples}")
     engine = (wanted or Wanted()).engine(
         net.graph, steps=steps, samples=len(indices), device=device, group=group
     )
     (batch_size,), group.device = group.agree([batch_size]), device
     mine = part_of(group, len(indices), batch_size=batch_size)
     batches = data.test.batches(batch_size, indices=[indices[i] for i in mine])
-    with progress_bar("simulating", len(mine)) as advance:
+    with progress("simulating", len(mine)) as advance:
         evaluation = evaluate(
             net,
             batches,
@@ -213,8 +194,8 @@ def score(
 
 def note_smaller_batch(images: int) -> None:
     """Say on stderr that memory ran out and how the run goes on."""
-    note = f"memory ran out; going on with {images} image(s) at once (--batch-size {images})"
-    messages().print(note, style="yellow", markup=False)
+    text = f"memory ran out; going on with {images} image(s) at once (--batch-size {images})"
+    note(text)
 
 
 def command_line() -> str:
@@ -264,6 +245,5 @@ def gate(report: dict[str, Any], max_drop: float | None) -> int:
     drop = 100 * (report["ann"]["accuracy"] - report["snn"]["accuracy"][-1])
     if drop <= max_drop + 1e-9:
         return 0
-    note = f"gate failed: accuracy fell by {drop:.2f} points, --max-drop allows {max_drop:g}"
-    messages().print(note, style="red")
+    warn(f"gate failed: accuracy fell by {drop:.2f} points, --max-drop allows {max_drop:g}")
     return 1

@@ -10,8 +10,8 @@ from convsnn.errors import ConfigError, LoadError
 from convsnn.graph import Graph
 from convsnn.neurons.fused import compiler
 from convsnn.simulate import PRECISIONS, Engine, Precision, fastest
-from convsnn.workflows.running.messages import messages
 from convsnn.workflows.running.processes import Group
+from convsnn.workflows.running.voice import note, warn
 
 Asked = Precision | Literal["auto"]
 COMPILED_FROM = 2e10  # updates of a neuron; below it the compiler takes longer than it saves
@@ -64,12 +64,11 @@ class Wanted:
         missing = compiler() if fused else None
         works = -int(group.least(torch.tensor(-int(missing is not None)))) == 0
         engine = Engine(PRECISIONS[number], self.weight_bits, fused and works)
-        note = messages()
         if missing is not None:
-            note.print(f"not compiled: {missing}", style="yellow", markup=False)
+            warn(f"not compiled: {missing}")
         if engine != Engine():
             loops = "compiled" if engine.fused else "not compiled"
-            note.print(f"simulating in {engine.describe()}, {loops}", markup=False)
+            note(f"simulating in {engine.describe()}, {loops}")
         return engine
 
 

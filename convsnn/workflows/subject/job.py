@@ -23,9 +23,9 @@ from convsnn.spiking.network import Spiking
 from convsnn.spiking.plan import Stage
 from convsnn.workflows.convert.network import convert
 from convsnn.workflows.evaluate import score as scoring
-from convsnn.workflows.running.messages import messages
 from convsnn.workflows.running.precision import Wanted
 from convsnn.workflows.running.processes import require_alone
+from convsnn.workflows.running.voice import note, warn
 from convsnn.workflows.subject.source import NO_WEIGHTS, Source
 from zoo.data import DataSet, draw, open_data
 
@@ -203,12 +203,9 @@ def open_job(
         opened = open_data(spec, input_shape=shape, preprocessing=settings)
     chosen = draw(opened.train, calibration_samples, seed=seed)
     example, _ = next(opened.train.batches(EXAMPLES, indices=chosen[:EXAMPLES]))
-    note = messages()
-    note.print(f"reading {source.text}", markup=False)
+    note(f"reading {source.text}")
     if not source.loaded:
-        note.print(
-            "note: no --weights given; the network has those its factory sets", style="yellow"
-        )
+        warn("no --weights given; the network has those its factory sets")
     graph = source.graph(example)
     graph.require_convertible()
     scoring.require_scores(gate, opened, graph)

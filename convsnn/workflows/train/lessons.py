@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from rich.console import Console
 
 from convsnn.errors import ConfigError, LoadError
 from convsnn.graph import Graph
@@ -13,8 +12,8 @@ from convsnn.train.devices import is_main
 from convsnn.train.samples import Augmentation, InMemory, Samples, Sequences
 from convsnn.train.settings import Epoch, Settings
 from convsnn.workflows.evaluate import score as scoring
-from convsnn.workflows.running.messages import messages
 from convsnn.workflows.running.precision import compiling_pays
+from convsnn.workflows.running.voice import note, warn
 from zoo.data import Part, choose
 
 
@@ -74,20 +73,19 @@ def worth_compiling(graph: Graph, samples: int, settings: Settings, *, wanted: b
         wanted = compiling_pays(graph, settings.steps * samples * settings.epochs)
     missing = compiler() if wanted else None
     if missing is not None:
-        messages().print(f"not compiled: {missing}", style="yellow", markup=False)
+        warn(f"not compiled: {missing}")
     return wanted and missing is None
 
 
-def show_epoch(note: Console, epoch: Epoch, epochs: int) -> None:
+def show_epoch(epoch: Epoch, epochs: int) -> None:
     """How an epoch went, on one line; of several processes one says it."""
     if not is_main():
         return
     held = "" if epoch.held_out is None else f", held out {epoch.held_out:.1%}"
-    note.print(
+    note(
         f"epoch {epoch.number}/{epochs}: loss {epoch.loss:.4f}, accuracy {epoch.accuracy:.1%}"
         f"{held}, thresholds {_mean(epoch.thresholds):.3f}, "
-        f"firing rate {_mean(epoch.rates):.3f}, {epoch.seconds:.0f} s",
-        markup=False,
+        f"firing rate {_mean(epoch.rates):.3f}, {epoch.seconds:.0f} s"
     )
 
 

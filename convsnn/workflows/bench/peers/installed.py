@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from convsnn.errors import MissingExtraError
 from convsnn.workflows.bench.peers import sinabs, spikingjelly
-from convsnn.workflows.running.messages import messages
+from convsnn.workflows.running.voice import note
 
 _PROBES: Mapping[str, Callable[[], object]] = {
     "spikingjelly": spikingjelly.modules,
@@ -22,8 +22,8 @@ def installed(names: Sequence[str], *, asked: bool) -> tuple[str, ...]:
         except MissingExtraError as error:
             if asked:
                 raise
-            note = f"{error}, so it is not measured; {error.hint}"
-            messages().print(note, markup=False)
+            text = f"{error}, so it is not measured; {error.hint}"
+            note(text)
         else:
             found.append(name)
     return tuple(found)

@@ -1,0 +1,32 @@
+"""What is said beside the result: on stderr, wrapped between words on a terminal."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from rich.console import Console
+
+from convsnn.workflows.running.voice import Voice, bar
+
+
+def messages() -> Console:
+    """A console on stderr: a terminal gets lines wrapped between words, a file whole ones."""
+    console = Console(stderr=True, highlight=False)
+    console.soft_wrap = not console.is_terminal
+    return console
+
+
+class Terminal(Voice):
+    """How a terminal hears a workflow: all on stderr, and bars only where someone looks."""
+
+    def note(self, text: str) -> None:
+        """Say what is being done."""
+        messages().print(text, markup=False)
+
+    def warn(self, text: str) -> None:
+        """The same in yellow."""
+        messages().print(text, style="yellow", markup=False)
+
+    def progress(self, title: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
+        """A bar; a log file gets none."""
+        console = Console(stderr=True)
+        return bar(console, title, total, shown=console.is_terminal)
