@@ -63,8 +63,8 @@ class Events:
 class Recordings:
     """One split of recordings; `read` gives that of a number.
 
-    `labels` and `classes` are those of `Stored`. `sensor` is height and width; where it is only
-    `seen` in the events the real one may be larger.
+    `labels`, `classes` and `contents` are those of `Stored`. `sensor` is height and width; where it
+    is only `seen` in the events the real one may be larger.
     """
 
     source: str
@@ -75,6 +75,7 @@ class Recordings:
     classes: int | None
     sensor: Plane
     seen: bool = False
+    contents: Callable[[], str] | None = None
 
     def binned(self, steps: int, binning: Binning, *, channels: int, plane: Plane) -> Stored:
         """The same split as sequences of `steps` frames (channels, *plane).
@@ -111,8 +112,9 @@ class Recordings:
                 yield torch.from_numpy(found)[None]
 
         return Stored(
-            self.source, self.split, self.count, read, self.labels, self.classes, 1.0, steps
-        )
+            self.source, self.split, self.count, read, self.labels, self.classes, 1.0, steps,
+            self.contents,
+        )  # fmt: skip
 
 
 def frames(

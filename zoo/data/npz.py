@@ -7,8 +7,9 @@ for images is one byte per value.
 from functools import partial
 
 from convsnn.errors import LoadError
-from zoo.data.archive import read_arrays, two_places
-from zoo.data.base import DATASETS, Array, Stored, in_memory, local_path
+from zoo.data.archive import read_arrays
+from zoo.data.base import DATASETS, Array, Stored, in_memory
+from zoo.data.places import local_path, two_places
 
 
 @DATASETS.register("npz")

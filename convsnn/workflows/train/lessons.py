@@ -13,6 +13,7 @@ from convsnn.train.samples import Augmentation, InMemory, Samples, Sequences
 from convsnn.train.settings import Epoch, Settings
 from convsnn.workflows.evaluate import score as scoring
 from convsnn.workflows.running.precision import compiling_pays
+from convsnn.workflows.running.resume import fingerprint
 from convsnn.workflows.running.voice import note, warn
 from zoo.data import Part, choose
 
@@ -43,7 +44,8 @@ def labelled_images(part: Part, count: int | None, augment: Augmentation, *, see
         wanted = [numbers[place] for place in places]
         return next(part.batches(len(wanted), indices=wanted))[0]
 
-    return Sequences(read, labels, augment)
+    known = fingerprint(part.digest, numbers)
+    return Sequences(read, labels, augment, known)
 
 
 def claim(checkpoints: Path, *, resume: bool, force: bool) -> None:
