@@ -114,7 +114,7 @@ class InMemory:
 @dataclass(frozen=True)
 class Sequences:
     """Sequences that are read when they are needed: `read` gives those of some numbers, (B, T, C,
-    H, W), of which `labels` (N,) are the classes; `known` is a text that differs where any of them does.
+    H, W), of which `labels` (N,) are the classes; `known` differs where any of them does.
 
     `augment` is that of `InMemory`; all frames of a sequence are moved alike. Raises ConfigError
     for a single class, an unknown augmentation, or mixed sequences, which no teacher judges.

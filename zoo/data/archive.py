@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from convsnn.errors import LoadError
+from zoo.data.digest import Array
 from zoo.data.places import require_file
 from zoo.data.room import require_room
-from zoo.data.stored import Array
 
 _SAVE = "write the file with numpy.savez(path, {0})"
 _ARRAY = b"\x93NUMPY"  # what a single array begins with

@@ -16,10 +16,11 @@ from convsnn.errors import ConfigError
 from convsnn.random import uniform
 from convsnn.registry import Registry
 from zoo.data.binning import Binning, Events, Recordings
+from zoo.data.digest import Array
 from zoo.data.places import split_spec
 from zoo.data.prepare import prepare
 from zoo.data.preprocessing import Preprocessing
-from zoo.data.stored import Array, Stored, checked_labels, in_memory
+from zoo.data.stored import Stored, checked_labels, in_memory
 
 __all__ = [
     "DATASETS",

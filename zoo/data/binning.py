@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 
 from convsnn.errors import ConfigError
-from zoo.data.stored import Array, Stored
+from zoo.data.digest import Array
+from zoo.data.stored import Stored
 
 By = Literal["time", "count"]
 Value = Literal["binary", "count", "share"]

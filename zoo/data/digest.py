@@ -35,7 +35,7 @@ def of_arrays(arrays: Iterable[Array | Tensor | None]) -> str:
             found.update(b"none;")
             continue
         found.update(f"{plain.dtype.str} {plain.shape};".encode())
-        found.update(memoryview(plain.reshape(-1).view(np.uint8)))
+        found.update(plain.reshape(-1).view(np.uint8).data)
     return found.hexdigest()
 
 
