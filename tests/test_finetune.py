@@ -225,9 +225,9 @@ def test_going_on_gives_the_same_losses_to_the_last_digit(
 def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:
     tuned(folder=tmp_path, epochs=1)
     kept = (tmp_path / LAST).read_bytes()
-    with pytest.raises(ConfigError, match="belongs to other .*settings"):
+    with pytest.raises(ConfigError, match=r"belongs to other .*settings"):
         tuned(folder=tmp_path, epochs=2)
-    with pytest.raises(ConfigError, match="belongs to other .*settings"):
+    with pytest.raises(ConfigError, match=r"belongs to other .*settings"):
         tuned(folder=tmp_path, epochs=1, tuning=Tuning("ltmd"))
     graph = small()
     settings = Settings(steps=3, epochs=1, batch_size=20, learning_rate=5e-3)

@@ -25,7 +25,7 @@ from convsnn.workflows.evaluate import score as scoring
 from convsnn.workflows.running.processes import launched
 from convsnn.workflows.subject.saved import Saved, open_saved
 from convsnn.workflows.train.lessons import claim, labelled_images, show_epoch, worth_compiling
-from zoo.data import Preprocessing
+from zoo.data import Preprocessing, data_place
 
 MethodName = Literal["lt-snn", "ltmd", "dsr", "hybrid", "fixed"]
 _TRAINING = "Training"
@@ -178,8 +178,10 @@ def _beside(artifact: Path, method: str) -> Path:
 def _origin(saved: Saved, data: str | None, given: Mapping[str, Any]) -> dict[str, Any]:
     """The data that the trained network is scored on again, where the user named others."""
     known = Preprocessing.from_json(saved.origin.get("preprocessing", {}))
+    named = saved.origin.get("data") if data is None else data
     return {
-        "data": data or saved.origin.get("data"),
+        "data": named,
+        **({} if data is None else data_place(named)),
         "preprocessing": known.override(**given).to_json(),
     }
 

@@ -26,6 +26,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from convsnn.errors import ConvsnnError, ExportError, LoadError
+from convsnn.export.provenance import check_provenance
 from convsnn.graph import Graph
 from convsnn.graph.ops import Role
 from convsnn.report.files import write_bytes_via
@@ -180,6 +181,7 @@ def _restore(text: str, tensors: Mapping[str, Tensor]) -> Spiking:
     try:
         header = json.loads(text)
         _check_header(header)
+        check_provenance(header["provenance"])
         groups = _grouped(tensors)
         graph = Graph.from_topology(json.dumps(header["topology"]), groups["graph"])
         _check_nodes(graph)

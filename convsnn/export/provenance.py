@@ -64,7 +64,10 @@ FORM: Mapping[str, tuple[Check | Mapping[str, tuple[Check, str]], str]] = {
         "an object",
     ),
     "data": (_or_null(_text), "text"),
-    "data_absolute": (_or_null(_text), "text"),
+    "data_place": (
+        {"given": (_text, "text"), "absolute": (_text, "text")},
+        "an object",
+    ),
     "preprocessing": (_or_null(_object), "an object"),
     "versions": (_or_null(_object), "an object"),
     "calibration": (
@@ -95,7 +98,7 @@ FORM: Mapping[str, tuple[Check | Mapping[str, tuple[Check, str]], str]] = {
                 _one_of("auto", "float32", "bfloat16", "int8"),
                 "auto, float32, bfloat16 or int8",
             ),
-            "weight_bits": (_or_null(_whole(2, 16)), "a number of bits"),
+            "weight_bits": (_or_null(_whole(2, 8)), "a number of bits"),
             "compile": (_one_of(None, True, False), "true, false or null"),
         },
         "an object",

@@ -11,7 +11,7 @@ from zoo.data.base import (
     find_images,
     open_data,
 )
-from zoo.data.places import absolute, is_there
+from zoo.data.places import absolute, data_place, is_there
 from zoo.data.preprocessing import Preprocessing
 
 import_siblings(__name__, __path__)
@@ -24,6 +24,7 @@ __all__ = [
     "Preprocessing",
     "absolute",
     "choose",
+    "data_place",
     "draw",
     "find_images",
     "is_there",

@@ -80,11 +80,14 @@ class Part(Protocol):
 
 @dataclass(frozen=True)
 class DataSet:
-    """Both splits; `name` is the one the data set is registered under."""
+    """Both splits; `name` is the one the data set is registered under, `spec` the text that names
+    the data and `preprocessing` what is done with it, where that is known."""
 
     name: str
     train: Part
     test: Part
+    spec: str | None = None
+    preprocessing: Preprocessing | None = None
 
 
 DATASETS: Registry[tuple[Stored | Recordings, Stored | Recordings]] = Registry("data set")
@@ -189,7 +192,7 @@ def open_data(
     )
     for part in (train, test):
         next(part.batches(1, indices=[0]))
-    return DataSet(name, train, test)
+    return DataSet(name, train, test, spec, preprocessing)
 
 
 def find_images(spec: str) -> tuple[Stored, Stored]:

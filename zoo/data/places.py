@@ -84,3 +84,8 @@ def _exists(place: str) -> bool:
         return os.path.exists(os.path.expanduser(place))
     except ValueError:  # a NUL
         return False
+
+
+def data_place(spec: str | None) -> dict[str, dict[str, str]]:
+    """What an artifact says of where its data lies, so that it is found from other directories."""
+    return {} if spec is None else {"data_place": {"given": spec, "absolute": absolute(spec)}}

@@ -27,7 +27,7 @@ from convsnn.workflows.running.precision import Wanted
 from convsnn.workflows.running.processes import Group, card
 from convsnn.workflows.running.voice import command_line as command_line
 from convsnn.workflows.running.voice import note, progress, warn
-from zoo.data import DATASETS, DataSet, Part, choose, find_images
+from zoo.data import DATASETS, DataSet, Part, absolute, choose, find_images
 
 DEFAULT_BATCH = USUAL_BATCH
 DEVICES = ("cpu", "cuda")
@@ -179,9 +179,12 @@ def score(
         "seed": seed,
         "model": origin["model"],
         "data": {
+            "given": data.spec,
+            "absolute": None if data.spec is None else absolute(data.spec),
             "calibration": origin["calibration"],
             "evaluation": describe_part(data.test, len(indices)),
         },
+        "preprocessing": None if data.preprocessing is None else data.preprocessing.to_json(),
         "method": origin["method"],
     }
     warnings = [caution.text for caution in cautions(net.neuron, net.plan)]
