@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from convsnn.errors import ConfigError
-from convsnn.ranges import BATCH, COUNT, SEED, STEPS, finite, whole
+from convsnn.ranges import BATCH, COUNT, SEED, STEPS, finite
 
 LONGEST = 4096  # letters, as no path is longer
 _MOST = {
@@ -59,7 +59,9 @@ def _check(name: str, value: object) -> None:
     if isinstance(value, bool):
         return
     if isinstance(value, int):
-        whole(value, option, least=-COUNT, most=_MOST.get(name, COUNT))
+        most = _MOST.get(name, COUNT)
+        if abs(value) > most:
+            raise ConfigError(f"{option} may be {most} at most, not {value}")
     elif isinstance(value, float):
         finite(value, option)
     elif isinstance(value, str | Path):

@@ -24,7 +24,13 @@ from convsnn.train.settings import Settings
 from convsnn.workflows.evaluate import score as scoring
 from convsnn.workflows.running.processes import launched
 from convsnn.workflows.subject.saved import Saved, open_saved
-from convsnn.workflows.train.lessons import claim, labelled_images, show_epoch, worth_compiling
+from convsnn.workflows.train.lessons import (
+    checkpoints_of,
+    claim,
+    labelled_images,
+    show_epoch,
+    worth_compiling,
+)
 from zoo.data import Preprocessing, data_place
 
 MethodName = Literal["lt-snn", "ltmd", "dsr", "hybrid", "fixed"]
@@ -140,7 +146,7 @@ def finetune(
     target = scoring.pick_device(device)
     folder = output or _beside(artifact, method)
     ResultDirectory(folder, force=force).check()
-    checkpoints = folder.with_name(f"{folder.name}.training")
+    checkpoints = checkpoints_of(folder)
     claim(checkpoints, resume=resume, force=force)
     given = options.preprocessing(
         scale=scale, mean=mean, std=std, resize=resize, layout=input_layout

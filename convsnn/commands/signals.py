@@ -18,7 +18,7 @@ def as_interrupts() -> Iterator[list[int]]:
     """
     came: list[int] = []
 
-    def end(number: int, frame: FrameType | None) -> NoReturn:
+    def end(number: int, _: FrameType | None) -> NoReturn:
         came.append(number)
         for one in before:
             signal.signal(one, signal.SIG_IGN)  # what is cleaned up now is cleaned up whole

@@ -28,7 +28,7 @@ def streams() -> Iterator[None]:
         try:
             yield
         finally:
-            sys.stdout, sys.stderr = before  # type: ignore[assignment]  # None is what they were
+            sys.stdout, sys.stderr = before
             for stream in before:
                 _give_up(stream)
 

@@ -17,7 +17,7 @@ from convsnn.report.training.document import render_training, render_training_pa
 from convsnn.train.devices import is_main
 from convsnn.workflows.evaluate import score as scoring
 from convsnn.workflows.train.course import Course, Run, open_course, train_once
-from convsnn.workflows.train.lessons import claim, show_epoch
+from convsnn.workflows.train.lessons import checkpoints_of, claim, show_epoch
 from zoo.recipes.spiking import find_recipe, parsed
 
 LARGEST_SEED = 2**63 - 1
@@ -76,7 +76,7 @@ def train(
     name = Path(recipe).stem if Path(recipe).suffix in (".toml", ".json") else recipe
     folder = output or Path(f"{name}-trained")
     ResultDirectory(folder, force=force).check()
-    checkpoints = folder.with_name(f"{folder.name}.training")
+    checkpoints = checkpoints_of(folder)
     course = open_course(name, chosen)
     claim(checkpoints, resume=resume, force=force)
     note = messages()

@@ -16,6 +16,8 @@ from convsnn.graph import Graph
 from convsnn.measure import Evaluation, evaluate, is_classifier
 from convsnn.measure.fitting import USUAL_BATCH
 from convsnn.measure.sharing import Share, part_of
+from convsnn.ranges import STEPS, finite, whole
+from convsnn.readouts import READOUTS
 from convsnn.report.document import to_json
 from convsnn.report.files import ResultDirectory, write_text
 from convsnn.report.page.assemble import assemble
@@ -56,6 +58,10 @@ def pick_device(text: str) -> torch.device:
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     if text == "auto":
         text = "cuda" if torch.cuda.is_available() else "cpu"
+    if text.startswith("cpu:"):
+        raise ConfigError(
+            f"there is no device '{text}': a CPU has no number", hint="use --device cpu"
+        )
     if text.partition(":")[0] not in DEVICES:
         raise ConfigError(f"--device {text} is not known", hint="choose auto, cpu, cuda or cuda:N")
     own = card()
@@ -147,6 +153,7 @@ def score(
     `group` of processes each runs its part of the images, and only process 0 comes back from here.
     """
     group = group or Group()
+    require_answer(net, steps)
     indices = choose(data.test, samples, seed=seed)
     if samples is not None and samples > len(indices):
         warn(f"the test part has {len(indices)} samples, not {samples}")
@@ -194,6 +201,17 @@ def score(
     return {**body, "engine": made, "warnings": warnings, **more}
 
 
+def require_answer(net: Spiking, steps: int) -> None:
+    """Raise ConfigError where the readout leaves out all of `steps` time steps."""
+    whole(steps, "the number of time steps", least=1, most=STEPS)
+    late = READOUTS.create(net.readout).delay
+    if late >= steps:
+        raise ConfigError(
+            f"the readout leaves out the first {late} of {steps} time steps, so there is no answer",
+            hint=f"use more than {late} --timesteps",
+        )
+
+
 def note_smaller_batch(images: int) -> None:
     """Say on stderr that memory ran out and how the run goes on."""
     text = f"memory ran out; going on with {images} image(s) at once (--batch-size {images})"
@@ -220,6 +238,8 @@ def require_scores(max_drop: float | None, data: DataSet, graph: Graph) -> None:
     """Refuse what could not be scored, before any work: labels that the network cannot give,
     and a gate on accuracy where there is none."""
     classes = data.test.classes
+    if max_drop is not None:
+        finite(max_drop, "--max-drop")
     if max_drop is not None and (classes is None or not is_classifier(graph)):
         raise ConfigError("--max-drop needs labelled data and a network that gives class scores")
     if classes is not None and is_classifier(graph):

@@ -1,5 +1,6 @@
 """What `finetune` and `train` share: the images, the checkpoints of a stopped run, the progress."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import torch
 from convsnn.errors import ConfigError, LoadError
 from convsnn.graph import Graph
 from convsnn.neurons.fused import compiler
+from convsnn.report.files import require_writable
 from convsnn.train.devices import is_main
 from convsnn.train.samples import Augmentation, InMemory, Samples, Sequences
 from convsnn.train.settings import Epoch, Settings
@@ -46,6 +48,18 @@ def labelled_images(part: Part, count: int | None, augment: Augmentation, *, see
 
     known = fingerprint(part.digest, numbers)
     return Sequences(read, labels, augment, known)
+
+
+def checkpoints_of(folder: Path) -> Path:
+    """Where a run that writes its result to `folder` keeps its checkpoints: beside it.
+
+    ExportError where no files can be written there.
+    """
+    real = Path(os.path.realpath(folder))
+    if not real.name:
+        raise ConfigError(f"'{folder}' can hold no result", hint="name a directory of its own")
+    require_writable(real.parent)
+    return real.with_name(f"{real.name}.training")
 
 
 def claim(checkpoints: Path, *, resume: bool, force: bool) -> None:
