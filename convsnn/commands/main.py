@@ -33,6 +33,7 @@ from convsnn.commands.terminal import Terminal, messages
 from convsnn.commands.train import train
 from convsnn.commands.tune import tune
 from convsnn.errors import ConfigError, ConvsnnError, UnsupportedError
+from convsnn.workflows.running.cache import require_cache
 from convsnn.workflows.running.processes import speaks
 from convsnn.workflows.running.voice import heard_by
 
@@ -114,6 +115,7 @@ def _run(given: list[str]) -> tuple[int, ConvsnnError | None]:
     code = 2
     try:
         refuse_empty(given)
+        require_cache()
         with heard_by(Terminal()):
             result = app(args=given or ["--help"], standalone_mode=False, prog_name="convsnn")
     except ConvsnnError as error:

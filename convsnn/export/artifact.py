@@ -13,6 +13,7 @@ since it was written is refused. Equal networks give equal bytes.
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields
@@ -34,6 +35,7 @@ from convsnn.spiking.network import Spiking, to_spiking
 from convsnn.spiking.plan import Plan, SitePlan
 
 FORMAT = 1
+LARGEST = 2**32  # values of one sample that a node may have
 KIND = "spiking network"
 _KEY = "convsnn"
 _FIELDS = {
@@ -274,7 +276,10 @@ def _check_nodes(graph: Graph) -> None:
                 raise LoadError(f"input '{node.name}' is not described by a shape alone")
         elif not graph.data_inputs(node):
             raise LoadError(f"node '{node.name}' depends on no input")
-    _ = graph.input, graph.shapes  # each raises where the graph does not fit together
+    _ = graph.input  # it raises where there is no such one, as shapes do that do not fit together
+    for name, shape in graph.shapes.items():
+        if math.prod(shape) > LARGEST:
+            raise LoadError(f"node '{name}' has {math.prod(shape)} values for one sample")
 
 
 def _plan(

@@ -60,7 +60,7 @@ def pick_device(text: str) -> torch.device:
         text = "cuda" if torch.cuda.is_available() else "cpu"
     if text.startswith("cpu:"):
         raise ConfigError(
-            f"there is no device '{text}': a CPU has no number", hint="use --device cpu"
+            f"--device {text} is not known: a CPU has no number", hint="use --device cpu"
         )
     if text.partition(":")[0] not in DEVICES:
         raise ConfigError(f"--device {text} is not known", hint="choose auto, cpu, cuda or cuda:N")
