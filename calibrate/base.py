@@ -48,6 +48,6 @@ def parse_stages(text: str) -> tuple[Stage, ...]:
             raise ConfigError(
                 f"'{text}': {parts[place]} sets all thresholds anew, so {before} before it would "
                 "do nothing",
-                hint=f"leave out {before}, or {parts[place]}",
+                hint=f"leave out what stands before {parts[place]}",
             )
     return stages

@@ -20,7 +20,7 @@ from conftest import dyadic_plan, random_graph
 from test_artifact import parts
 from torch import Tensor
 
-from convsnn.errors import ConvsnnError
+from convsnn.errors import ConvsnnError, LoadError
 from convsnn.export import load_artifact, save_artifact
 from convsnn.export.artifact import _digest
 from convsnn.simulate import simulate
