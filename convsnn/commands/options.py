@@ -11,6 +11,7 @@ NUMBER = "N"  # short, so that 80 columns have room for the longest option's nam
 _DATA = "Data and preprocessing"
 _NETWORK = "Network"
 _ENGINE = "Precision and speed"
+_EXIT = "Early exit"
 
 Model = Annotated[
     str,
@@ -122,6 +123,23 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 Verify = Annotated[
     bool, typer.Option(help="Compare the imported network's output with the original's.")
+]
+
+EarlyExit = Annotated[
+    float | None,
+    typer.Option(
+        help="Also run each image only until its answer is settled, so that this percentage "
+        "agrees with the run of all time steps, like 99.5.",
+        rich_help_panel=_EXIT,
+    ),
+]
+ExitData = Annotated[
+    str | None,
+    typer.Option(
+        help="Data that the network has not been trained on, named as for --data; the margins of "
+        "early exit are fitted on its training part (default: sums of two calibration images).",
+        rich_help_panel=_EXIT,
+    ),
 ]
 
 

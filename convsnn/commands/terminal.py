@@ -26,6 +26,12 @@ class Terminal(Voice):
         """The same in yellow."""
         messages().print(text, style="yellow", markup=False)
 
+    def line(self, text: str) -> None:
+        """A terminal has the bar."""
+        console = messages()
+        if not console.is_terminal:
+            console.print(text, markup=False)
+
     def progress(self, title: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
         """A bar; a log file gets none."""
         console = Console(stderr=True)

@@ -30,6 +30,10 @@ class Voice:
         """Say what makes a result mean less than it seems to."""
         warnings.warn(text, ConvsnnWarning, stacklevel=_outside())
 
+    def line(self, text: str) -> None:
+        """Say how one of many went, for a log; who watches the bar does without."""
+        _LOG.info(text)
+
     def progress(self, title: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
         """A bar while the `with` lasts; what it gives takes the number done of `total`."""
         console = Console(stderr=True)
@@ -57,6 +61,11 @@ def note(text: str) -> None:
 def warn(text: str) -> None:
     """Say what makes a result mean less than it seems to."""
     _VOICE.get().warn(text)
+
+
+def line(text: str) -> None:
+    """Say how one of many went, for a log; who watches the bar does without."""
+    _VOICE.get().line(text)
 
 
 def progress(title: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
