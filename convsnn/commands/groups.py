@@ -95,7 +95,7 @@ def opening(
 def grouped(command: Callable[..., int | None]) -> Callable[..., int | None]:
     """`command` with every group among its parameters replaced by the group's options."""
     hints = get_type_hints(command, include_extras=True)
-    groups = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
+    groups: dict[str, Any] = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
     parameters: list[Parameter] = []
     for name, parameter in signature(command).parameters.items():
         if name not in groups:

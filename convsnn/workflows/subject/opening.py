@@ -11,23 +11,28 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
+from torch import nn
 
+from convsnn.graph import Graph
 from convsnn.workflows.evaluate import score as scoring
 from convsnn.workflows.running.precision import Wanted
+from convsnn.workflows.subject.given import Images, as_part
 from convsnn.workflows.subject.job import Job, open_job
-from convsnn.workflows.subject.source import Source, find_source
+from convsnn.workflows.subject.source import Source, source_of
 
 
 @dataclass(frozen=True)
 class Opening:
-    """A model as the user names it, and all that says how it and its data are read.
+    """A model, as `source_of` takes it, and all that says how it and its data are read.
 
-    `preprocessing` replaces the model's own where a value is not None; `batch_size` None is one
-    that fits this machine. Nothing is read before `source` or `open` is asked for.
+    `data` names a data set, or is images given in Python (see `given`), which are then calibrated
+    on and scored; None is what the model names. `preprocessing` replaces the model's own where a
+    value is not None; `batch_size` None is one that fits this machine. Nothing is read before
+    `source` or `open` is asked for.
     """
 
-    model: str
-    data: str | None = None
+    model: nn.Module | Graph | str | Path
+    data: Images | str | None = None
     weights: Path | None = None
     input_shape: tuple[int, ...] | None = None
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
@@ -45,15 +50,17 @@ class Opening:
 
     @cached_property
     def source(self) -> Source:
-        """The model, found but not yet read; see `find_source` for what is raised."""
+        """The model, found but not yet read; see `source_of` for what is raised."""
         assert self.target is not None  # a device that is not here is said first
-        return find_source(self.model, weights=self.weights, input_shape=self.input_shape)
+        return source_of(self.model, weights=self.weights, input_shape=self.input_shape)
 
     def open(self) -> Job:
         """Read data and network; see `open_job` for what is raised."""
+        given = self.data
+        data = given if given is None or isinstance(given, str) else as_part(given)
         return open_job(
             self.source,
-            data=self.data,
+            data=data,
             preprocessing=self.preprocessing,
             calibration_samples=self.calibration_samples,
             batch_size=self.batch_size,
@@ -64,12 +71,12 @@ class Opening:
         )
 
 
-Subject: TypeAlias = Job | Opening | str | Path
+Subject: TypeAlias = Job | Opening | nn.Module | Graph | str | Path
 
 
 def as_opening(subject: Subject) -> Job | Opening:
-    """A name or a file's path as an `Opening` with all defaults; what is one or open as it is."""
-    return subject if isinstance(subject, Job | Opening) else Opening(str(subject))
+    """A model as an `Opening` with all defaults; what is one or open as it is."""
+    return subject if isinstance(subject, Job | Opening) else Opening(subject)
 
 
 def opened(subject: Job | Opening) -> Job:

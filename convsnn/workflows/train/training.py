@@ -64,7 +64,7 @@ def train(
 ) -> Trained:
     """Train by `recipe`, the name of one, a file of one or one made by hand, and score.
 
-    `changes` replace values of the recipe, like {"data": "mnist5k", "minutes": 10}. There is a run for
+    `changes` replace values of the recipe, like {"data": "mnist5k"}. There is a run for
     each of `seeds` (default: the recipe's one), scored on `samples` test images (None: all).
     `compile` None compiles where that takes less time than it saves. Everything is written to
     `folder` (default: NAME-trained), beside which a run that was stopped is gone on with by
