@@ -153,6 +153,11 @@ def numbers(text: str, option: str) -> tuple[float, ...]:
         ) from None
 
 
+def names(text: str) -> list[str]:
+    """`spikingjelly,sinabs` as names, none of them empty."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 def sizes(text: str, option: str) -> tuple[int, ...]:
     """`3,32,32` as positive whole numbers; ConfigError names the option otherwise."""
     try:
