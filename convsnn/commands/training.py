@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from convsnn.commands.options import NUMBER
 from convsnn.train.distillation import Tuning
 from convsnn.train.samples import Augmentation
 from convsnn.train.schedule import COSINE
@@ -63,15 +64,24 @@ class Training:
         ),
     ] = COSINE
     batch_size: Annotated[
-        int, typer.Option(help="Images of an update.", min=1, rich_help_panel=_PANEL)
+        int,
+        typer.Option(metavar=NUMBER, help="Images of an update.", min=1, rich_help_panel=_PANEL),
     ] = 50
     precision: Annotated[
         Literal["float32", "bfloat16", "float16"],
-        typer.Option(help="Of currents in training.", rich_help_panel=_PANEL),
+        typer.Option(
+            metavar="TYPE",
+            help="Of currents in training: float32, bfloat16 or float16.",
+            rich_help_panel=_PANEL,
+        ),
     ] = "float32"
     augment: Annotated[
         Augmentation,
-        typer.Option(help="How images are changed each time.", rich_help_panel=_PANEL),
+        typer.Option(
+            metavar="MODE",
+            help="How images are changed each time: shift, shift-flip or shift-flip-mix.",
+            rich_help_panel=_PANEL,
+        ),
     ] = "none"
     compile: Annotated[
         bool | None,
@@ -82,7 +92,9 @@ class Training:
     ] = None
     training_samples: Annotated[
         int | None,
-        typer.Option(help="Training images (default: all).", min=2, rich_help_panel=_PANEL),
+        typer.Option(
+            metavar=NUMBER, help="Training images (default: all).", min=2, rich_help_panel=_PANEL
+        ),
     ] = None
     held_out: Annotated[
         float, typer.Option(help="Part of them to score every epoch on.", rich_help_panel=_PANEL)
