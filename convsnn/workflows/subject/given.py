@@ -100,7 +100,7 @@ def as_part(images: Images, *, split: str = "given") -> Part:
 
 
 def require_shape(part: Part, shape: tuple[int, ...] | None) -> None:
-    """ConfigError unless the samples of `part` are of the `shape` that a network takes, if known."""
+    """ConfigError unless samples of `part` are of the `shape` that a network takes, if known."""
     found = tuple(next(part.batches(1, indices=[0]))[0].shape[1:])
     if shape is not None and found != tuple(shape):
         raise ConfigError(
