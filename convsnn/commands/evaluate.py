@@ -47,8 +47,8 @@ def evaluate(
         float | None,
         typer.Option(help="Exit 1 if accuracy at the last step falls by more points than this."),
     ] = None,
-    early_exit: exiting.EarlyExit = None,
-    exit_data: exiting.ExitData = None,
+    early_exit: options.EarlyExit = None,
+    exit_data: options.ExitData = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Write the report to this directory.")
     ] = None,

@@ -30,7 +30,7 @@ from convsnn.commands.train import train
 from convsnn.commands.tune import tune
 from convsnn.errors import ConfigError, ConvsnnError, UnsupportedError, out_of_memory
 from convsnn.plugins import load_installed, load_plugins
-from convsnn.workflows.running.processes import speaks
+from convsnn.workflows.running.processes import Dismissed, speaks
 from convsnn.workflows.running.voice import heard_by
 
 app = typer.Typer(
@@ -139,6 +139,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             result = app(args=given or ["--help"], standalone_mode=False, prog_name="convsnn")
     except ConvsnnError as error:
         shown = error
+    except Dismissed as leave:
+        code = leave.code
     except (KeyboardInterrupt, typer.Abort):
         code = 130
     except typer.TyperException as error:
