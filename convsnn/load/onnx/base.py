@@ -18,9 +18,8 @@ from torch import Tensor
 from convsnn.errors import LoadError, out_of_memory
 from convsnn.graph.ops import OPS
 from convsnn.load.builder import FACTOR, RETRAIN, Builder, ranges
+from convsnn.load.onnx.budget import LARGEST, Budget
 from convsnn.registry import Registry
-
-LARGEST = 1 << 28  # elements of one value; a damaged file may ask for any number
 
 
 class BatchMixed(LoadError):
@@ -127,6 +126,7 @@ class Net:
     builder: Builder
     opset: int
     batch: int
+    budget: Budget = field(default_factory=Budget)
     values: dict[str, Value] = field(default_factory=dict)
     label: str = ""
     op: str = ""
