@@ -8,9 +8,9 @@ import onnx
 from numpy.typing import NDArray
 
 from convsnn.errors import LoadError
-from convsnn.load.onnx.base import Constant, Data, Value
 from convsnn.load.onnx.budget import Budget
 from convsnn.load.onnx.compute import compute
+from convsnn.load.onnx.values import Constant, Data, Value
 
 _SMALL = 1 << 12  # constants up to this size may decide the shape of an output
 _RANDOM = {"Bernoulli", "Multinomial", "RandomNormal", "RandomUniform"}

@@ -21,9 +21,9 @@ from convsnn.load.onnx.shown import shown
 
 _REEXPORT = "export the network to ONNX again, or check that the file was copied completely"
 _HALF_BYTES = frozenset(
-    TensorProto.DataType.Value(name)
-    for name in ("INT4", "UINT4", "FLOAT4E2M1", "INT2", "UINT2")
-    if name in TensorProto.DataType  # the newest of them are not in every onnx
+    kind
+    for name, kind in TensorProto.DataType.items()
+    if name in ("INT4", "UINT4", "FLOAT4E2M1", "INT2", "UINT2")  # not all in every onnx
 )
 
 

@@ -147,7 +147,7 @@ def _check_opset(path: Path, model: onnx.ModelProto) -> None:
         )
     if opset > newest:
         raise LoadError(
-            f"'{shown(path)}' uses opset {opset}; the installed onnx {onnx.__version__} knows up to "
-            f"{newest}",
+            f"'{shown(path)}' uses opset {opset}; the installed onnx {onnx.__version__} knows up "
+            f"to {newest}",
             hint=f"export it again with opset {newest} or older, or install a newer onnx",
         )

@@ -10,11 +10,12 @@ from convsnn.errors import LoadError, UnsupportedError
 from convsnn.graph import Graph
 from convsnn.load.builder import Builder
 from convsnn.load.onnx.answer import find_answer
-from convsnn.load.onnx.base import Data, Net
+from convsnn.load.onnx.base import Net
 from convsnn.load.onnx.budget import Budget
 from convsnn.load.onnx.file import INTEGERS, Input, open_file, opset_of
 from convsnn.load.onnx.reader import Reader
 from convsnn.load.onnx.shown import shown
+from convsnn.load.onnx.values import Data
 
 _LARGEST_BATCH = 4096
 _PRIMES = (211, 223, 227, 229, 233, 239, 241, 251, 257, 263, 269, 271, 277, 281, 283, 293)
@@ -152,7 +153,9 @@ def _outputs(path: str, net: Net, wanted: Sequence[str]) -> list[str]:
                 raise value.mixed
             # a file for one sample may drop the batch axis at the end
             value = net.emit("reshape", value, name=output, shape=list(value.dims))
-        if value.name in inputs or value.name in names:
+        if len(wanted) > 1:  # each is called by its own name, whichever are left out later
+            value = net.emit("identity", value, name=output, place=len(names))
+        elif value.name in inputs:
             value = net.emit("identity", value, name=output)
         names.append(value.name)
     return names

@@ -15,22 +15,19 @@ from numpy.typing import NDArray
 from convsnn.errors import Blocker, LoadError
 from convsnn.load.builder import layer_name
 from convsnn.load.onnx import evaluate
-from convsnn.load.onnx.base import (
-    ONNX_OPS,
-    REFUSED,
-    BatchMixed,
-    Blocked,
-    Constant,
-    Data,
-    Lost,
-    Net,
-    Value,
-)
+from convsnn.load.onnx.base import ONNX_OPS, REFUSED, Net
 from convsnn.load.onnx.compute import dense, stored
 from convsnn.load.onnx.file import INTEGERS
 from convsnn.load.onnx.order import reads, sorted_nodes
 from convsnn.load.onnx.shown import shown
+from convsnn.load.onnx.values import BatchMixed, Blocked, Constant, Data, Lost, Value
 
+_RUNTIME = "com.microsoft"
+_UNFUSED = (
+    "export without the runtime's own fusions: take the file from before the runtime optimised it, "
+    "or save it with graph_optimization_level ORT_DISABLE_ALL"
+)
+_IN_QDQ = "quantise the original in the QDQ format (quant_format=QuantFormat.QDQ)"
 _LONGEST = 120  # letters of a layer's name
 _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
 _QUOTED = re.compile(r"'([^']*)'")
@@ -41,7 +38,7 @@ _CLASSES = "pkg.torch.onnx.class_hierarchy"  # of the same
 _ANY_TYPE = {"Cast", "CastLike", "Shape", "Size", "Identity"}
 # Ops that may bring back a batch axis that an earlier node ran together with others.
 _ANY_DIMS = _ANY_TYPE | {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Gather", "Dropout"}
-_ANY_ORDER = _ANY_TYPE | {"Transpose", "GatherND"}
+_ANY_ORDER = _ANY_TYPE | {"Transpose", "GatherND", "Concat", "ReduceSum", "ReduceMean"}
 
 
 @dataclass
@@ -131,7 +128,7 @@ class Reader:
         if node.op_type in evaluate.RANDOM:
             raise Blocked("it draws random numbers", "export the network in evaluation mode")
         if evaluate.schema_of(node, self.net.opset) is None:
-            raise Blocked(_unknown(node))
+            raise _unknown(node)
         try:
             net = self.net
             return evaluate.fold(
@@ -144,7 +141,7 @@ class Reader:
         net = self.net
         attributes = {a.name: _plain(onnx.helper.get_attribute_value(a)) for a in node.attribute}
         if node.domain not in ("", "ai.onnx") or node.op_type not in ONNX_OPS.names():
-            raise Blocked(_unknown(node))
+            raise _unknown(node)
         if node.op_type not in _ANY_ORDER:
             inputs = [net.settled(v) if isinstance(v, Data) else v for v in inputs]
         data = [value for value in inputs if isinstance(value, Data)]
@@ -209,9 +206,19 @@ class Reader:
         self.net.values.update({name: Lost() for name in outputs if name})
 
 
-def _unknown(node: onnx.NodeProto) -> str:
-    domain = f" of '{node.domain}'" if node.domain else ""
-    return f"the op {node.op_type}{domain} has no spiking form here"
+def _unknown(node: onnx.NodeProto) -> Blocked:
+    if node.domain.startswith(_RUNTIME):
+        quantised = node.op_type.startswith(
+            ("QLinear", "DynamicQuantize", "MatMulInteger", "QGemm")
+        )
+        return Blocked(
+            f"{node.op_type} is no operator of ONNX: ONNX Runtime put it into the file",
+            _IN_QDQ if quantised else _UNFUSED,
+        )
+    if node.domain not in ("", "ai.onnx"):
+        text = f"the op {node.op_type} of '{shown(node.domain)}' is no operator of ONNX"
+        return Blocked(text, "export the network with the standard operators only")
+    return Blocked(f"the op {node.op_type} has no spiking form here")
 
 
 def _refusal(kind: str) -> Blocked:
