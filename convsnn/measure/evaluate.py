@@ -35,9 +35,9 @@ class Evaluation:
 
     Accuracies are None where no classes are scored; `scores`, by name, holds whatever the `task`
     scores, the headline first, and nothing without targets. `predictions` (T, N) and
-    `ann_predictions` (N,) are class numbers, None for other tasks. `doubt` says in what the original
-    is no better than guessing. `seconds` is the time spent simulating, of the slowest process where
-    there are several.
+    `ann_predictions` (N,) are class numbers, None for other tasks. `doubt` says in what the
+    original is no better than guessing. `seconds` is the time spent simulating, of the slowest
+    process where there are several.
     """
 
     accuracy: Tensor | None
@@ -92,8 +92,8 @@ def evaluate(
 ) -> Evaluation:
     """Simulate every image for `steps` steps and score each step.
 
-    `batches` gives (x (B, *input shape), targets (B, ...) or None), x being (B, frames, *input shape)
-    where the network's encoder takes sequences (the original is shown their mean); samples are
+    `batches` gives (x (B, *input shape), targets (B, ...) or None), x being
+    (B, frames, *input shape) where the network's encoder takes sequences (the original is shown their mean); samples are
     numbered in that order from `first`. `engine` says what is computed in (None: the float32
     reference). `progress(images done)` is called after each batch; where memory runs out, fewer
     images are run at once and `shrunk` is told how many. With a `share` the batches are those of

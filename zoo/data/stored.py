@@ -55,7 +55,8 @@ def in_memory(
 
     With `sequences` it is (N, T, C, H, W) of uint8, bool or float, and the scale defaults to 1.
     Labels are integers (N,); `classes` defaults to the largest plus one. Any other `y` (N, ...) is
-    taken as targets of another kind. 8-bit values stay 8-bit, each batch copies only its rows. LoadError names `source` where the arrays cannot be used.
+    taken as targets of another kind. 8-bit values stay 8-bit, each batch copies only its
+    rows. LoadError names `source` where the arrays cannot be used.
     """
     x = _checked_sequences(x, source) if sequences else _checked_samples(x, source)
     labelled = y is not None and are_class_numbers(y)

@@ -1,8 +1,8 @@
 """What a task is: which targets it takes, what is decided by outputs, and which scores count.
 
-Outputs are (T, B, *shape), the answer after each of T time steps for B samples; the original network
-is scored by the same code as a run of one step. Scores are made from sums over samples (a tally), so
-that batches and processes can be added up.
+Outputs are (T, B, *shape), the answer after each of T time steps for B samples; the original
+network is scored by the same code as a run of one step. Scores are made from sums over samples (a
+tally), so that batches and processes can be added up.
 """
 
 from abc import ABC, abstractmethod
@@ -46,7 +46,7 @@ class Task(ABC):
 
     @abstractmethod
     def natural(self, targets: Tensor, shape: Shape) -> bool:
-        """Whether `targets` (N, ...) for outputs of `shape` can hardly be meant for another task."""
+        """Whether `targets` (N, ...) for outputs of `shape` can hardly be for another task."""
 
     @abstractmethod
     def misfit(self, targets: Tensor | None, shape: Shape) -> str:

@@ -64,7 +64,7 @@ def _several(outputs: Mapping[str, Shape], targets: Tensor | None, asked: str | 
     return Decision(TASKS.create("none"), text if targets is not None else UNLABELLED)
 
 
-CHOOSE = "choose the one to be scored with --outputs NAME"
+CHOOSE = "choose the one to be scored with --answer NAME"
 
 
 def _told_by(targets: Tensor, shape: Shape) -> Task | None:

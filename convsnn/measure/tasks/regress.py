@@ -65,7 +65,7 @@ class Regress(Task):
         """See `Task`."""
         each = torch.zeros(steps, torch.Size(shape).numel(), dtype=torch.float64)
         names = ("sum_squared_error", "sum_error", "residual")
-        sums = {name: each for name in names}
+        sums = dict.fromkeys(names, each)
         return {**sums, "absolute": each.sum(1), "samples": torch.zeros(steps, dtype=torch.int64)}
 
     def scores(self, tally: Tally) -> list[tuple[Score, Tensor]]:

@@ -28,7 +28,7 @@ def _metric(name: str, columns: int) -> Any:
             num_classes=columns, average="none", validate_args=False
         ),
     }
-    metric = makers[name]()
+    metric: Any = makers[name]()  # type: ignore[no-untyped-call]
     return metric.set_dtype(torch.float64) if name in ("R2Score", "MeanSquaredError") else metric
 
 
