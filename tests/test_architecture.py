@@ -35,6 +35,7 @@ PLUGINS: dict[str, frozenset[str]] = {
     "convsnn.encoders": frozenset(),
     "convsnn.load.aten": frozenset({"weighted"}),  # one number for every axis
     "convsnn.load.onnx": frozenset(),
+    "convsnn.measure.tasks": frozenset(),
     "calibrate": frozenset(),
     "zoo.models": frozenset(),
     "zoo.data": frozenset(),

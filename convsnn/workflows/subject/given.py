@@ -55,6 +55,11 @@ class Given:
             return self.known
         return torch.cat([y for _, y in self.batches(_AHEAD) if y is not None])
 
+    @property
+    def targets(self) -> Tensor | None:
+        """What the samples are to be answered with: class numbers, or whatever else."""
+        return self.labels
+
     @cached_property
     def classes(self) -> int | None:
         """Number of classes: the largest label plus one; None where labels are no class numbers."""

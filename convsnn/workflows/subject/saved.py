@@ -102,14 +102,16 @@ def open_saved(
     data: str | None,
     preprocessing: Mapping[str, Any],
     gate: float | None = None,
+    task: str | None = None,
 ) -> Saved:
     """Open a network.safetensors of `convsnn convert`, or the folder it is in, and its data.
 
     `data` and those values of `preprocessing` that are not None replace what the file says;
-    `gate` is the user's bound on the loss of accuracy, refused where nothing could be scored.
+    `gate` is the user's bound on the loss of accuracy, refused where nothing could be scored;
+    `task` is what the network is for (None: as it says itself, or as the targets decide it).
     Raises what `load_saved` and `data_of` raise.
     """
     net = load_saved(artifact)
     opened, settings = data_of(net, data, preprocessing, place=str(artifact))
-    scoring.require_scores(gate, opened, net.graph)
+    scoring.require_scores(gate, opened, net.graph, task=task or net.provenance.get("task"))
     return Saved(net, net.provenance, opened, settings.to_json())
