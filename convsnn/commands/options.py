@@ -71,6 +71,21 @@ InputLayout = Annotated[
         rich_help_panel=_DATA,
     ),
 ]
+Task = Annotated[
+    str | None,
+    typer.Option(
+        help="What the network is for: classify, multilabel, regress, segment, or none "
+        "(default: as the data's targets decide it).",
+        rich_help_panel=_DATA,
+    ),
+]
+MaxDrop = Annotated[
+    float | None,
+    typer.Option(
+        help="Exit 1 if the score at the last step (accuracy, F1, mIoU; 100 x R2) falls by more "
+        "points than this."
+    ),
+]
 Samples = Annotated[
     int | None,
     typer.Option(
