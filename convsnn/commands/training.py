@@ -12,6 +12,7 @@ from convsnn.train.schedule import COSINE
 from convsnn.train.settings import Settings
 
 _PANEL = "Training"
+_RATE = "Learning rate"  # apart: beside --no-compile, 80 columns have no room for its names
 MethodName = Literal["lt-snn", "ltmd", "dsr", "hybrid", "fixed"]
 
 
@@ -55,12 +56,12 @@ class Training:
     minutes: Annotated[
         float | None, typer.Option(help="Train no longer than this.", rich_help_panel=_PANEL)
     ] = None
-    learning_rate: Annotated[float, typer.Option(rich_help_panel=_PANEL)] = 1e-3
+    learning_rate: Annotated[float, typer.Option(rich_help_panel=_RATE)] = 1e-3
     learning_rate_schedule: Annotated[
         str,
         typer.Option(
             help="How it falls: cosine, or steps:1/0.1/0.01 for stretches of the same length.",
-            rich_help_panel=_PANEL,
+            rich_help_panel=_RATE,
         ),
     ] = COSINE
     batch_size: Annotated[
