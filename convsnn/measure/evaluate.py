@@ -59,6 +59,11 @@ def is_classifier(graph: Graph) -> bool:
     return len(graph.outputs) == 1 and len(shape) == 1 and shape[0] > 1
 
 
+def answers_classes(net: Spiking) -> bool:
+    """Whether the answers of `net` are classes: as it says itself, or else as its outputs look."""
+    return is_classifier(net.graph) and net.provenance.get("task", "classify") == "classify"
+
+
 def score_ann(graph: Graph, batches: Batches) -> tuple[float | None, int]:
     """Accuracy of the original network (None without class numbers) and the number of images."""
     right = seen = labelled = 0
