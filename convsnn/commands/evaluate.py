@@ -45,8 +45,8 @@ def evaluate(
     input_layout: options.InputLayout = None,
     task: options.Task = None,
     max_drop: options.MaxDrop = None,
-    early_exit: exiting.EarlyExit = None,
-    exit_data: exiting.ExitData = None,
+    early_exit: options.EarlyExit = None,
+    exit_data: options.ExitData = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Write the report to this directory.")
     ] = None,

@@ -9,9 +9,8 @@ to 500 sums of others, margins from 1,000 sums kept all of them.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from torch import Tensor
 
 from convsnn.errors import ConfigError
@@ -30,24 +29,6 @@ from zoo.data import DataSet, Part, Preprocessing, draw, open_data
 
 MOST_SAMPLES = 5000  # of --exit-data: more change the margins little
 SHARE = 0.65  # of the first image in a sum of two
-
-_PANEL = "Early exit"
-EarlyExit = Annotated[
-    float | None,
-    typer.Option(
-        help="Also run each image only until its answer is settled, so that this percentage "
-        "agrees with the run of all time steps, like 99.5.",
-        rich_help_panel=_PANEL,
-    ),
-]
-ExitData = Annotated[
-    str | None,
-    typer.Option(
-        help="Data that the network has not been trained on, named as for --data; the margins of "
-        "early exit are fitted on its training part (default: sums of two calibration images).",
-        rich_help_panel=_PANEL,
-    ),
-]
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,15 @@ def as_part(images: Images, *, split: str = "given") -> Part:
     return _from_batches(images, kind, split)
 
 
+def require_shape(part: Part, shape: tuple[int, ...] | None) -> None:
+    """ConfigError unless samples of `part` are of the `shape` that a network takes, if known."""
+    found = tuple(next(part.batches(1, indices=[0]))[0].shape[1:])
+    if shape is not None and found != tuple(shape):
+        raise ConfigError(
+            f"images of shape {found} are not what the network takes, {tuple(shape)}", hint=_FORMS
+        )
+
+
 def _is_array(value: object) -> bool:
     return isinstance(value, Tensor | np.ndarray)
 

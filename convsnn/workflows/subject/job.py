@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from calibrate import parse_stages
+from calibrate import parse_stages, plugins_of
 from convsnn.encoders import ENCODERS
 from convsnn.errors import CalibrationError, ConfigError, out_of_memory
 from convsnn.graph import Graph
@@ -26,6 +26,7 @@ from convsnn.workflows.evaluate import score as scoring
 from convsnn.workflows.running.precision import Wanted
 from convsnn.workflows.running.processes import require_alone
 from convsnn.workflows.running.voice import note, warn
+from convsnn.workflows.subject.given import require_shape
 from convsnn.workflows.subject.source import NO_WEIGHTS, Source
 from zoo.data import DataSet, Part, Preprocessing, draw, open_data
 
@@ -63,12 +64,20 @@ class Method:
 
     def to_json(self) -> dict[str, Any]:
         """As the report names it."""
+        stages = plugins_of(self.calibrate) if self.given is None else set()
+        others = {
+            NEURONS.plugin(self.neuron),
+            ENCODERS.plugin(self.encoder),
+            READOUTS.plugin(self.readout),
+        }
+        plugins = sorted(name for name in stages | others if name is not None)
         return {
             "calibration": self.calibrate,
             "neuron": self.neuron,
             "encoder": self.encoder,
             "max_pool": self.max_pool,
             "readout": self.readout,
+            **({"plugins": plugins} if plugins else {}),
         }
 
 
@@ -246,6 +255,7 @@ def _open(
                 "preprocessing is for data that is named, not for images given in Python",
                 hint="give the images as the network takes them",
             )
+        require_shape(data, source.input_shape)
         return None, settings, DataSet("given", data, data)
     spec = scoring.require_data(data or source.data, source.text)
     with scoring.named_in("" if data else source.described_in):

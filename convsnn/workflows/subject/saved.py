@@ -11,7 +11,7 @@ from convsnn.errors import ConfigError, LoadError
 from convsnn.export import load_artifact
 from convsnn.spiking.network import Spiking
 from convsnn.workflows.evaluate import score as scoring
-from convsnn.workflows.subject.given import Images, as_part
+from convsnn.workflows.subject.given import Images, as_part, require_shape
 from zoo.data import DataSet, Preprocessing, draw, open_data
 
 _ORIGIN = {"model", "calibration", "method", "timesteps", "seed", "batch_size"}
@@ -73,6 +73,7 @@ def data_of(
     settings = known.override(**preprocessing)
     if data is not None and not isinstance(data, str):
         part = as_part(data)
+        require_shape(part, tuple(net.graph.input.attrs["shape"]))
         return DataSet("given", part, part), settings
     spec = scoring.require_data(data or net.provenance.get("data"), place or _name(net))
     with scoring.named_in("" if data else place, hint=_MOVED):
