@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from pathlib import PurePath
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.export.graph_signature import OutputKind

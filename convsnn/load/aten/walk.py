@@ -27,9 +27,7 @@ _WHOLE = MASKS | {"argmax", "max"}  # ops that make whole numbers out of real on
 _BESIDE_BATCH = frozenset(("sum", "mean", "select", "unbind", "transpose"))
 # what a normalisation consists of, behind the square that it begins with
 _PARTS = frozenset(
-    ("mul", "add", "div", "pow", "sqrt", "rsqrt", "reciprocal", "clamp", "clamp_min", "maximum")
-    + ("expand", "expand_as", "avg_pool2d", "avg_pool3d", "constant_pad_nd", "pad", "unsqueeze")
-    + ("squeeze", "view", "reshape", "sum", "mean", "linalg_vector_norm")
+    ["mul", "add", "div", "pow", "sqrt", "rsqrt", "reciprocal", "clamp", "clamp_min", "maximum", "expand", "expand_as", "avg_pool2d", "avg_pool3d", "constant_pad_nd", "pad", "unsqueeze", "squeeze", "view", "reshape", "sum", "mean", "linalg_vector_norm"]
 )
 _HANDS_ON = frozenset(
     ("_to_copy", "to", "view", "reshape", "squeeze", "unsqueeze", "flatten", "clone", "contiguous")
