@@ -6,6 +6,7 @@ from torch import Tensor
 
 # of DataParallel, torch.compile, Lightning and the like; and names that people give to a network
 _WRAPPERS = ("module.", "_orig_mod.", "model.", "net.", "network.", "backbone.", "encoder.")
+_COUNT = "n_averaged"  # what AveragedModel keeps beside the network
 _WITHIN = ("_orig_mod", "module")  # wrappers around a part of the network
 
 
@@ -17,6 +18,9 @@ def unprefixed(
     Off comes what stands before all of them while none is the module's, and what wraps a part.
     """
     taken_off: list[str] = []
+    others = [name for name in state if name != _COUNT]
+    if _COUNT in state and _COUNT not in own and all(n.startswith("module.") for n in others):
+        state = {name: state[name] for name in others}
     plain = _unwrapped_within(state, own)
     if plain is not None:
         taken_off = [f"'{part}.'" for part in _WITHIN if any(f"{part}." in n for n in state)]

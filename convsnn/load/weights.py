@@ -48,9 +48,9 @@ def load_weights(
     Reads .safetensors, and .pt, .pth, .th or .bin as torch.save writes them. Weights may lie in a
     dictionary under `state_dict`, `model` or `model_state_dict`, and their names may carry the
     prefixes of wrappers (`module.`, `_orig_mod.`, `model.`, `net.`), at the front or within; what
-    was taken off is said to `note`. Wrappers around `module` itself do not matter. Raises LoadError where the file is missing, damaged, holds
-    anything but tensors, does not fit (all names at once), or holds values that are not finite;
-    the module is then unchanged.
+    was taken off is said to `note`. Wrappers around `module` itself do not matter. Raises LoadError
+    where the file is missing, damaged, holds anything but tensors, does not fit (all names at
+    once), or holds values that are not finite; the module is then unchanged.
     """
     path, module = Path(path), unwrap(module)
     own = module.state_dict()
@@ -204,7 +204,8 @@ def load_factory(spec: str) -> nn.Module:
 def _current_directory_first() -> Iterator[None]:
     sys.path.insert(0, "")
     try:
-        yield
+        with contextlib.redirect_stdout(sys.stderr):  # what the user's code prints is no result
+            yield
     finally:
         with contextlib.suppress(ValueError):  # the user's code may have taken it out itself
             sys.path.remove("")

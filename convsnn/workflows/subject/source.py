@@ -23,7 +23,9 @@ from convsnn.load import (
     read_metadata,
 )
 from convsnn.load.verify import Reference, module_reference
+from convsnn.load.wrappers import require_weights, size_lazy, unwrap
 from convsnn.registry import nearest
+from convsnn.workflows.running.voice import note
 from zoo.data import Preprocessing
 from zoo.models import MODELS
 
@@ -54,7 +56,7 @@ class Source:
     def graph(self, example: Tensor) -> Graph:
         """The network as a graph; `example` is (B, *input shape)."""
         if self.module is not None:
-            return load_module(self.module, example)
+            return load_module(self.module, example, note=note)
         assert self.read is not None
         return self.read
 
@@ -85,7 +87,8 @@ def source_of(
     """The source of a model given in Python: a module, a graph, or what `find_source` finds."""
     if isinstance(model, nn.Module):
         if weights is not None:
-            load_weights(model, weights)
+            load_weights(model, weights, note=note)
+        require_weights(model)
         name = type(model).__name__
         return Source(
             name.lower(),
@@ -129,7 +132,10 @@ def find_source(text: str, *, weights: Path | None, input_shape: tuple[int, ...]
     module = source.module
     assert module is not None
     if weights is not None:
-        load_weights(module, weights)
+        load_weights(module, weights, note=note)
+    elif input_shape is not None:
+        size_lazy(module, input_shape)
+    require_weights(module)
     return replace(
         source,
         text=text,
@@ -146,7 +152,7 @@ def _file_digest(path: Path) -> str:
 
 
 def _module_digest(module: nn.Module) -> str:
-    return _digest(module.state_dict())
+    return _digest(unwrap(module).state_dict())
 
 
 def _graph_digest(graph: Graph) -> str:
