@@ -26,11 +26,12 @@ _WHOLE = MASKS | {"argmax", "max"}  # ops that make whole numbers out of real on
 # what reads a value whose batch stands second, as torch.stack(..., 0) makes it
 _BESIDE_BATCH = frozenset(("sum", "mean", "select", "unbind", "transpose"))
 # what a normalisation consists of, behind the square that it begins with
-_PARTS = frozenset(
-    ("mul", "add", "div", "pow", "sqrt", "rsqrt", "reciprocal", "clamp", "clamp_min", "maximum")
-    + ("expand", "expand_as", "avg_pool2d", "avg_pool3d", "constant_pad_nd", "pad", "unsqueeze")
-    + ("squeeze", "view", "reshape", "sum", "mean", "linalg_vector_norm")
-)
+_PARTS = frozenset((
+    *("mul", "add", "div", "pow", "sqrt", "rsqrt", "reciprocal"),
+    *("clamp", "clamp_min", "maximum", "expand", "expand_as", "avg_pool2d", "avg_pool3d"),
+    *("constant_pad_nd", "pad", "unsqueeze", "squeeze", "view", "reshape", "sum"),
+    *("mean", "linalg_vector_norm"),
+))  # fmt: skip
 _HANDS_ON = frozenset(
     ("_to_copy", "to", "view", "reshape", "squeeze", "unsqueeze", "flatten", "clone", "contiguous")
 )

@@ -23,6 +23,7 @@ from convsnn.load import (
     read_onnx,
 )
 from convsnn.load.verify import Reference, module_reference
+from convsnn.load.wrappers import require_weights, size_lazy, unwrap
 from convsnn.passes.outputs import choose_output
 from convsnn.registry import nearest
 from convsnn.workflows.running.voice import note
@@ -95,7 +96,8 @@ def source_of(
     """
     if isinstance(model, nn.Module):
         if weights is not None:
-            load_weights(model, weights)
+            load_weights(model, weights, note=note)
+        require_weights(model)
         name = type(model).__name__
         return Source(
             name.lower(),
@@ -147,7 +149,10 @@ def find_source(
     module = source.module
     assert module is not None
     if weights is not None:
-        load_weights(module, weights)
+        load_weights(module, weights, note=note)
+    elif input_shape is not None:
+        size_lazy(module, input_shape)
+    require_weights(module)
     return replace(
         source,
         text=text,
@@ -165,7 +170,7 @@ def _file_digest(path: Path) -> str:
 
 
 def _module_digest(module: nn.Module) -> str:
-    return _digest(module.state_dict())
+    return _digest(unwrap(module).state_dict())
 
 
 def _graph_digest(graph: Graph) -> str:
