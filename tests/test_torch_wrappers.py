@@ -171,7 +171,12 @@ def test_outputs_have_the_users_names_and_decisions_are_cut_off(how: str) -> Non
 
 @pytest.mark.parametrize(
     ("how", "output", "layer"),
-    [("tuple", "1", "g"), ("tuple", "relu", "relu"), ("dict", "logits", "g"), ("dict", "0", "relu")],
+    [
+        ("tuple", "1", "g"),
+        ("tuple", "relu", "relu"),
+        ("dict", "logits", "g"),
+        ("dict", "0", "relu"),
+    ],
 )
 def test_one_of_several_outputs_is_chosen(how: str, output: str, layer: str) -> None:
     graph = load_module(Many(how).eval(), example(4), output=output)
@@ -237,7 +242,10 @@ FOREIGN = ("s0", "s77", "u0", "SymInt", "guard", "FakeTensor", "dynamo", "aten."
         (Flat("loop"), r"fixes its batch size.* at test_torch_wrappers\.py:\d+"),
         (Flat("fixed"), r"fixes its batch size.*a batch of 32, and not on one of 3"),
         (Flat("values"), r"at test_torch_wrappers\.py:\d+: which way it takes depends"),
-        (nn.Sequential(nn.Flatten(), nn.Linear(9, 2), nn.ReLU()), r"input of .*layer '1' \(Linear\)"),
+        (
+            nn.Sequential(nn.Flatten(), nn.Linear(9, 2), nn.ReLU()),
+            r"input of .*layer '1' \(Linear\)",
+        ),
     ],
 )
 def test_what_cannot_be_traced_is_said_in_the_users_words(
