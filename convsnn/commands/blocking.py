@@ -9,14 +9,23 @@ from rich.text import Text
 from convsnn.errors import Blocker
 
 
+def fatal_first(items: Sequence[Blocker]) -> list[Blocker]:
+    """Those that nothing can be done about before the others, whose remedies then help nobody."""
+    return sorted(items, key=lambda item: bool(item.remedy))
+
+
 def print_blockers(items: Sequence[Blocker], console: Console) -> None:
     """Print one block per reason: the op, why it blocks, what to do, then every layer of it."""
+    items = fatal_first(items)
+    beside = any(not item.remedy for item in items)
     groups: dict[tuple[str, str, str], list[Blocker]] = {}
     for item in items:
         groups.setdefault((item.op, item.reason, item.remedy), []).append(item)
     for (op, reason, remedy), members in groups.items():
         console.print(Text.assemble((f"{op} x{len(members)}", "bold red"), f": {reason}"))
-        console.print(Text(f"  what to do: {remedy or 'nothing here; this network cannot enter'}"))
+        if not beside or not remedy:
+            way = remedy or "nothing here; this network cannot enter"
+            console.print(Text(f"  what to do: {way}"))
         table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
         table.add_column("layer", overflow="fold")
         table.add_column("source", style="dim")

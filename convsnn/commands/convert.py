@@ -59,6 +59,7 @@ def convert(
     ] = 0,
     weights: options.Weights = None,
     input_shape: options.InputShape = None,
+    answer: options.Answer = None,
     samples: options.Samples = None,
     calibration_samples: options.CalibrationSamples = 1000,
     batch_size: options.BatchSize = None,
@@ -95,7 +96,9 @@ def convert(
             hint="use fewer than --timesteps",
         )
     target = scoring.pick_device(device)
-    source = find_source(model, weights=weights, input_shape=options.shape(input_shape))
+    source = find_source(
+        model, weights=weights, input_shape=options.shape(input_shape), answer=answer
+    )
     folder = output or Path(f"{source.name}-snn")
     ResultDirectory(folder, force=force).check()
     job = open_job(

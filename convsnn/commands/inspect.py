@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from convsnn.commands import options
-from convsnn.commands.blocking import print_blockers
+from convsnn.commands.blocking import fatal_first, print_blockers
 from convsnn.errors import Blocker, ConfigError, LoadError, UnsupportedError
 from convsnn.graph import Graph, Node
 from convsnn.graph.ops import Role
@@ -35,24 +35,26 @@ def inspect(
     *,
     weights: options.Weights = None,
     input_shape: options.InputShape = None,
+    answer: options.Answer = None,
     verify: options.Verify = False,
     as_json: options.Json = False,
 ) -> int:
     """Show what each layer becomes and what blocks; exit 1 where something does."""
-    source = find_source(model, weights=weights, input_shape=options.shape(input_shape))
-    if source.input_shape is None:
-        raise ConfigError(
-            f"'{model}' does not say what input it takes", hint="give --input-shape, like 3,32,32"
-        )
-    generator = torch.Generator().manual_seed(0)
-    example = torch.randn(2, *source.input_shape, generator=generator)
     try:
+        source = find_source(
+            model, weights=weights, input_shape=options.shape(input_shape), answer=answer
+        )
+        if source.input_shape is None:
+            raise ConfigError(
+                f"'{model}' does not say what input it takes",
+                hint="give --input-shape, like 3,32,32",
+            )
+        generator = torch.Generator().manual_seed(0)
+        example = torch.randn(2, *source.input_shape, generator=generator)
         graph = source.graph(example)
     except UnsupportedError as error:
-        if not error.items:
-            raise
-        items = [vars(item) for item in error.items]
-        found: dict[str, Any] = {"model": model, "layers": [], "sites": 0, "blockers": items}
+        verify = False
+        found = {"model": model, **_refused(error, model)}
     else:
         found = {"model": model, **_describe(graph), "parameters": source.parameters(graph)}
     blocked = bool(found["blockers"]) or not found["sites"]
@@ -66,6 +68,24 @@ def inspect(
         _print(found)
     differs = any(not _equal(found, gap) for gap in found.get("verify", {}).values())
     return 1 if blocked or differs else 0
+
+
+def _refused(error: UnsupportedError, model: str) -> dict[str, Any]:
+    """What is known where there is no graph: the places that block, or only that the whole does."""
+    items = error.items or (Blocker(model, "network", str(error), error.hint),)
+    layers = [
+        {
+            "name": item.layer,
+            "op": item.op,
+            "shape": None,
+            "macs": None,
+            "becomes": "BLOCKED",
+            "source": item.source,
+        }
+        for item in items
+    ]
+    blockers = [vars(item) for item in fatal_first(items)]
+    return {"layers": layers, "sites": 0, "blockers": blockers}
 
 
 def _equal(found: dict[str, Any], gap: float | None) -> bool:
@@ -93,7 +113,7 @@ def _describe(graph: Graph) -> dict[str, Any]:
             for node in graph.nodes
         ],
         "sites": sum(n.role is Role.ACTIVATION for n in graph.nodes),
-        "blockers": [vars(b) for b in blockers.values()],
+        "blockers": [vars(b) for b in fatal_first([*blockers.values()])],
     }
 
 
@@ -129,7 +149,7 @@ def _print(found: dict[str, Any]) -> None:
     console.print(table)
     if folded := len(found["layers"]) - len(shown):
         console.print(f"and {counted(folded, 'op')} {_FOLLOWS}, not shown")
-    if found["layers"]:
+    if "parameters" in found:
         counts = f"{found['sites']} activations become neurons; {found['parameters']:,} parameters"
         console.print(f"\n{counts}")
     if not found["sites"] and not found["blockers"]:

@@ -34,6 +34,14 @@ InputShape = Annotated[
         rich_help_panel=_NETWORK,
     ),
 ]
+Answer = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="The output to take where the network has several, or an inner value of an ONNX file.",
+        rich_help_panel=_NETWORK,
+    ),
+]
 Data = Annotated[
     str | None,
     typer.Option(

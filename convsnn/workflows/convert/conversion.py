@@ -36,6 +36,8 @@ def convert(
     readout_delay: int = 0,
     weights: str | Path | None = None,
     input_shape: Sequence[int] | None = None,
+    answer: str | None = None,
+    task: str | None = None,
     preprocessing: Mapping[str, Any] | None = None,
     calibration_samples: int = 1000,
     batch_size: int | None = None,
@@ -74,6 +76,7 @@ def convert(
             model,
             weights=None if weights is None else Path(weights),
             input_shape=None if input_shape is None else tuple(input_shape),
+            answer=answer,
         ),
         data=images if images is None or isinstance(images, str) else as_part(images),
         preprocessing=preprocessing or {},
@@ -83,6 +86,7 @@ def convert(
         device=scoring.pick_device(device),
         verify=verify,
         wanted=Wanted(precision, weight_bits, compile),
+        task=task,
     )
     site_neurons(how.neuron, job.graph)  # layers that it cannot stand for, all at once
     note(f"calibrating on {len(job.images.indices)} training images: {how.calibrate}")
