@@ -377,6 +377,50 @@ CASES = [
         constants={"m": ints(-1), "i": np.arange(3 * 36).reshape(1, 3, 6, 6)[..., ::2]},
         fixed_only=True,
     ),
+    Case("Abs", (5,)),
+    Case("Pow", (5,), {"e": np.float32(1)}),
+    Case(
+        "Sign",
+        (5,),
+        nodes=(node("Sign", "x", "s"), node("Abs", "x", "a"), node("Mul", "s a", "y")),
+    ),
+    Case("CumSum", constants={"axis": np.array(3)}),
+    Case("CumSum", constants={"axis": np.array(-3)}, attrs={"exclusive": 1, "reverse": 1}),
+    Case("Einsum", attrs={"equation": "bchw->bc"}),
+    Case("Einsum", attrs={"equation": "bchw->bwhc"}),
+    Case("Einsum", constants={"w": rand(6, 4)}, attrs={"equation": "bchw,wo->bcho"}),
+    Case("Einsum", constants={"w": rand(4, 3, 6)}, attrs={"equation": "bchw,ocw->boh"}),
+    Case("Einsum", constants={"w": rand(3, 6, 2)}, attrs={"equation": "...chw,cwk->...chk"}),
+    Case("Einsum", constants={"w": rand(3)}, attrs={"equation": "bchw,c->bchw"}),
+    Case("Einsum", inputs=("w", "x"), constants={"w": rand(5, 6)}, attrs={"equation": "ow,bchw"}),
+    Case("Einsum", constants={"w": rand(6, 2)}, attrs={"equation": "bchw,wq->bc"}),
+    Case(
+        "Concat",
+        nodes=(
+            node("Unsqueeze", "x zero", "a"),
+            node("Neg", "x", "n"),
+            node("Unsqueeze", "n zero", "b"),
+            node("Concat", "a b a", "c", axis=0),
+            node("ReduceSum", "c zero", "y", keepdims=0),
+        ),
+        constants={"zero": ints(0)},
+    ),
+    Case("Slice", constants={"s": ints(-1), "e": ints(-9), "a": ints(3), "t": ints(-1)}),
+    Case("Tile", (3, 2), constants={"r": ints(1, 100, 1)}),
+    Case(
+        "QuantizeLinear",
+        constants={"s": np.float32(0.25), "z": np.uint8(3)},
+        nodes=(node("QuantizeLinear", "x s z", "q"), node("DequantizeLinear", "q s z", "y")),
+    ),
+    Case(
+        "DequantizeLinear",
+        constants={"s": np.abs(rand(3)) + 0.1, "z": np.array([-2, 0, 3], np.int8)},
+        nodes=(
+            node("QuantizeLinear", "x s z", "q", axis=1),
+            node("DequantizeLinear", "q s z", "d", axis=1),
+            node("Identity", "d", "y"),
+        ),
+    ),
 ]
 
 
@@ -398,9 +442,16 @@ def test_op_equals_onnx_runtime(case: Case, batch: int | str, tmp_path: Path) ->
         assert graph.shapes[name] == tuple(reference.shape[1:])
 
 
+QUANTISED = {
+    "s": np.float32(0.5), "z": np.uint8(0),
+    "w": np.ones((2, 3, 2, 2), np.uint8), "v": np.ones((6, 2), np.uint8),
+}  # fmt: skip
 REFUSED_INPUTS: dict[str, dict[str, Any]] = {
-    "Einsum": {"inputs": ("x", "x"), "attrs": {"equation": "nchw,nchw->nchw"}},
-    "Pow": {"constants": {"e": np.float32(2)}},
+    "ConvInteger": {"constants": {"w": np.ones((2, 3, 2, 2), np.uint8)}},
+    "MatMulInteger": {"constants": {"w": np.ones((6, 2), np.uint8)}},
+    "QLinearConv": {"inputs": ("x", "s", "z", "w", "s", "z", "s", "z"), "constants": QUANTISED},
+    "QLinearMatMul": {"inputs": ("x", "s", "z", "v", "s", "z", "s", "z"), "constants": QUANTISED},
+    "DynamicQuantizeLinear": {"outputs": ("y", "s", "z")},
     "TopK": {"constants": {"k": ints(2)}, "outputs": ("y", "z")},
     "InstanceNormalization": {"constants": {"s": rand(3), "b": rand(3)}},
     "LayerNormalization": {"constants": {"s": rand(6)}},
@@ -436,9 +487,16 @@ def test_refused_op_is_named_and_the_walk_goes_on(op: str, tmp_path: Path) -> No
     assert found["offender"].reason
 
 
-def test_an_index_as_the_answer_is_refused_with_a_remedy(tmp_path: Path) -> None:
-    path = write(tmp_path / "m.onnx", Case("ArgMax", (5,), attrs={"axis": 1}), "n")
-    assert [(i.op, i.remedy != "") for i in load_onnx(path).blockers()] == [("ArgMax", True)]
+@pytest.mark.parametrize(
+    ("op", "inputs", "attrs"),
+    [("Einsum", ("x", "x"), {"equation": "nchw,nchw->nchw"}), ("Pow", ("x", "e"), {})],
+)
+def test_products_and_powers_of_data_block(
+    op: str, inputs: tuple[str, ...], attrs: dict[str, Any], tmp_path: Path
+) -> None:
+    case = Case(op, constants={"e": np.float32(2)}, inputs=inputs, attrs=attrs)
+    (item,) = load_onnx(write(tmp_path / "m.onnx", case, "n")).blockers()
+    assert item.op == op
 
 
 def test_every_registered_op_has_a_case() -> None:
