@@ -14,9 +14,8 @@ from convsnn.commands.blocking import print_blockers
 from convsnn.errors import Blocker, ConfigError, LoadError, UnsupportedError
 from convsnn.graph import Graph, Node
 from convsnn.graph.ops import Role
-from convsnn.load.verify import gaps
+from convsnn.load.verify import allowed_gap, gaps
 from convsnn.measure import energy
-from convsnn.passes import tolerance
 from convsnn.report.wording import counted
 from convsnn.workflows.subject.source import find_source
 
@@ -59,7 +58,7 @@ def inspect(
     blocked = bool(found["blockers"]) or not found["sites"]
     if verify and not blocked:
         measured = gaps(graph, source.reference(), example)
-        found["tolerance"] = tolerance(graph, example)
+        found["tolerance"] = allowed_gap(graph, source.reference(), example)
         found["verify"] = {k: gap if math.isfinite(gap) else None for k, gap in measured.items()}
     if as_json:
         print(json.dumps(found, indent=2))

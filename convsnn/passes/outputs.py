@@ -175,4 +175,3 @@ def _behind_moves(graph: Graph, name: str) -> str:
     while graph.by_name[name].op in _MOVES:
         name = graph.by_name[name].inputs[0]
     return name
-

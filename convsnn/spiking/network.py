@@ -1,6 +1,7 @@
 """Graph + plan + neuron = a spiking network: every activation becomes neurons, or it is refused."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -12,7 +13,7 @@ from convsnn.encoders import ENCODERS, Encoder
 from convsnn.errors import ConfigError, UnsupportedError
 from convsnn.graph import Graph
 from convsnn.graph.fan_out import fan_out
-from convsnn.neurons import Neuron
+from convsnn.neurons import NEURONS, Neuron
 from convsnn.readouts import READOUTS
 from convsnn.spiking.plan import Plan
 from convsnn.spiking.population import population, site_neurons
@@ -55,6 +56,16 @@ class Spiking:
         specs = site_neurons(self.neuron, self.graph)
         return {name: spec.partition(":")[0] for name, spec in specs.items()}
 
+    @property
+    def plugins(self) -> tuple[str, ...]:
+        """The plug-ins that its neurons, its encoder and its readout come from."""
+        found = {
+            NEURONS.plugin(self.neuron),
+            ENCODERS.plugin(self.encoder.spec()),
+            READOUTS.plugin(self.readout),
+        }
+        return tuple(sorted(plugin for plugin in found if plugin is not None))
+
     @cached_property
     def body(self) -> Graph:
         """The graph as it is simulated: with the weights that the plan replaces."""
@@ -64,6 +75,23 @@ class Spiking:
     def fan_out(self) -> Mapping[str, Tensor]:
         """For each place that sends values, the synapses behind each of its elements."""
         return fan_out(self.graph)
+
+    def copied(self) -> "Spiking":
+        """The same with tensors and records of its own, which nobody else can write to."""
+        sites = {
+            name: replace(planned, **{k: v.detach().clone() for k, v in planned.tensors().items()})
+            for name, planned in self.plan.sites.items()
+        }
+        weights = {name: t.detach().clone() for name, t in self.plan.weights.items()}
+        tensors = {name: t.detach().clone() for name, t in self.graph.tensors.items()}
+        return replace(
+            self,
+            graph=replace(self.graph, tensors=tensors),
+            plan=replace(
+                self.plan, sites=sites, weights=weights, record=deepcopy(self.plan.record)
+            ),
+            provenance=deepcopy(dict(self.provenance)),
+        )
 
     def to(
         self, dtype: torch.dtype | None = None, device: torch.device | str | None = None
