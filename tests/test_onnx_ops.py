@@ -10,6 +10,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from convsnn.errors import UnsupportedError
 from convsnn.graph import run
 from convsnn.load.onnx import ONNX_OPS, load_onnx, onnx_reference
 from convsnn.load.onnx.base import REFUSED
@@ -442,16 +443,38 @@ def test_op_equals_onnx_runtime(case: Case, batch: int | str, tmp_path: Path) ->
         assert graph.shapes[name] == tuple(reference.shape[1:])
 
 
-QUANTISED = {
-    "s": np.float32(0.5), "z": np.uint8(0),
-    "w": np.ones((2, 3, 2, 2), np.uint8), "v": np.ones((6, 2), np.uint8),
-}  # fmt: skip
+WHOLE_NUMBERS = {
+    "ConvInteger": ("q", "w"),
+    "MatMulInteger": ("q", "v"),
+    "QLinearConv": ("q", "s", "z", "w", "s", "z", "s", "z"),
+    "QLinearMatMul": ("q", "s", "z", "v", "s", "z", "s", "z"),
+    "DynamicQuantizeLinear": ("x",),
+}
+
+
+@pytest.mark.parametrize("op", WHOLE_NUMBERS)
+def test_ops_of_a_quantised_runtime_are_refused_with_the_format_to_use(
+    op: str, tmp_path: Path
+) -> None:
+    outputs = ["q1", "s1", "z1"] if op.startswith("Dynamic") else ["q1"]
+    nodes = (
+        node("QuantizeLinear", "x s z", "q"),
+        helper.make_node(op, WHOLE_NUMBERS[op], outputs, name="offender"),
+        node("Cast", "q1", "y", to=TensorProto.FLOAT),
+    )
+    constants = {
+        "s": np.float32(0.5), "z": np.uint8(0),
+        "w": np.ones((2, 3, 2, 2), np.uint8), "v": np.ones((6, 2), np.uint8),
+    }  # fmt: skip
+    path = write(tmp_path / "m.onnx", Case(op, constants=constants, nodes=nodes), "n")
+    try:
+        items = load_onnx(path).blockers()
+    except UnsupportedError as error:
+        items = error.items
+    assert any(i.layer == "offender" and "QDQ" in i.remedy for i in items)
+
+
 REFUSED_INPUTS: dict[str, dict[str, Any]] = {
-    "ConvInteger": {"constants": {"w": np.ones((2, 3, 2, 2), np.uint8)}},
-    "MatMulInteger": {"constants": {"w": np.ones((6, 2), np.uint8)}},
-    "QLinearConv": {"inputs": ("x", "s", "z", "w", "s", "z", "s", "z"), "constants": QUANTISED},
-    "QLinearMatMul": {"inputs": ("x", "s", "z", "v", "s", "z", "s", "z"), "constants": QUANTISED},
-    "DynamicQuantizeLinear": {"outputs": ("y", "s", "z")},
     "TopK": {"constants": {"k": ints(2)}, "outputs": ("y", "z")},
     "InstanceNormalization": {"constants": {"s": rand(3), "b": rand(3)}},
     "LayerNormalization": {"constants": {"s": rand(6)}},
@@ -469,7 +492,7 @@ REFUSED_INPUTS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("op", sorted(set(REFUSED) - {"ArgMax"}))
+@pytest.mark.parametrize("op", sorted(set(REFUSED) - {"ArgMax", *WHOLE_NUMBERS}))
 def test_refused_op_is_named_and_the_walk_goes_on(op: str, tmp_path: Path) -> None:
     case = Case(op, **REFUSED_INPUTS.get(op, {}))
     inputs = case.inputs if case.inputs is not None else ("x", *case.constants)

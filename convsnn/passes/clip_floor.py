@@ -225,10 +225,10 @@ def _once(graph: Graph) -> Graph:
             continue
         own = node.attrs["ceiling"] / node.attrs["levels"], node.attrs["ceiling"]
         steps[node.name] = own
-        if same and math.isclose(same[0], own[0], rel_tol=_CLOSE / node.attrs["levels"]):
-            if same[1] <= own[1] + own[0] / 2:
-                rewired[node.name] = node.inputs[0]
-                steps[node.name] = same
+        equal = same and math.isclose(same[0], own[0], rel_tol=_CLOSE / node.attrs["levels"])
+        if same and equal and same[1] <= own[1] + own[0] / 2:
+            rewired[node.name] = node.inputs[0]
+            steps[node.name] = same
     return rebuild(graph, rewired=rewired) if rewired else graph
 
 
