@@ -15,6 +15,7 @@ from calibrate import parse_stages
 from convsnn.graph import run
 from convsnn.graph.ops import OPS
 from convsnn.load import load_module, load_onnx, onnx_reference
+from convsnn.workflows.convert.network import convert
 
 ZERO = torch.zeros(())
 
@@ -125,6 +126,6 @@ def test_leaky_relu_is_its_definition(x: int, slope: int) -> None:
 
 def test_relu_in_pieces_converts_as_relu_does() -> None:
     pieces, plain = net(lambda x: x * (x > 0)), net(F.relu)
-    nets = [convsnn.convert(m, X, [X], parse_stages("max"), steps=8) for m in (pieces, plain)]
+    nets = [convert(m, X, [X], parse_stages("max"), steps=8) for m in (pieces, plain)]
     outputs = [convsnn.simulate(n, X, steps=8).outputs[0] for n in nets]
     assert torch.equal(*outputs)

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-import convsnn
 from calibrate import CALIBRATORS, parse_stages
 from convsnn.errors import CalibrationError, RewriteError, UnsupportedError
 from convsnn.graph import Graph, Site, run
@@ -21,6 +20,7 @@ from convsnn.load import load_module, load_onnx, onnx_reference
 from convsnn.load.verify import module_reference, verify_import
 from convsnn.passes import TOLERANCE, tolerance
 from convsnn.simulate import simulate
+from convsnn.workflows.convert.network import convert
 
 
 class Below(torch.autograd.Function):
@@ -193,7 +193,7 @@ def test_after_as_many_steps_as_levels_the_spikes_are_the_network(
     hidden = maker.emit("quantized_clip", maker.conv("input", 4), **attrs)
     graph = maker.graph(maker.linear(maker.flatten(hidden), 3))
     x = dyadic(np.random.default_rng(seed + 1), (4, 3, 4, 4), reach=8, bits=3)
-    spiking = convsnn.convert(graph, x, [], parse_stages("trained"), steps=levels)
+    spiking = convert(graph, x, [], parse_stages("trained"), steps=levels)
     got = simulate(spiking, x, steps=levels).outputs[0][-1]
     assert torch.equal(got, run(graph, x)[graph.outputs[0]])
 
@@ -213,7 +213,7 @@ def test_contract_every_stage_takes_the_threshold_that_was_trained(stage: str) -
     follows = stage in ("bias", "potential", "weights")
     text = {"balance": "balance:batches=5"}.get(stage, f"trained+{stage}" if follows else stage)
     neuron = "if:reset=zero" if stage == "spike-norm" else "if"
-    made = convsnn.convert(net(Qcfs()), X, [X], parse_stages(text), steps=8, neuron=neuron)
+    made = convert(net(Qcfs()), X, [X], parse_stages(text), steps=8, neuron=neuron)
     (planned,) = made.plan.sites.values()
     assert planned.threshold.tolist() == 2.0
     if not follows:
@@ -224,19 +224,19 @@ def test_contract_every_stage_takes_the_threshold_that_was_trained(stage: str) -
 def test_a_layer_that_no_image_wakes_keeps_its_threshold() -> None:
     module = net(Qcfs())
     module.first.bias.data -= 1000
-    made = convsnn.convert(module, X, [X], parse_stages("percentile"), steps=4)
+    made = convert(module, X, [X], parse_stages("percentile"), steps=4)
     assert [p.threshold.tolist() for p in made.plan.sites.values()] == [2.0]
 
 
 def test_trained_thresholds_need_no_images_and_name_the_layers_without() -> None:
     clipped = nn.Sequential(nn.Linear(6, 4), nn.ReLU6(), nn.Linear(4, 4), Qcfs()).eval()
-    made = convsnn.convert(clipped, X, [], parse_stages("trained"))
+    made = convert(clipped, X, [], parse_stages("trained"))
     assert [p.threshold.tolist() for p in made.plan.sites.values()] == [6.0, 2.0]
     plain = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 4), Qcfs()).eval()
     with pytest.raises(CalibrationError, match="no threshold in '1'") as caught:
-        convsnn.convert(plain, X, [], parse_stages("trained"))
+        convert(plain, X, [], parse_stages("trained"))
     assert "mse" in caught.value.hint
-    made = convsnn.convert(plain, X, [X], parse_stages("max:factor=0.5+trained"))
+    made = convert(plain, X, [X], parse_stages("max:factor=0.5+trained"))
     first, second = made.plan.sites.values()
     assert float(first.threshold) == pytest.approx(float(plain[:2](X).detach().max()) / 2)
     assert float(second.threshold) == 2.0
@@ -253,7 +253,7 @@ def deep(levels: int = 8) -> nn.Sequential:
 def test_a_deep_network_converts_and_nears_the_original() -> None:
     module = deep()
     x = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    made = convsnn.convert(module, x, [], parse_stages("trained"))
+    made = convert(module, x, [], parse_stages("trained"))
     wanted = module(x).detach()
     out = simulate(made, x, steps=64).outputs[0]
     gaps = [float((out[t - 1] - wanted).norm() / wanted.norm()) for t in (2, 8, 64)]

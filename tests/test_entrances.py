@@ -7,6 +7,8 @@ from torch import nn
 import convsnn
 from calibrate import parse_stages
 from convsnn.load import load_module, load_onnx, load_weights, onnx_reference
+from convsnn.measure import evaluate
+from convsnn.workflows.convert.network import convert
 from zoo.data import Preprocessing, open_data
 from zoo.models import MODELS
 
@@ -15,7 +17,7 @@ CIFAR = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 def predictions(model, images, test, dtype, steps=24):
     """Class at every step (T, N), thresholds from the same images."""
-    net = convsnn.convert(
+    net = convert(
         model, images[0][:4], images, parse_stages("channel:q=99.9,potential=0.5"), steps=steps
     )
     x = torch.cat(test).to(dtype)
@@ -67,9 +69,9 @@ def test_foreign_files_convert_and_keep_their_answers(name, shared_data):
     shape = tuple(convsnn.load_onnx(path).input.attrs["shape"])
     data = open_data(spec, input_shape=shape, preprocessing=Preprocessing(**settings))
     images = [x for x, _ in data.train.batches(100, indices=range(200))]
-    net = convsnn.convert(path, images[0][:4], images, parse_stages("mse:steps=8"), steps=32)
+    net = convert(path, images[0][:4], images, parse_stages("mse:steps=8"), steps=32)
     scored = list(data.test.batches(100, indices=range(200)))
-    result = convsnn.evaluate(net, scored, steps=32)
+    result = evaluate(net, scored, steps=32)
     reference = onnx_reference(path)
     answers = torch.cat([reference(x)[0].argmax(1) for x, _ in scored])
     assert torch.equal(answers, result.ann_predictions)

@@ -16,6 +16,7 @@ import convsnn
 from calibrate import parse_stages
 from convsnn.graph import Graph, run
 from convsnn.load import load_module, load_onnx
+from convsnn.workflows.convert.network import convert
 
 
 class Net(nn.Module):
@@ -137,7 +138,7 @@ def test_layer_enters_from_a_module_and_converts(case: str) -> None:
     net, x = made(case)
     graph = load_module(net, x)
     judged(graph, net, x)
-    spiking = convsnn.convert(graph, x, [x], parse_stages("max:potential=0.5"), steps=64)
+    spiking = convert(graph, x, [x], parse_stages("max:potential=0.5"), steps=64)
     outputs = convsnn.simulate(spiking, x, steps=64).outputs
     exact = run(graph, x)
     for name, value in zip(graph.outputs, outputs, strict=True):

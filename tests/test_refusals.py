@@ -10,6 +10,7 @@ from calibrate import parse_stages
 from convsnn.errors import UnsupportedError
 from convsnn.graph import run
 from convsnn.load import load_module, load_onnx
+from convsnn.workflows.convert.network import convert
 
 
 class Net(nn.Module):
@@ -58,7 +59,7 @@ def test_is_read_right(case):
     wanted = module(x)
     wanted = wanted[0] if isinstance(wanted, tuple) else wanted
     torch.testing.assert_close(run(graph, x)[graph.outputs[0]], wanted.detach())
-    net = convsnn.convert(graph, x, [x], parse_stages("max"), steps=4)
+    net = convert(graph, x, [x], parse_stages("max"), steps=4)
     assert convsnn.simulate(net, x, steps=4).outputs[0].shape == (4, *wanted.shape)
 
 
@@ -75,14 +76,14 @@ def test_burst_may_not_pass_a_ceiling():
     x = torch.randn(8, 4)
     stages = parse_stages("max:factor=100")  # thresholds at the ceiling
     with pytest.raises(UnsupportedError, match="clipped at 6"):
-        convsnn.convert(module, x, [x], stages, neuron="burst")
+        convert(module, x, [x], stages, neuron="burst")
 
 
 def test_the_seed_reaches_the_input_spikes():
     module = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)).eval()
     x = torch.randn(8, 4)
     for spec, seed in (("poisson", 7), ("poisson:seed=3", 3)):
-        net = convsnn.convert(module, x, [x], parse_stages("max"), encoder=spec, seed=7)
+        net = convert(module, x, [x], parse_stages("max"), encoder=spec, seed=7)
         assert f"seed={seed}" in net.encoder.spec()
 
 

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-import convsnn
 from calibrate import CALIBRATORS, parse_stages
 from calibrate.replay import Sent
 from convsnn.errors import CalibrationError, ConfigError, UnsupportedError
@@ -26,6 +25,7 @@ from convsnn.passes.permutes import fold_permutes
 from convsnn.simulate import simulate
 from convsnn.spiking.network import to_spiking
 from convsnn.spiking.plan import Plan, SitePlan
+from convsnn.workflows.convert.network import convert
 
 EIGHTHS = st.integers(-24, 24).map(lambda k: Fraction(k, 8))
 THRESHOLDS = st.integers(1, 24).map(lambda k: Fraction(k, 8))
@@ -184,7 +184,7 @@ def test_a_leaky_network_converges_to_the_original(
         assert not graph.blockers()
         reference = onnx_reference(source)(x)[0]
         torch.testing.assert_close(run(graph, x)[graph.outputs[0]], reference, rtol=0, atol=1e-5)
-    net = convsnn.convert(source, x, [x], parse_stages("max:potential=0.5"), steps=256)
+    net = convert(source, x, [x], parse_stages("max:potential=0.5"), steps=256)
     assert set(net.kinds.values()) == {"signed"}
     out = simulate(net, x, steps=256).outputs[0]
     errors = [distance(out[t - 1], wanted) for t in (16, 64, 256)]
@@ -197,9 +197,9 @@ def test_a_leaky_network_converges_to_the_original(
 def test_relu_takes_the_signed_neuron_on_request_and_leaky_layers_by_themselves() -> None:
     module = nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Conv2d(3, 3, 3), nn.LeakyReLU())
     x = example()
-    mixed = convsnn.convert(module.eval(), x, [x], parse_stages("max"))
+    mixed = convert(module.eval(), x, [x], parse_stages("max"))
     assert list(mixed.kinds.values()) == ["if", "signed"]
-    every = convsnn.convert(module, x, [x], parse_stages("max"), neuron="signed")
+    every = convert(module, x, [x], parse_stages("max"), neuron="signed")
     assert list(every.kinds.values()) == ["signed", "signed"]
 
 
@@ -207,7 +207,7 @@ def test_relu_takes_the_signed_neuron_on_request_and_leaky_layers_by_themselves(
 def test_a_neuron_without_signs_is_refused_with_every_layer_and_a_remedy(spec: str) -> None:
     x = example()
     with pytest.raises(UnsupportedError, match=r"act, last") as caught:
-        convsnn.convert(leaky("leaky"), x, [x], parse_stages("max"), neuron=spec)
+        convert(leaky("leaky"), x, [x], parse_stages("max"), neuron=spec)
     assert [item.layer for item in caught.value.items] == ["act", "last"]
     assert "signed" in caught.value.hint
 
@@ -221,10 +221,10 @@ def test_contract_every_stage_works_on_leaky_layers_or_says_why_not(stage: str) 
         text = "balance:batches=20"
     if stage in ("confidence", "spike-norm", "trained", "tsc"):
         with pytest.raises((UnsupportedError, CalibrationError, ConfigError)) as caught:
-            convsnn.convert(leaky("prelu"), x, [x], parse_stages(text), steps=64)
+            convert(leaky("prelu"), x, [x], parse_stages(text), steps=64)
         assert caught.value.hint
         return
-    net = convsnn.convert(leaky("prelu"), x, [x], parse_stages(text), steps=64)
+    net = convert(leaky("prelu"), x, [x], parse_stages(text), steps=64)
     wanted = leaky("prelu")(x).detach()
     assert distance(simulate(net, x, steps=64).outputs[0][-1], wanted) < 0.5
 
@@ -237,7 +237,7 @@ def test_thresholds_measure_the_size_of_a_negative_activation() -> None:
     graph = maker.graph(end)
     x = torch.tensor([[-8.0], [2.0]])
     for text in ("channel:q=100", "max", "mse:steps=64"):
-        net = convsnn.convert(graph, x, [x], parse_stages(text))
+        net = convert(graph, x, [x], parse_stages(text))
         found = net.plan.sites[end].threshold.expand(2).tolist()
         wanted = {"channel:q=100": [4.0, 8.0], "max": [8.0, 8.0]}.get(text)
         assert found == wanted if wanted else (found[0] > 3.5 and found[1] > 7)
@@ -277,7 +277,7 @@ def test_a_negative_slope_is_not_swapped_with_a_pool() -> None:
 
 def test_an_artifact_keeps_slopes_and_spikes(tmp_path: Path) -> None:
     x = example()
-    net = convsnn.convert(leaky("prelu"), x, [x], parse_stages("max:potential=0.5"))
+    net = convert(leaky("prelu"), x, [x], parse_stages("max:potential=0.5"))
     save_artifact(net, tmp_path / "net.safetensors")
     again = load_artifact(tmp_path / "net.safetensors")
     assert again.kinds == net.kinds

@@ -18,7 +18,6 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-import convsnn
 from calibrate import parse_stages
 from convsnn.encoders import ENCODERS
 from convsnn.errors import CalibrationError, ConfigError, UnsupportedError
@@ -32,6 +31,7 @@ from convsnn.simulate import Engine, Program, Simulation, simulate
 from convsnn.spiking.network import Spiking, to_spiking
 from convsnn.spiking.plan import Context, Plan
 from convsnn.spiking.turns import turns
+from convsnn.workflows.convert.network import convert
 
 SEEDS = st.integers(0, 2**32 - 1)
 ALL = {"neuron": "tsc", "encoder": "tsc", "readout": "switch"}
@@ -153,7 +153,7 @@ def test_two_layers_tend_to_the_source_network() -> None:
     wanted, errors = run(graph, x)[graph.outputs[0]], []
     for window in (4, 16, 64):
         steps = 1 + 3 * window
-        net = convsnn.convert(graph, x, [x], parse_stages("max+tsc"), steps=steps, **ALL)
+        net = convert(graph, x, [x], parse_stages("max+tsc"), steps=steps, **ALL)
         assert net.neuron == f"tsc:window={window}"
         errors.append(float((simulate(net, x, steps=steps).outputs[0][-1] - wanted).abs().mean()))
     assert errors == sorted(errors, reverse=True)
@@ -256,7 +256,7 @@ def test_what_does_not_go_together_is_refused(
     graph, _ = chain("conv", "relu", "conv", "relu")
     x = images(graph, 1, 4)
     with pytest.raises((ConfigError, CalibrationError), match=words) as caught:
-        convsnn.convert(graph, x, [x], parse_stages(stages), steps=steps, **{**ALL, **change})
+        convert(graph, x, [x], parse_stages(stages), steps=steps, **{**ALL, **change})
     assert caught.value.hint
 
 
@@ -264,7 +264,7 @@ def test_leaky_layers_and_diagnosis_are_refused() -> None:
     module = nn.Sequential(nn.Linear(2, 2), nn.LeakyReLU()).eval()
     x = torch.ones(2, 2)
     with pytest.raises(UnsupportedError, match="signed spikes"):
-        convsnn.convert(module, x, [x], parse_stages("max+tsc"), **ALL)
+        convert(module, x, [x], parse_stages("max+tsc"), **ALL)
     graph, plan = chain("conv", "relu")
     with pytest.raises(ConfigError, match="pairs of spikes"):
         decompose(network(graph, plan, 4), [(images(graph, 1, 2), None)], steps=9)

@@ -14,6 +14,7 @@ from calibrate import parse_stages
 from convsnn.graph import run
 from convsnn.load.verify import module_reference, verify_import
 from convsnn.passes import EXACT, apply_exact
+from convsnn.workflows.convert.network import convert
 from zoo.data import Preprocessing
 from zoo.models import MODELS, base, describe
 from zoo.models.lt_snn import ResNet19Block
@@ -179,7 +180,7 @@ def test_a_large_graph_is_the_module_with_a_site_for_each_layer_of_neurons(name:
 def converted(name: str, *, steps: int) -> tuple[Tensor, Tensor]:
     """Answers to two images at every step, and those of the network itself."""
     module, x = trained(name)
-    net = convsnn.convert(module, x, [x], parse_stages("max:potential=0.5"), steps=steps)
+    net = convert(module, x, [x], parse_stages("max:potential=0.5"), steps=steps)
     with torch.inference_mode():
         expected = module(x[:2])
     return convsnn.simulate(net, x[:2], steps=steps).outputs[0], expected

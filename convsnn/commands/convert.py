@@ -121,7 +121,7 @@ def convert(
         steps=timesteps,
         data=job.data,
         preprocessing=job.preprocessing,
-        calibration=job.images,
+        calibration=lambda: job.images,
     )
     site_neurons(neuron, job.graph)  # layers that these neurons cannot stand for, all at once
     note = messages()

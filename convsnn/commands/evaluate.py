@@ -83,7 +83,7 @@ def evaluate(
             steps=timesteps or origin["timesteps"],
             data=saved.data,
             preprocessing=saved.preprocessing,
-            calibration=saved.calibration_images(batch_size or fits, target),
+            calibration=lambda: saved.calibration_images(batch_size or fits, target),
         )
         report = scoring.score(
             saved.net,

@@ -1,6 +1,8 @@
 """What is said beside the result: on stderr, wrapped between words on a terminal."""
 
-from collections.abc import Callable
+import shlex
+import sys
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 
 from rich.console import Console
@@ -18,6 +20,11 @@ def messages() -> Console:
 class Terminal(Voice):
     """How a terminal hears a workflow: all on stderr, and bars only where someone looks."""
 
+    @property
+    def command(self) -> str:
+        """The command as the user could type it again."""
+        return shlex.join(["convsnn", *sys.argv[1:]])
+
     def note(self, text: str) -> None:
         """Say what is being done."""
         messages().print(text, markup=False)
@@ -25,6 +32,9 @@ class Terminal(Voice):
     def warn(self, text: str) -> None:
         """The same in yellow."""
         messages().print(text, style="yellow", markup=False)
+
+    def reported(self, texts: Iterable[str]) -> None:
+        """Nothing: what a command prints shows them."""
 
     def progress(self, title: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
         """A bar; a log file gets none."""

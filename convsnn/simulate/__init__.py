@@ -3,18 +3,24 @@
 from convsnn.simulate.engine import PRECISIONS, Engine, Precision
 from convsnn.simulate.fastest import fastest
 from convsnn.simulate.loop import CHUNK_ELEMENTS, Observer, Simulation
+from convsnn.simulate.module import NetworkState, SpikingModule
 from convsnn.simulate.program import Program
+from convsnn.simulate.recording import Recording, record
 from convsnn.simulate.run import Run, simulate
 
 __all__ = [
     "CHUNK_ELEMENTS",
     "PRECISIONS",
     "Engine",
+    "NetworkState",
     "Observer",
     "Precision",
     "Program",
+    "Recording",
     "Run",
     "Simulation",
+    "SpikingModule",
     "fastest",
+    "record",
     "simulate",
 ]

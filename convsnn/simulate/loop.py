@@ -16,7 +16,8 @@ from convsnn.graph import Node
 from convsnn.graph.ops import OPS, Role
 from convsnn.neurons import Keys
 from convsnn.neurons.fused import scan
-from convsnn.readouts import READOUTS, Readout
+from convsnn.readouts import READOUTS
+from convsnn.readouts.accumulate import accumulate
 from convsnn.simulate import pool
 from convsnn.simulate.program import AVERAGES, Program
 from convsnn.simulate.site import SiteProgram
@@ -89,7 +90,7 @@ class Simulation:
         self.operations: dict[str, list[Tensor]] = {}
         self._fixed: dict[str, Tensor] = {}  # (B, ...), the same at every step
         self._state: dict[str, Any] = {}
-        self._total: dict[str, Tensor] = {}  # accumulated readout, (B, ...)
+        self._total: dict[str, dict[str, Tensor]] = {}  # of the readout, (B, ...), by output
         with torch.no_grad():
             self._run_fixed()
 
@@ -113,11 +114,18 @@ class Simulation:
         with torch.no_grad():
             return self._run_chunk(steps)
 
+    def state(self, name: str) -> Any:
+        """What the neurons of the site `name` hold after the last step: see `Neuron.scan`."""
+        return self._state[name]
+
     def keep(self, rows: Tensor) -> None:
         """Go on with the samples `rows` (indices) only."""
         self.x, self.ids = self.x[rows], self.ids[rows]
         self._fixed = {name: value[rows] for name, value in self._fixed.items()}
-        self._total = {name: value[rows] for name, value in self._total.items()}
+        self._total = {
+            name: {key: value[rows] for key, value in sums.items()}
+            for name, sums in self._total.items()
+        }
         self._state = {name: _picked(state, rows) for name, state in self._state.items()}
 
     def _run_fixed(self) -> None:
@@ -239,24 +247,8 @@ class Simulation:
     def _accumulate(self, name: str, value: Tensor, steps: range) -> Tensor:
         readout = READOUTS.create(self.program.net.readout)
         value = value.to(self.program.dtype)  # sums over many steps need more than 8 bits
-        if readout.window:
-            bias = self._total.setdefault(f"{name} bias", value[0])  # nothing is sent in step 0
-            flow = self._running_sum(f"{name} current", value - bias)
-            return bias + self._running_sum(name, flow) / readout.window
-        weights, total = readout.weights(steps, value)
-        mean = self._running_sum(name, value * weights) / total.clamp(min=1)
-        if not readout.delay:
-            return mean
-        _, number = Readout().weights(steps, value)
-        so_far = self._running_sum(f"{name} so far", value) / number
-        return torch.where(total > 0, mean, so_far)
-
-    def _running_sum(self, name: str, value: Tensor) -> Tensor:
-        summed = value.cumsum(0)
-        if name in self._total:
-            summed = summed + self._total[name]
-        self._total[name] = summed[-1]
-        return summed
+        answer, self._total[name] = accumulate(readout, value, steps, self._total.get(name, {}))
+        return answer
 
     def _note(self, node: Node, steps: range, value: Tensor) -> None:
         """Count events and synaptic operations of a node that sends or fires."""

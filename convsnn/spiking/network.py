@@ -1,6 +1,7 @@
 """Graph + plan + neuron = a spiking network: every activation becomes neurons, or it is refused."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -64,6 +65,23 @@ class Spiking:
     def fan_out(self) -> Mapping[str, Tensor]:
         """For each place that sends values, the synapses behind each of its elements."""
         return fan_out(self.graph)
+
+    def copied(self) -> "Spiking":
+        """The same with tensors and records of its own, which nobody else can write to."""
+        sites = {
+            name: replace(planned, **{k: v.detach().clone() for k, v in planned.tensors().items()})
+            for name, planned in self.plan.sites.items()
+        }
+        weights = {name: t.detach().clone() for name, t in self.plan.weights.items()}
+        tensors = {name: t.detach().clone() for name, t in self.graph.tensors.items()}
+        return replace(
+            self,
+            graph=replace(self.graph, tensors=tensors),
+            plan=replace(
+                self.plan, sites=sites, weights=weights, record=deepcopy(self.plan.record)
+            ),
+            provenance=deepcopy(dict(self.provenance)),
+        )
 
     def to(
         self, dtype: torch.dtype | None = None, device: torch.device | str | None = None

@@ -153,7 +153,9 @@ def _open(place: Path, job: Job) -> Added:
     if not all(isinstance(origin[key], Mapping) for key in ("method", "model", "calibration")):
         raise LoadError(f"'{place}' does not say how it was made in a form that can be read")
     settings = Preprocessing.from_json(origin.get("preprocessing", {}))
-    data = open_data(job.spec, input_shape=_input(net.graph), preprocessing=settings)
+    data = job.data  # images given in Python are as the network takes them
+    if job.spec is not None:
+        data = open_data(job.spec, input_shape=_input(net.graph), preprocessing=settings)
     same = origin["model"].get("sha256") == job.source.sha256
     if not same and data.test.classes is None:
         raise ConfigError(

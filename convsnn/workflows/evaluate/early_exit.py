@@ -7,7 +7,7 @@ steps, 8-bit, promise 99.5 %): margins from 1,000 plain training images kept 99.
 to 500 sums of others, margins from 1,000 sums kept all of them.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -119,7 +119,7 @@ def plan_exits(
     steps: int,
     data: DataSet,
     preprocessing: Mapping[str, Any],
-    calibration: scoring.Images,
+    calibration: Callable[[], scoring.Images],
 ) -> Exiting | None:
     """What `--early-exit` and `--exit-data` ask for, checked before any work; None for nothing.
 
@@ -131,7 +131,7 @@ def plan_exits(
             raise ConfigError("--exit-data needs --early-exit", hint="like --early-exit 99.5")
         return None
     require_classifier(graph)
-    images = calibration
+    images = calibration()
     if exit_data is not None:
         settings = Preprocessing.from_json(preprocessing)
         shape = tuple(graph.input.attrs["shape"])
@@ -139,7 +139,7 @@ def plan_exits(
             exit_data, input_shape=shape, preprocessing=settings, steps=data.test.steps
         ).train
         _require_unscored(part, data)
-        images = replace(calibration, part=part, indices=draw(part, MOST_SAMPLES, seed=0))
+        images = replace(images, part=part, indices=draw(part, MOST_SAMPLES, seed=0))
     promised = percent / 100
     require_promise(promised, steps=steps, samples=len(images.indices))
     return Exiting(promised, images, unseen=exit_data is not None)

@@ -1,7 +1,5 @@
 """What `convert` and `evaluate` share: the network's data, the scoring run and the result files."""
 
-import shlex
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +25,7 @@ from convsnn.spiking.network import Spiking
 from convsnn.workflows.evaluate.doubts import doubts
 from convsnn.workflows.running.precision import Wanted
 from convsnn.workflows.running.processes import Group, card
+from convsnn.workflows.running.voice import command_line as command_line
 from convsnn.workflows.running.voice import note, progress, warn
 from zoo.data import DATASETS, DataSet, Part, choose, find_images
 
@@ -196,11 +195,6 @@ def note_smaller_batch(images: int) -> None:
     """Say on stderr that memory ran out and how the run goes on."""
     text = f"memory ran out; going on with {images} image(s) at once (--batch-size {images})"
     note(text)
-
-
-def command_line() -> str:
-    """The command as the user could type it again."""
-    return shlex.join(["convsnn", *sys.argv[1:]])
 
 
 def write_results(

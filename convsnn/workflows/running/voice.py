@@ -7,7 +7,7 @@ Whoever runs it hears it in his own way. In Python notes go to the log `convsnn`
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 
@@ -22,6 +22,11 @@ _LOG = logging.getLogger("convsnn")
 class Voice:
     """How Python hears a workflow; the terminal has one of its own."""
 
+    @property
+    def command(self) -> str:
+        """How the work was asked for, as reports say it."""
+        return "convsnn, from Python"
+
     def note(self, text: str) -> None:
         """Say what is being done."""
         _LOG.info(text)
@@ -29,6 +34,11 @@ class Voice:
     def warn(self, text: str) -> None:
         """Say what makes a result mean less than it seems to."""
         warnings.warn(text, ConvsnnWarning, stacklevel=_outside())
+
+    def reported(self, texts: Iterable[str]) -> None:
+        """Pass on the warnings that a report holds to whoever may never look at it."""
+        for text in texts:
+            self.warn(text)
 
     def progress(self, title: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
         """A bar while the `with` lasts; what it gives takes the number done of `total`."""
@@ -57,6 +67,16 @@ def note(text: str) -> None:
 def warn(text: str) -> None:
     """Say what makes a result mean less than it seems to."""
     _VOICE.get().warn(text)
+
+
+def reported(texts: Iterable[str]) -> None:
+    """Pass on the warnings that a report holds to whoever may never look at it."""
+    _VOICE.get().reported(texts)
+
+
+def command_line() -> str:
+    """How the work was asked for: the command as it could be typed again."""
+    return _VOICE.get().command
 
 
 def progress(title: str, total: int) -> AbstractContextManager[Callable[[int], None]]:

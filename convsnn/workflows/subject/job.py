@@ -27,20 +27,24 @@ from convsnn.workflows.running.precision import Wanted
 from convsnn.workflows.running.processes import require_alone
 from convsnn.workflows.running.voice import note, warn
 from convsnn.workflows.subject.source import NO_WEIGHTS, Source
-from zoo.data import DataSet, draw, open_data
+from zoo.data import DataSet, Part, Preprocessing, draw, open_data
 
 EXAMPLES = 4  # images that every exact step is verified on
 
 
 @dataclass(frozen=True)
 class Method:
-    """How to convert, as the user wrote it; ConfigError where a part is unknown."""
+    """How to convert, as the user wrote it; ConfigError where a part is unknown.
+
+    `given` are stages that came as objects, which `calibrate` then only describes.
+    """
 
     calibrate: str
     neuron: str = "if"
     encoder: str = "direct"
     max_pool: Literal["exact", "current"] = "exact"
     readout: str = "mean"
+    given: tuple[Stage, ...] | None = None
 
     def __post_init__(self) -> None:
         self.stages()
@@ -55,7 +59,7 @@ class Method:
 
     def stages(self) -> Sequence[Stage]:
         """The calibration stages."""
-        return parse_stages(self.calibrate)
+        return parse_stages(self.calibrate) if self.given is None else self.given
 
     def to_json(self) -> dict[str, Any]:
         """As the report names it."""
@@ -77,7 +81,7 @@ class Job:
     """
 
     source: Source
-    spec: str
+    spec: str | None
     data: DataSet
     images: scoring.Images
     example: Tensor
@@ -177,7 +181,7 @@ class Job:
 def open_job(
     source: Source,
     *,
-    data: str | None,
+    data: str | Part | None,
     preprocessing: Mapping[str, Any],
     calibration_samples: int,
     batch_size: int | None,
@@ -189,6 +193,7 @@ def open_job(
 ) -> Job:
     """Open the data, read the network and prove that what was read is the original.
 
+    `data` names a data set, or holds images given in Python as the network takes them.
     `preprocessing` replaces the model's own where it is not None; `gate` is the user's bound on
     the loss of accuracy, refused where nothing could be scored. Raises ConfigError, LoadError,
     UnsupportedError or RewriteError, all before any calibration.
@@ -196,11 +201,7 @@ def open_job(
     require_alone()
     if not source.trained:
         raise ConfigError(f"'{source.text}' has no trained weights", hint=NO_WEIGHTS)
-    spec = scoring.require_data(data or source.data, source.text)
-    settings = source.preprocessing.override(**preprocessing)
-    with scoring.named_in("" if data else source.described_in):
-        shape = source.input_shape or scoring.natural_shape(spec, settings.resize)
-        opened = open_data(spec, input_shape=shape, preprocessing=settings)
+    spec, settings, opened = _open(source, data, preprocessing)
     chosen = draw(opened.train, calibration_samples, seed=seed)
     example, _ = next(opened.train.batches(EXAMPLES, indices=chosen[:EXAMPLES]))
     note(f"reading {source.text}")
@@ -226,3 +227,21 @@ def open_job(
         batch_size,
         (wanted or Wanted()).settled(device),
     )
+
+
+def _open(
+    source: Source, data: str | Part | None, preprocessing: Mapping[str, Any]
+) -> tuple[str | None, Preprocessing, DataSet]:
+    """The text that names the data, its preprocessing, and the data set."""
+    settings = source.preprocessing.override(**preprocessing)
+    if not (data is None or isinstance(data, str)):
+        if any(value is not None for value in preprocessing.values()):
+            raise ConfigError(
+                "preprocessing is for data that is named, not for images given in Python",
+                hint="give the images as the network takes them",
+            )
+        return None, settings, DataSet("given", data, data)
+    spec = scoring.require_data(data or source.data, source.text)
+    with scoring.named_in("" if data else source.described_in):
+        shape = source.input_shape or scoring.natural_shape(spec, settings.resize)
+        return spec, settings, open_data(spec, input_shape=shape, preprocessing=settings)

@@ -11,6 +11,7 @@ from convsnn.errors import ConfigError, LoadError
 from convsnn.export import load_artifact
 from convsnn.spiking.network import Spiking
 from convsnn.workflows.evaluate import score as scoring
+from convsnn.workflows.subject.given import Images, as_part
 from zoo.data import DataSet, Preprocessing, draw, open_data
 
 _ORIGIN = {"model", "calibration", "method", "timesteps", "seed", "batch_size"}
@@ -56,6 +57,44 @@ def load_saved(artifact: Path) -> Spiking:
     return net
 
 
+def data_of(
+    net: Spiking,
+    data: Images | str | None,
+    preprocessing: Mapping[str, Any],
+    *,
+    place: str = "",
+) -> tuple[DataSet, Preprocessing]:
+    """The data that `net` was made for, or `data`: another spec, or images given in Python.
+
+    Those values of `preprocessing` that are not None replace what the network says; `place` is
+    where it came from, for messages. Raises ConfigError for data that does not fit.
+    """
+    known = Preprocessing.from_json(net.provenance.get("preprocessing", {}))
+    settings = known.override(**preprocessing)
+    if data is not None and not isinstance(data, str):
+        part = as_part(data)
+        return DataSet("given", part, part), settings
+    spec = scoring.require_data(data or net.provenance.get("data"), place or _name(net))
+    with scoring.named_in("" if data else place, hint=_MOVED):
+        opened = open_data(
+            spec,
+            input_shape=tuple(net.graph.input.attrs["shape"]),
+            preprocessing=settings,
+            steps=net.encoder.steps,
+        )
+    if opened.test.steps != net.encoder.steps:
+        raise ConfigError(
+            f"{place or _name(net)} is shown sequences of {net.encoder.steps} frames, but {spec} "
+            "holds images",
+            hint="give events or frames with --data, as the network was trained on",
+        )
+    return opened, settings
+
+
+def _name(net: Spiking) -> str:
+    return str(net.provenance["model"]["name"])
+
+
 def open_saved(
     artifact: Path,
     *,
@@ -67,23 +106,9 @@ def open_saved(
 
     `data` and those values of `preprocessing` that are not None replace what the file says;
     `gate` is the user's bound on the loss of accuracy, refused where nothing could be scored.
-    Raises what `load_saved` raises, and ConfigError for data that does not fit.
+    Raises what `load_saved` and `data_of` raise.
     """
     net = load_saved(artifact)
-    spec = scoring.require_data(data or net.provenance.get("data"), str(artifact))
-    known = Preprocessing.from_json(net.provenance.get("preprocessing", {}))
-    settings = known.override(**preprocessing)
-    with scoring.named_in("" if data else str(artifact), hint=_MOVED):
-        opened = open_data(
-            spec,
-            input_shape=tuple(net.graph.input.attrs["shape"]),
-            preprocessing=settings,
-            steps=net.encoder.steps,
-        )
-    if opened.test.steps != net.encoder.steps:
-        raise ConfigError(
-            f"{artifact} is shown sequences of {net.encoder.steps} frames, but {spec} holds images",
-            hint="give events or frames with --data, as the network was trained on",
-        )
+    opened, settings = data_of(net, data, preprocessing, place=str(artifact))
     scoring.require_scores(gate, opened, net.graph)
     return Saved(net, net.provenance, opened, settings.to_json())

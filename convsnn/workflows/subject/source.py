@@ -4,7 +4,7 @@ import hashlib
 import inspect
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from convsnn.errors import ConfigError, LoadError
-from convsnn.graph import Graph
+from convsnn.graph import Graph, run
 from convsnn.load import (
     load_factory,
     load_module,
@@ -62,8 +62,11 @@ class Source:
         """The original network: the module itself, or the file in ONNX Runtime."""
         if self.module is not None:
             return module_reference(self.module)
-        assert self.path is not None
-        return onnx_reference(self.path)
+        if self.path is not None:
+            return onnx_reference(self.path)
+        assert self.read is not None
+        graph = self.read
+        return lambda x: list(run(graph, x).values())
 
     def parameters(self, graph: Graph) -> int:
         """Trained numbers of the original; running statistics of batch norm do not count."""
@@ -71,6 +74,31 @@ class Source:
             return sum(p.numel() for p in self.module.parameters())
         statistics = {i for n in graph.nodes if n.op == "batch_norm" for i in n.inputs[3:]}
         return sum(t.numel() for name, t in graph.tensors.items() if name not in statistics)
+
+
+def source_of(
+    model: nn.Module | Graph | str | Path,
+    *,
+    weights: Path | None = None,
+    input_shape: tuple[int, ...] | None = None,
+) -> Source:
+    """The source of a model given in Python: a module, a graph, or what `find_source` finds."""
+    if isinstance(model, nn.Module):
+        if weights is not None:
+            load_weights(model, weights)
+        name = type(model).__name__
+        return Source(
+            name.lower(),
+            f"{name} given in Python",
+            _module_digest(model),
+            module=model,
+            input_shape=input_shape,
+        )
+    if isinstance(model, Graph):
+        shape = tuple(model.input.attrs["shape"])
+        text = "graph given in Python"
+        return Source("graph", text, _graph_digest(model), read=model, input_shape=shape)
+    return find_source(str(model), weights=weights, input_shape=input_shape)
 
 
 def find_source(text: str, *, weights: Path | None, input_shape: tuple[int, ...] | None) -> Source:
@@ -118,10 +146,18 @@ def _file_digest(path: Path) -> str:
 
 
 def _module_digest(module: nn.Module) -> str:
+    return _digest(module.state_dict())
+
+
+def _graph_digest(graph: Graph) -> str:
+    return _digest(graph.tensors)
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
-    for name, tensor in module.state_dict().items():
+    for name, tensor in tensors.items():
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

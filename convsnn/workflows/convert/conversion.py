@@ -1,0 +1,136 @@
+"""`convsnn.convert`: a trained network and training images in, a spiking network out."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import nn
+
+from calibrate.defaults import default_stages
+from calibrate.methods import choose_methods
+from convsnn.errors import ConfigError
+from convsnn.graph import Graph
+from convsnn.readouts import READOUTS, delayed
+from convsnn.spiking.plan import Stage
+from convsnn.spiking.population import site_neurons
+from convsnn.workflows.evaluate import score as scoring
+from convsnn.workflows.running.precision import Asked, Wanted
+from convsnn.workflows.running.voice import note
+from convsnn.workflows.snn import SNN
+from convsnn.workflows.subject.given import Images, as_part
+from convsnn.workflows.subject.job import Method, open_job
+from convsnn.workflows.subject.source import source_of
+
+
+def convert(
+    model: nn.Module | Graph | str | Path,
+    images: Images | str | None = None,
+    timesteps: int = 32,
+    *,
+    calibrate: str | Sequence[Stage] | None = None,
+    method: str | None = None,
+    neuron: str = "if",
+    encoder: str = "direct",
+    max_pool: Literal["exact", "current"] = "exact",
+    readout: str = "auto",
+    readout_delay: int = 0,
+    weights: str | Path | None = None,
+    input_shape: Sequence[int] | None = None,
+    preprocessing: Mapping[str, Any] | None = None,
+    calibration_samples: int = 1000,
+    batch_size: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    precision: Asked = "float32",
+    weight_bits: int | None = None,
+    compile: bool | None = None,
+    verify: bool = True,
+) -> SNN:
+    """Turn a trained network into a spiking one that runs for `timesteps`.
+
+    `model` is a torch module, an ONNX file, `package.module:factory`, `torchvision:NAME`,
+    `timm:NAME` or `zoo:NAME`. `images` are training images as the network takes them: a tensor or
+    array (N, ...), a pair (images, labels), a DataLoader, any iterable of batches that can be read
+    again; or a text that names a data set as `--data` does, with its `preprocessing` (scale, mean,
+    std, resize, layout); None takes the data that the model names. All else is as in
+    `convsnn convert`; `calibrate` may be stages instead of their text, `method` one of
+    `convsnn list methods`.
+
+    Raises ConfigError, LoadError, UnsupportedError (what would stay analog, all of it),
+    RewriteError and CalibrationError.
+    """
+    how = chosen_method(
+        timesteps,
+        calibrate=calibrate,
+        method=method,
+        neuron=neuron,
+        encoder=encoder,
+        max_pool=max_pool,
+        readout=readout,
+        readout_delay=readout_delay,
+    )
+    job = open_job(
+        source_of(
+            model,
+            weights=None if weights is None else Path(weights),
+            input_shape=None if input_shape is None else tuple(input_shape),
+        ),
+        data=images if images is None or isinstance(images, str) else as_part(images),
+        preprocessing=preprocessing or {},
+        calibration_samples=calibration_samples,
+        batch_size=batch_size,
+        seed=seed,
+        device=scoring.pick_device(device),
+        verify=verify,
+        wanted=Wanted(precision, weight_bits, compile),
+    )
+    site_neurons(how.neuron, job.graph)  # layers that it cannot stand for, all at once
+    note(f"calibrating on {len(job.images.indices)} training images: {how.calibrate}")
+    return SNN(job.convert(how, steps=timesteps))
+
+
+def chosen_method(
+    timesteps: int,
+    *,
+    calibrate: str | Sequence[Stage] | None = None,
+    method: str | None = None,
+    neuron: str = "if",
+    encoder: str = "direct",
+    max_pool: Literal["exact", "current"] = "exact",
+    readout: str = "auto",
+    readout_delay: int = 0,
+) -> Method:
+    """How to convert for `timesteps`, from what was given; ConfigError where it does not fit."""
+    if timesteps < 1:
+        raise ConfigError(f"timesteps must be at least 1, not {timesteps}")
+    if method is not None:
+        others = {"calibrate": calibrate, "neuron": neuron != "if", "encoder": encoder != "direct"}
+        taken = [name for name, given in others.items() if given]
+        if taken:
+            raise ConfigError(
+                f"method '{method}' says itself what {', '.join(taken)} is",
+                hint="give either a method or its parts",
+            )
+        chosen = choose_methods(method)
+        if len(chosen) != 1:
+            raise ConfigError(f"'{method}' is not one method", hint="see convsnn list methods")
+        (named,) = chosen
+        calibrate, neuron, encoder = named.stages(timesteps), named.neuron, named.encoder
+        readout = named.reading(timesteps)
+    if calibrate is None:
+        calibrate = default_stages(neuron)
+    stages = None if isinstance(calibrate, str) else tuple(calibrate)
+    text = calibrate if isinstance(calibrate, str) else _described(calibrate)
+    found = Method(text, neuron, encoder, max_pool, delayed(readout, readout_delay), stages)
+    late = READOUTS.create(found.readout).delay
+    if late >= timesteps:
+        raise ConfigError(
+            f"a readout delay of {late} leaves nothing of {timesteps} time steps",
+            hint="use fewer than --timesteps",
+        )
+    return found
+
+
+def _described(stages: Iterable[Stage]) -> str:
+    """Stages given as objects, as a report names them."""
+    return " + ".join(str(stage) for stage in stages) or "none"

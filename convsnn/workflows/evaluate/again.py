@@ -1,0 +1,79 @@
+"""Scoring a network on the data it was made for, or on other data: as it was scored before."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from convsnn.errors import ConfigError
+from convsnn.measure.fitting import fitting_batch, free_memory
+from convsnn.spiking.network import Spiking
+from convsnn.workflows.evaluate import score as scoring
+from convsnn.workflows.evaluate.early_exit import plan_exits
+from convsnn.workflows.evaluate.scores import Scores
+from convsnn.workflows.running.precision import Asked, as_before
+from convsnn.workflows.running.processes import Group, beside
+from convsnn.workflows.running.voice import reported
+from convsnn.workflows.subject.given import Images
+from convsnn.workflows.subject.saved import Saved, data_of
+
+
+def evaluate_saved(
+    net: Spiking,
+    test: Images | str | None = None,
+    *,
+    timesteps: int | None = None,
+    samples: int | None = None,
+    batch_size: int | None = None,
+    seed: int | None = None,
+    device: str = "auto",
+    precision: Asked | None = None,
+    weight_bits: int | None = None,
+    compile: bool | None = None,
+    early_exit: float | None = None,
+    exit_data: str | None = None,
+    preprocessing: Mapping[str, Any] | None = None,
+    gate: float | None = None,
+    place: str = "",
+    group: Group | None = None,
+) -> Scores:
+    """Score `net` at every time step on `test`: images as the network takes them, with labels
+    where there are any, a text that names a data set, or None for the data that it was made for.
+
+    What is None is as when the network was made. `early_exit` is a percentage, `gate` the bound on
+    the loss of accuracy, `place` where the network came from, for messages, and a `group` of
+    processes shares the images. Raises ConfigError, LoadError and SimulationError.
+    """
+    origin = net.provenance
+    steps = origin["timesteps"] if timesteps is None else timesteps
+    if steps < 1:
+        raise ConfigError(f"timesteps must be at least 1, not {steps}")
+    target = scoring.pick_device(device)
+    data, settings = data_of(net, test, preprocessing or {}, place=place)
+    scoring.require_scores(gate, data, net.graph)
+    saved = Saved(net, origin, data, settings.to_json())
+    if batch_size is None:
+        free = free_memory(target) // beside()
+        batch_size = fitting_batch(net.graph, target, most=origin["batch_size"], free=free)
+    early = plan_exits(
+        early_exit,
+        exit_data,
+        graph=net.graph,
+        steps=steps,
+        data=data,
+        preprocessing=saved.preprocessing,
+        calibration=lambda: saved.calibration_images(batch_size, target),
+    )
+    given = test is not None and not isinstance(test, str)
+    report = scoring.score(
+        net,
+        data,
+        steps=steps,
+        samples=samples if samples is not None or given else origin.get("samples"),
+        seed=origin["seed"] if seed is None else seed,
+        batch_size=batch_size,
+        device=target,
+        also=early,
+        wanted=as_before(origin, precision=precision, weight_bits=weight_bits, compile=compile),
+        group=group,
+    )
+    reported(report["warnings"])
+    return Scores(report, net)
