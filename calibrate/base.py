@@ -16,6 +16,7 @@ __all__ = [
     "Stage",
     "check_potential",
     "parse_stages",
+    "plugins_of",
 ]
 
 CALIBRATORS: Registry[Stage] = Registry("calibration stage")
@@ -51,3 +52,9 @@ def parse_stages(text: str) -> tuple[Stage, ...]:
                 hint=f"leave out what stands before {parts[place]}",
             )
     return stages
+
+
+def plugins_of(text: str) -> set[str]:
+    """The plug-ins that stages written as `text` come from."""
+    found = {CALIBRATORS.plugin(part.strip()) for part in text.split("+")}
+    return {plugin for plugin in found if plugin is not None}

@@ -12,7 +12,13 @@ PACKAGES = ("convsnn", "calibrate", "zoo")
 
 # Lowest first; a module may import from its own layer and from those above it in this list.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("convsnn.errors", "convsnn.registry", "convsnn.random", "convsnn.ranges"),
+    (
+        "convsnn.errors",
+        "convsnn.registry",
+        "convsnn.random",
+        "convsnn.plugins",
+        "convsnn.ranges",
+    ),
     ("convsnn.graph",),
     ("convsnn.neurons", "convsnn.encoders", "convsnn.readouts"),
     ("convsnn.passes", "convsnn.load"),
@@ -35,6 +41,7 @@ PLUGINS: dict[str, frozenset[str]] = {
     "convsnn.encoders": frozenset(),
     "convsnn.load.aten": frozenset({"weighted"}),  # one number for every axis
     "convsnn.load.onnx": frozenset(),
+    "convsnn.measure.tasks": frozenset(),
     "calibrate": frozenset(),
     "zoo.models": frozenset(),
     "zoo.data": frozenset(),
@@ -230,6 +237,24 @@ def test_no_error_is_swallowed_and_nothing_is_printed(module: str) -> None:
             assert not (empty and broad), f"line {node.lineno}: an error is swallowed"
         elif isinstance(node, ast.Call):
             assert called(node) != "print" or module.startswith("convsnn.commands")
+
+
+@pytest.mark.parametrize(
+    "module", [m for m in FILES if m.startswith("convsnn.") and "commands" not in m]
+)
+def test_only_commands_know_of_a_command_line(module: str) -> None:
+    names = [
+        name
+        for node in ast.walk(TREES[module])
+        for name in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else []
+        )
+    ]
+    assert not {name.partition(".")[0] for name in names} & {"typer", "click", "argparse"}
 
 
 # What this file looks for, in miniature: each rule can fail.

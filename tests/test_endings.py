@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from calibrate import parse_stages
 from convsnn.commands import main
 from convsnn.commands.faults import explain
 from convsnn.commands.signals import as_interrupts

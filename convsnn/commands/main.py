@@ -9,12 +9,13 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from convsnn import __version__
 from convsnn.commands.bench import bench
-from convsnn.commands.blocking import print_blockers
 from convsnn.commands.checked import checked, refuse_empty
 from convsnn.commands.compare import compare
 from convsnn.commands.convert import convert
@@ -33,13 +34,14 @@ from convsnn.commands.terminal import Terminal, messages
 from convsnn.commands.train import train
 from convsnn.commands.tune import tune
 from convsnn.errors import ConfigError, ConvsnnError, UnsupportedError
+from convsnn.plugins import load_installed, load_plugins
+from convsnn.report.refusals import render_blockers
 from convsnn.workflows.running.cache import require_cache
-from convsnn.workflows.running.processes import speaks
+from convsnn.workflows.running.processes import Dismissed, speaks
 from convsnn.workflows.running.voice import heard_by
 
 app = typer.Typer(
     name="convsnn",
-    help="Turn trained ReLU networks into calibrated spiking networks.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -59,6 +61,25 @@ _COMMANDS: dict[str, Callable[..., int | None]] = {
     "train": train,
     "tune": tune,
 }
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and leave.")
+    ] = False,
+    plugin: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A module outside convsnn that enrols neurons, stages or others; more than once, "
+            "anywhere on the line. CONVSNN_PLUGINS and installed packages name more."
+        ),
+    ] = None,
+) -> None:
+    """Turn trained ReLU networks into calibrated spiking networks."""
+    del version, plugin  # read by `main`, before the names that options take are looked at
+
+
 for _name, _command in _COMMANDS.items():
     app.command(_name)(checked(_command))
 
@@ -75,7 +96,8 @@ def _show(error: ConvsnnError, as_json: bool) -> None:
         print(json.dumps({"error": entry}, indent=2))
         return
     console = messages()
-    print_blockers(items, Console(stderr=True, highlight=False))
+    if items:
+        Console(stderr=True, highlight=False).print(render_blockers(items))
     summary = f"{len(items)} place(s) of the network would stay analog" if items else str(error)
     console.print(f"error: {summary}", style="red", markup=False)
     if error.hint and error.hint not in {item.remedy for item in items}:
@@ -91,6 +113,20 @@ def _show_where_possible(error: ConvsnnError, as_json: bool) -> None:
             _show(error, False)
 
 
+def _without_plugins(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The arguments without `--plugin NAME`, wherever it stands, and the names."""
+    rest, names = [], []
+    parts = iter(arguments)
+    for part in parts:
+        if part == "--plugin":
+            names.append(next(parts, ""))
+        elif part.startswith("--plugin="):
+            names.append(part.partition("=")[2])
+        else:
+            rest.append(part)
+    return rest, names
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program on `arguments` (default: those of the process); returns the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -101,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             shown = ConvsnnError("interrupted; nothing is left half written")
         if shown is not None:
             if shown.hint and given and given[0] in _COMMANDS:
-                known = options_of(app, given[0])
+                known = {*options_of(app, given[0]), "--plugin"}
                 shown.hint = fitting(shown.hint, command=given[0], known=known)
             _show_where_possible(shown, "--json" in given)
     return code
@@ -111,15 +147,24 @@ def _run(given: list[str]) -> tuple[int, ConvsnnError | None]:
     """The exit code, and the error to show."""
     if is_closed():  # before any work, whose result nobody could read
         return 2, closed_output(None)
+    if given == ["--version"]:
+        print(f"convsnn {__version__}")
+        return 0, None
     shown: ConvsnnError | None = None
     code = 2
     try:
         refuse_empty(given)
         require_cache()
         with heard_by(Terminal()):
+            given[:], names = _without_plugins(given)
+            load_plugins(names)
+            for error in load_installed():
+                messages().print(f"warning: {error}", style="yellow", markup=False)
             result = app(args=given or ["--help"], standalone_mode=False, prog_name="convsnn")
     except ConvsnnError as error:
         shown = error
+    except Dismissed as leave:
+        code = leave.code
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except SystemExit as error:  # typer's answer to a pipe that nobody reads any more

@@ -13,6 +13,7 @@ NUMBER = "N"  # short, so that 80 columns have room for the longest option's nam
 _DATA = "Data and preprocessing"
 _NETWORK = "Network"
 _ENGINE = "Precision and speed"
+_EXIT = "Early exit"
 
 Model = Annotated[
     str,
@@ -32,6 +33,14 @@ InputShape = Annotated[
     str | None,
     typer.Option(
         help="Shape of one sample, like 3,32,32; where neither the model nor the data tells.",
+        rich_help_panel=_NETWORK,
+    ),
+]
+Answer = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="The output to take where the network has several, or an inner value of an ONNX file.",
         rich_help_panel=_NETWORK,
     ),
 ]
@@ -70,6 +79,69 @@ InputLayout = Annotated[
     typer.Option(
         help="The order the network takes: nchw, nhwc or flat (default: found from the shapes).",
         rich_help_panel=_DATA,
+    ),
+]
+Task = Annotated[
+    str | None,
+    typer.Option(
+        help="What the network is for: classify, multilabel, regress, segment, or none "
+        "(default: as the data's targets decide it).",
+        rich_help_panel=_DATA,
+    ),
+]
+MaxDrop = Annotated[
+    float | None,
+    typer.Option(
+        help="Exit 1 if the score at the last step (accuracy, F1, mIoU; 100 x R2) falls by more "
+        "points than this."
+    ),
+]
+Artifact = Annotated[
+    Path,
+    typer.Argument(
+        metavar="ARTIFACT", help="A network.safetensors of convsnn, or the folder it is in."
+    ),
+]
+SavedSteps = Annotated[
+    int | None, typer.Option(help="Number of time steps (default: those it was made for).")
+]
+SavedSeed = Annotated[
+    int | None, typer.Option(help="Chooses samples (default: that of the conversion).", min=0)
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace an earlier result.")]
+Calibrate = Annotated[
+    str | None,
+    typer.Option(
+        help="Stages like percentile:q=99.9, chained with + (default: mse+weights for if, mse "
+        "for signed, mse:steps=2 for burst, max for msat, percentile+tsc for tsc)."
+    ),
+]
+Method = Annotated[
+    str | None,
+    typer.Option(
+        help="Stages, neuron, encoder and readout of a method of compare (convsnn list methods)."
+    ),
+]
+Neuron = Annotated[str, typer.Option(help="Neuron model, like if:reset=zero.")]
+Encoder = Annotated[str, typer.Option(help="Input encoder: direct, poisson, or tsc.")]
+MaxPool = Annotated[
+    Literal["exact", "current"],
+    typer.Option(
+        metavar="MODE",
+        help="exact: running sums, graded output; current: before the neuron, cheaper, biased.",
+    ),
+]
+Readout = Annotated[
+    str,
+    typer.Option(
+        help="mean: all steps count alike; rising: step t counts t times; auto: whichever of "
+        "them is closer to the original on calibration images; switch: for tsc."
+    ),
+]
+ReadoutDelay = Annotated[
+    int,
+    typer.Option(
+        metavar=NUMBER, help="First steps that the readout leaves out; they count in T.", min=0
     ),
 ]
 Samples = Annotated[
@@ -126,6 +198,23 @@ Verify = Annotated[
     bool, typer.Option(help="Compare the imported network's output with the original's.")
 ]
 
+EarlyExit = Annotated[
+    float | None,
+    typer.Option(
+        help="Also run each image only until its answer is settled, so that this percentage "
+        "agrees with the run of all time steps, like 99.5.",
+        rich_help_panel=_EXIT,
+    ),
+]
+ExitData = Annotated[
+    str | None,
+    typer.Option(
+        help="Data that the network has not been trained on, named as for --data; the margins of "
+        "early exit are fitted on its training part (default: sums of two calibration images).",
+        rich_help_panel=_EXIT,
+    ),
+]
+
 
 def numbers(text: str, option: str) -> tuple[float, ...]:
     """`0.485,0.456,0.406` as numbers; ConfigError names the option otherwise."""
@@ -135,6 +224,11 @@ def numbers(text: str, option: str) -> tuple[float, ...]:
         raise ConfigError(
             f"{option} {text} is not a list of numbers", hint="like 0.5,0.5"
         ) from None
+
+
+def names(text: str) -> list[str]:
+    """`spikingjelly,sinabs` as names, none of them empty."""
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def sizes(text: str, option: str) -> tuple[int, ...]:

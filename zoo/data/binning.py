@@ -114,7 +114,7 @@ class Recordings:
 
         return Stored(
             self.source, self.split, self.count, read, self.labels, self.classes, 1.0, steps,
-            self.contents,
+            contents=self.contents,
         )  # fmt: skip
 
 

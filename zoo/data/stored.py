@@ -10,6 +10,7 @@ from torch import Tensor
 
 from convsnn.errors import LoadError
 from zoo.data.digest import Array, of_arrays, of_texts
+from zoo.data.targets import are_class_numbers, checked_targets
 
 _CHUNK = 256  # samples that are read at once for a digest where nothing sooner gives one
 
@@ -23,6 +24,7 @@ class Stored:
     frames, (b, steps, C, ...). `labels` are int64 (count,). Values are divided by `scale` unless
     the preprocessing names another. `classes`: None without labels. `contents` gives a text that
     differs where any sample does, sooner than by reading all of them (see `zoo.data.digest`).
+    `other` are targets that are no class numbers, (count, ...).
     """
 
     source: str
@@ -33,17 +35,24 @@ class Stored:
     classes: int | None
     scale: float
     steps: int | None = None
+    other: Tensor | None = None
     contents: Callable[[], str] | None = None
 
     def digest(self) -> str:
         """A text that differs where any sample or label does."""
         held = self._samples() if self.contents is None else self.contents()
-        return of_texts(held, self.count, self.scale, self.steps, of_arrays([self.labels]))
+        asked = of_arrays([self.labels, self.other])
+        return of_texts(held, self.count, self.scale, self.steps, asked)
 
     def _samples(self) -> str:
         starts = range(0, self.count, _CHUNK)
         chunks = (range(start, min(start + _CHUNK, self.count)) for start in starts)
         return of_texts(*(of_arrays([x]) for numbers in chunks for x in self.read(numbers)))
+
+    @property
+    def targets(self) -> Tensor | None:
+        """What the samples are to be answered with: labels, or others; None where unknown."""
+        return self.labels if self.other is None else self.other
 
 
 def in_memory(
@@ -59,11 +68,14 @@ def in_memory(
     """A split held in one array: uint8 (N, H, W, C), (N, H, W) or (N, F), else float (N, C, ...).
 
     With `sequences` it is (N, T, C, H, W) of uint8, bool or float, and the scale defaults to 1.
-    Labels are integers (N,); `classes` defaults to the largest plus one. 8-bit values stay 8-bit,
-    each batch copies only its rows. LoadError names `source` where the arrays cannot be used.
+    Labels are integers (N,); `classes` defaults to the largest plus one. Any other `y` (N, ...) is
+    taken as targets of another kind. 8-bit values stay 8-bit, each batch copies only its
+    rows. LoadError names `source` where the arrays cannot be used.
     """
     x = _checked_sequences(x, source) if sequences else _checked_samples(x, source)
-    labels = None if y is None else checked_labels(y, len(x), source)
+    labelled = y is not None and are_class_numbers(y)
+    labels = checked_labels(y, len(x), source) if y is not None and labelled else None
+    other = checked_targets(y, len(x), source) if y is not None and not labelled else None
     if labels is None:
         classes = None
     elif classes is None:
@@ -88,6 +100,7 @@ def in_memory(
         scale=scale if scale is not None else 255.0 if is_bytes else 1.0,
         steps=x.shape[1] if sequences else None,
         contents=partial(of_arrays, [x]),
+        other=other,
     )
 
 

@@ -3,6 +3,7 @@
 import platform
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
+from math import isfinite
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from convsnn.graph import Graph
 from convsnn.graph.fan_out import is_graded
 from convsnn.graph.ops import Role
 from convsnn.measure import Evaluation, energy
+from convsnn.measure.evaluate import Series
 from convsnn.spiking.network import Spiking
 
 _PACKAGES = ("convsnn", "torch", "numpy", "onnx", "onnxruntime", "torchvision", "timm")
@@ -54,9 +56,12 @@ def assemble(
         "snn": {
             "accuracy": None if accuracy is None else accuracy.tolist(),
             "agreement": evaluation.agreement.tolist(),
-            "agreement_kind": "same class" if evaluation.predictions is not None else "closeness",
+            "agreement_kind": evaluation.task.agreement_kind,
             "seconds": evaluation.seconds,
         },
+        "task": evaluation.task.name,
+        "headline": evaluation.task.headline if evaluation.scores else None,
+        "metrics": {name: _metric(series) for name, series in evaluation.scores.items()},
         "energy": {
             form: (series / joules).tolist() if joules else [0.0] * steps
             for form, series in _energies(net, evaluation).items()
@@ -66,6 +71,19 @@ def assemble(
         "not_counted": [*energy.NOT_COUNTED, *_lateral(net)],
         "versions": packages(),
     }
+
+
+def _metric(series: Series) -> dict[str, Any]:
+    """A score as the report holds it; null where it has no value."""
+    return {
+        **vars(series.score),
+        "ann": _finite(series.ann),
+        "snn": [_finite(value) for value in series.snn.tolist()],
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if isfinite(value) else None
 
 
 def _lateral(net: Spiking) -> list[str]:

@@ -13,7 +13,7 @@ from convsnn.export.provenance import missing_from
 from convsnn.spiking.network import Spiking
 from convsnn.workflows.evaluate import score as scoring
 from convsnn.workflows.running.voice import note
-from convsnn.workflows.subject.given import Images, as_part
+from convsnn.workflows.subject.given import Images, as_part, require_shape
 from zoo.data import DataSet, Preprocessing, absolute, draw, is_there, open_data
 
 _MOVED = "name the data with --data; the network was made with {0}, which is not there any more"
@@ -74,6 +74,7 @@ def data_of(
     settings = known.override(**preprocessing)
     if data is not None and not isinstance(data, str):
         part = as_part(data)
+        require_shape(part, tuple(net.graph.input.attrs["shape"]))
         return DataSet("given", part, part), settings
     named = net.provenance.get("data") if data is None else data
     spec = scoring.require_data(named, place or _name(net))
@@ -117,14 +118,16 @@ def open_saved(
     data: str | None,
     preprocessing: Mapping[str, Any],
     gate: float | None = None,
+    task: str | None = None,
 ) -> Saved:
     """Open a network.safetensors of `convsnn convert`, or the folder it is in, and its data.
 
     `data` and those values of `preprocessing` that are not None replace what the file says;
-    `gate` is the user's bound on the loss of accuracy, refused where nothing could be scored.
+    `gate` is the user's bound on the loss of accuracy, refused where nothing could be scored;
+    `task` is what the network is for (None: as it says itself, or as the targets decide it).
     Raises what `load_saved` and `data_of` raise.
     """
     net = load_saved(artifact)
     opened, settings = data_of(net, data, preprocessing, place=str(artifact))
-    scoring.require_scores(gate, opened, net.graph)
+    scoring.require_scores(gate, opened, net.graph, task=task or net.provenance.get("task"))
     return Saved(net, net.provenance, opened, settings.to_json())
