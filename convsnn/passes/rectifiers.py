@@ -97,7 +97,12 @@ def _replacement(graph: Graph, end: Node, source: str, f: Bent) -> Graph | None:
         made = (first, _put(end, "scale", first.name, number))
         taken = first.name in graph.by_name or number in graph.tensors
         return None if taken else rebuild(graph, changed={end.name: made}, tensors=tensors)
-    if _close(gain, 1) and _is(lines[0], lines[0].slope) and number not in graph.tensors:
+    if (
+        _close(gain, 1)
+        and lines[0].slope > 0
+        and _is(lines[0], lines[0].slope)
+        and number not in graph.tensors
+    ):
         tensors = {number: torch.full((1,) * rank, lines[0].slope)}
         leaky = _put(end, "leaky_relu", source, number)
         return rebuild(graph, changed={end.name: (leaky,)}, tensors=tensors)

@@ -32,6 +32,7 @@ _PARTS = frozenset((
     *("constant_pad_nd", "pad", "unsqueeze", "squeeze", "view", "reshape", "sum"),
     *("mean", "linalg_vector_norm"),
 ))  # fmt: skip
+_UNSIZED = "how many elements it gives depends on values; pick by a list of numbers instead"
 _HANDS_ON = frozenset(
     ("_to_copy", "to", "view", "reshape", "squeeze", "unsqueeze", "flatten", "clone", "contiguous")
 )
@@ -179,6 +180,8 @@ def _readable(
         raise Blocked(f"the op {kind} has no spiking form here", "")
     if not all(d.sound for d in data) and not hasattr(function, "refuses"):
         raise Blocked("")  # it only follows what is refused already
+    if shape is None and any(not isinstance(size, int) for size in value.shape[1:]):
+        raise Blocked(_UNSIZED if isinstance(value.shape[0], torch.SymInt) else MIXED)
     if shape is None and kind != "stack":
         raise Blocked(MIXED)
     if not value.is_floating_point() and not _is_whole(node, kind):
