@@ -137,13 +137,22 @@ def test_a_zero_point_above_the_lowest_number_is_a_staircase_of_fewer_levels(
     assert next(iter(graph.sites.values())).levels == 155
 
 
-def test_steps_that_differ_between_channels_are_refused_by_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [np.uint8, np.int8])
+def test_steps_of_each_channel_become_factors_and_steps_below_zero_are_refused(
+    kind: type[np.generic], tmp_path: Path
+) -> None:
     made = model(
         node("QuantizeLinear", "x a z", "q"), node("DequantizeLinear", "q a z", "d"),
-        node("MatMul", "d w", "y"), a=np.abs(rand(4)) + 1, z=np.zeros(4, np.uint8), w=rand(4, 2),
+        node("MatMul", "d w", "y"), a=np.abs(rand(4)) + 1, z=np.zeros(4, kind), w=rand(4, 2),
     )  # fmt: skip
-    items = read_onnx(save(made, tmp_path)).graph.blockers()
-    assert any("differ between channels" in item.reason for item in items)
+    path = save(made, tmp_path)
+    items = read_onnx(path).graph.blockers()
+    if kind is np.uint8:
+        assert not items
+        prove(path)
+    else:
+        assert {item.op for item in items} == {"QuantizeLinear"}
+        assert any("zero point" in item.remedy or "threshold" in item.remedy for item in items)
 
 
 def test_fusions_of_the_runtime_are_refused_with_what_to_do(tmp_path: Path) -> None:
