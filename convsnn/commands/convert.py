@@ -1,5 +1,6 @@
 """`convsnn convert`: a trained network in, a calibrated spiking network and a report out."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,11 +10,14 @@ from calibrate.defaults import default_stages
 from convsnn.commands import options, printing
 from convsnn.commands.terminal import messages
 from convsnn.errors import ConfigError
+from convsnn.load.nir import is_nir
 from convsnn.readouts import READOUTS, delayed
 from convsnn.report.files import ResultDirectory
 from convsnn.spiking.population import site_neurons
+from convsnn.workflows.convert.neurons_given import neurons_given
 from convsnn.workflows.evaluate import early_exit as exiting
 from convsnn.workflows.evaluate import score as scoring
+from convsnn.workflows.evaluate.again import evaluate_saved
 from convsnn.workflows.running.precision import Wanted
 from convsnn.workflows.subject.job import Method, open_job
 from convsnn.workflows.subject.source import find_source
@@ -73,6 +77,8 @@ def convert(
     resize: options.Resize = None,
     input_layout: options.InputLayout = None,
     task: options.Task = None,
+    frames_by: options.FramesBy = None,
+    frame_value: options.FrameValue = None,
     max_drop: options.MaxDrop = None,
     early_exit: options.EarlyExit = None,
     exit_data: options.ExitData = None,
@@ -86,6 +92,37 @@ def convert(
     """Convert a trained ReLU network into a spiking network and report what it cost."""
     if timesteps < 1:
         raise ConfigError(f"--timesteps must be at least 1, not {timesteps}")
+    settings = options.preprocessing(
+        scale=scale, mean=mean, std=std, resize=resize, layout=input_layout
+    )
+    binning = options.binning(frames_by, frame_value)
+    if is_nir(model):
+        changed = {
+            "calibrate": calibrate, "neuron": neuron != "if", "encoder": encoder != "direct",
+            "max-pool": max_pool != "exact", "readout": readout != "auto",
+            "readout-delay": readout_delay, "weights": weights, "input-shape": input_shape,
+            "task": task, "early-exit": early_exit, "exit-data": exit_data,
+        }  # fmt: skip
+        refuse_choices(model, [name for name, given in changed.items() if given])
+        folder = output or Path(f"{Path(model).stem}-snn")
+        ResultDirectory(folder, force=force).check()
+        given_net = neurons_given(
+            model, data, timesteps, preprocessing=settings, binning=binning, seed=seed,
+            samples=samples, wanted=Wanted(precision, weight_bits, compile),
+        )  # fmt: skip
+        scores = evaluate_saved(
+            given_net, batch_size=batch_size, device=device, gate=max_drop, place=model
+        )
+        scores.write(folder, force=force)
+        printing.show_result(scores, as_json=as_json)
+        messages().print(f"results are in {folder}/ (open report.html)", markup=False)
+        return scoring.gate(dict(scores.document), max_drop)
+    if binning is not None:
+        raise ConfigError(
+            "--frames-by and --frame-value are for recordings of events, which a network that is "
+            "converted is not shown",
+            hint="leave them out",
+        )
     stages = calibrate or default_stages(neuron)
     method = Method(stages, neuron, encoder, max_pool, delayed(readout, readout_delay))
     late = READOUTS.create(method.readout).delay
@@ -101,9 +138,7 @@ def convert(
     job = open_job(
         source,
         data=data,
-        preprocessing=options.preprocessing(
-            scale=scale, mean=mean, std=std, resize=resize, layout=input_layout
-        ),
+        preprocessing=settings,
         calibration_samples=calibration_samples,
         batch_size=batch_size,
         seed=seed,
@@ -134,3 +169,13 @@ def convert(
     for line in [*notes, f"results are in {folder}/ (open report.html)"]:
         note.print(line, markup=False)
     return scoring.gate(report, max_drop)
+
+
+def refuse_choices(model: str, given: Sequence[str]) -> None:
+    """Raise ConfigError for options that a file which holds its neurons leaves nothing to do."""
+    if given:
+        named = ", ".join(f"--{name}" for name in given)
+        raise ConfigError(
+            f"'{model}' holds its neurons already, so {named} would do nothing",
+            hint=f"leave out {named}",
+        )

@@ -22,6 +22,7 @@ from convsnn.load import (
     onnx_reference,
     read_metadata,
 )
+from convsnn.load.nir import is_nir
 from convsnn.load.verify import Reference, module_reference
 from convsnn.registry import nearest
 from zoo.data import Preprocessing
@@ -110,6 +111,11 @@ def find_source(text: str, *, weights: Path | None, input_shape: tuple[int, ...]
     if Path(text).suffix == ".py":
         name = Path(text).stem
         raise LoadError(f"'{text}' is Python source", hint=f"name a function in it: {name}:FACTORY")
+    if len(text) < 4096 and is_nir(text):
+        raise LoadError(
+            f"'{text}' is a NIR file, which holds neurons already",
+            hint="run and score it with convsnn convert, then use the result",
+        )
     if Path(text).suffix == ".onnx" or (len(text) < 4096 and os.path.isfile(text)):
         if weights is not None:
             raise ConfigError("an ONNX file holds its own weights", hint="leave out --weights")
