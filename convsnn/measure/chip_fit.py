@@ -49,7 +49,7 @@ class Finding:
     layer: str
     fits: bool
     remedy: str
-    source: str
+    source: str  # "" where it is the chip's kind, no figure
     confirmed: bool
 
     def to_json(self) -> dict[str, Any]:
@@ -135,8 +135,7 @@ def _targets(graph: Graph, site: str) -> set[str]:
 
 def _refused(net: Spiking, chip: Chip) -> list[Finding]:
     """What the chip does not run whatever its size: neurons, pools, currents as input."""
-    found = []
-    source = f"the table of {chip.name}"
+    found, source = [], ""
     if chip.neurons is not None:
         other = {name: kind for name, kind in net.kinds.items() if kind not in chip.neurons}
         layer = next(iter(other), "")

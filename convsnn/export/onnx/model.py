@@ -54,8 +54,8 @@ def onnx_model(
 ) -> onnx.ModelProto:  # fmt: skip
     """`net` as an ONNX model in one of the two forms, in the network's own float type.
 
-    `spikes` adds what every layer of neurons sent as outputs `spikes.LAYER`. Raises ExportError, naming the layer, where
-    something has no form in ONNX: random spikes, neurons in rows or turns.
+    `spikes` adds what every layer of neurons sent as outputs `spikes.LAYER`. Raises ExportError,
+    naming the layer, where something has no form in ONNX: random spikes, neurons in rows or turns.
     """
     net = net.to(device="cpu")
     dtype = next((t.dtype for t in net.graph.tensors.values()), torch.float32)

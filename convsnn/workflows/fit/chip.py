@@ -53,12 +53,15 @@ def fit(
 ) -> Fit:
     """Check `net`, or the network of a result directory, against a chip's name or FILE.toml.
 
-    `weight_bits` are those that weights will be rounded to. The estimate takes the spikes that
+    `weight_bits` are those that weights will be rounded to (default: those it was converted with).
+    The estimate takes the spikes that
     `report` (a report.json; that of a result directory is found by itself) has counted.
     """
     if not isinstance(net, Spiking):
         report = report or report_beside(Path(net))
         net = load_saved(Path(net))
+    if weight_bits is None:
+        weight_bits = net.provenance.get("engine", {}).get("weight_bits")
     found = load_chip(chip)
     findings = [finding.to_json() for finding in fit_chip(net, found, weight_bits=weight_bits)]
     return Fit(
@@ -77,7 +80,7 @@ def _estimate(net: Spiking, chip: Chip, report: Mapping[str, Any]) -> dict[str, 
     neurons = sum(prod(site.shape) for site in net.graph.sites.values())
     spikes = sum(layer["firing_rate"][-1] * layer["neurons"] * steps for layer in report["layers"])
     operations = sum(
-        sum(entry["synaptic_operations"]) for entry in (*report["layers"], *report["sources"])
+        entry["synaptic_operations"][-1] for entry in (*report["layers"], *report["sources"])
     )
     costs = {key: figure.value for key, figure in chip.energy.items()}
     joules = None
@@ -116,7 +119,9 @@ def _remarks(document: Mapping[str, Any]) -> list[Text]:
     lines += ["", *_costs(document), "", "Sources"]
     figures = document["findings"] + list((document["estimate"] or {}).get("energy", {}).values())
     for source in dict.fromkeys(
-        f["source"] + ("" if f["confirmed"] else " (quoted, not confirmed)") for f in figures
+        f["source"] + ("" if f["confirmed"] else " (quoted, not confirmed)")
+        for f in figures
+        if f["source"]
     ):
         lines.append(f"  {source}")
     return [Text(line) for line in lines]
