@@ -6,8 +6,7 @@ from typing import Any
 import torch
 
 from convsnn.load.aten.base import RETRAIN, Blocked, Constant, Data, Lowering, aten, refuse
-from convsnn.load.aten.combine import plus, times
-from convsnn.load.aten.pool import largest
+from convsnn.load.aten.parts import largest, plus, times
 from convsnn.load.builder import FACTOR
 
 SCORES = "leave the choice of the largest to whoever reads the scores"
@@ -164,7 +163,7 @@ def _select(lowering: Lowering, mask: Any, chosen: Any, other: Any) -> Any:
 
 def _by_constant(lowering: Lowering, mask: Constant, chosen: Any, other: Any) -> Any:
     """Each side times where it is chosen: linear."""
-    parts = []
+    parts: list[Data | Constant] = []
     for side, share in ((chosen, mask.value.float()), (other, 1 - mask.value.float())):
         factor = Constant(share, f"{lowering.builder.layer}.mask")
         if isinstance(side, Data):
