@@ -36,6 +36,14 @@ class Reading:
 
 
 @dataclass(frozen=True)
+class Frames:
+    """How recordings of events become frames, for networks that are shown these."""
+
+    frames_by: options.FramesBy = None
+    frame_value: options.FrameValue = None
+
+
+@dataclass(frozen=True)
 class Network:
     """Where weights and input shape come from that a model does not have itself."""
 

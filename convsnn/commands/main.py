@@ -22,9 +22,11 @@ from convsnn.commands.convert import convert
 from convsnn.commands.coverage import coverage
 from convsnn.commands.diagnose import diagnose
 from convsnn.commands.evaluate import evaluate
+from convsnn.commands.export import export
 from convsnn.commands.faults import closed_output, explain
 from convsnn.commands.figures import figures
 from convsnn.commands.finetune import finetune
+from convsnn.commands.fit import fit
 from convsnn.commands.hints import fitting, options_of
 from convsnn.commands.inspect import inspect
 from convsnn.commands.list import list_
@@ -54,8 +56,10 @@ _COMMANDS: dict[str, Callable[..., int | None]] = {
     "coverage": coverage,
     "diagnose": diagnose,
     "evaluate": evaluate,
+    "export": export,
     "figures": figures,
     "finetune": finetune,
+    "fit": fit,
     "inspect": inspect,
     "list": list_,
     "train": train,

@@ -8,6 +8,7 @@ import typer
 
 from convsnn.errors import ConfigError
 from convsnn.ranges import VALUES
+from zoo.data import Binning
 
 NUMBER = "N"  # short, so that 80 columns have room for the longest option's name
 _DATA = "Data and preprocessing"
@@ -95,6 +96,18 @@ MaxDrop = Annotated[
         help="Exit 1 if the score at the last step (accuracy, F1, mIoU; 100 x R2) falls by more "
         "points than this."
     ),
+]
+FramesBy = Annotated[
+    str | None,
+    typer.Option(
+        help="How events become frames, for a .nir network: time, count, or the width of a frame "
+        "in the recording's clock.",
+        rich_help_panel=_DATA,
+    ),
+]
+FrameValue = Annotated[
+    Literal["binary", "count", "share"] | None,
+    typer.Option(help="What a pixel of a frame holds, for a .nir network.", rich_help_panel=_DATA),
 ]
 Artifact = Annotated[
     Path,
@@ -268,3 +281,11 @@ def preprocessing(
         "resize": None if resize is None else sizes(resize, "--resize"),
         "layout": layout,
     }
+
+
+def binning(by: str | None, value: Literal["binary", "count", "share"] | None) -> Binning | None:
+    """What --frames-by and --frame-value say, None where neither is given."""
+    if by is None and value is None:
+        return None
+    width: Any = int(by) if by is not None and by.isdigit() else by or "time"
+    return Binning(width, value or "count")
