@@ -56,6 +56,7 @@ class NamedMethod:
     labels: bool = False
     reconstruction: bool = False
     readout: str = "mean"
+    schedule: Literal["steps", "layers"] = "steps"
     source: str = ""
     note: str = ""
     differs: str = ""

@@ -57,6 +57,7 @@ def convert(
             min=0,
         ),
     ] = 0,
+    schedule: options.Schedule = "steps",
     weights: options.Weights = None,
     input_shape: options.InputShape = None,
     samples: options.Samples = None,
@@ -88,8 +89,9 @@ def convert(
     """Convert a trained ReLU network into a spiking network and report what it cost."""
     if timesteps < 1:
         raise ConfigError(f"--timesteps must be at least 1, not {timesteps}")
-    stages = calibrate or default_stages(neuron)
-    method = Method(stages, neuron, encoder, max_pool, delayed(readout, readout_delay))
+    stages = calibrate or default_stages(neuron, schedule)
+    reading = delayed(readout, readout_delay)
+    method = Method(stages, neuron, encoder, max_pool, reading, schedule=schedule)
     late = READOUTS.create(method.readout).delay
     if late >= timesteps:
         raise ConfigError(

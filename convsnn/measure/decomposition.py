@@ -292,8 +292,12 @@ def _layer(
     parts = split_error(
         activation,
         cap,
-        answer=steady(neuron, current, steps=heard.steps, keys=keys),
-        answer_to_mean=steady(neuron, heard.mean_current, steps=heard.steps, keys=keys),
+        answer=steady(
+            neuron, current, steps=heard.steps, keys=keys, schedule=net.schedule
+        ),
+        answer_to_mean=steady(
+            neuron, heard.mean_current, steps=heard.steps, keys=keys, schedule=net.schedule
+        ),
         output=heard.mean_output,
         wrong=silent & heard.fired,
     )

@@ -18,7 +18,8 @@ from convsnn.spiking.network import Spiking
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores over a data set, steps first: `accuracy` and `agreement` (T,), fractions.
+    """Scores over a data set, steps first: `accuracy` and `agreement` (T,), fractions; of a network
+    that fires layer by layer, in the place of T, for each of `activity.at`.
 
     Accuracies are None without labels. `predictions` (T, N) and `ann_predictions` (N,) are class
     numbers, None for outputs that are not classes. `seconds` is the time spent simulating, of
@@ -97,8 +98,8 @@ class _Scorer:
         self._program, self._device, self._first = program, device, first
         self._graph, self._encoder = program.net.graph, program.encoder
         self._activity = Activity(program.net, steps)
-        self._right = torch.zeros(steps, dtype=torch.int64)
-        self._agreed = torch.zeros(steps, dtype=torch.int64)
+        self._right = torch.zeros(len(self._activity.at), dtype=torch.int64)
+        self._agreed = torch.zeros(len(self._activity.at), dtype=torch.int64)
         self._ann_right = self._labelled = 0
         self._seconds = 0.0
         self._answers: list[Tensor] = []
@@ -113,7 +114,9 @@ class _Scorer:
         if y is not None and is_classifier(self._graph):
             _check_labels(y, *targets[0].shape)
         start = time.perf_counter()
-        result = simulate(self._program, x, steps=activity.steps, ids=ids, observe=watch)
+        result = simulate(
+            self._program, x, steps=activity.steps, ids=ids, observe=watch, at=activity.at
+        )
         seconds = time.perf_counter() - start
         if is_classifier(self._graph):
             answers, wanted = result.outputs[0].argmax(2).cpu(), targets[0].argmax(1).cpu()
@@ -152,7 +155,7 @@ class _Scorer:
         """The scores of all processes."""
         activity, classes = self._activity, is_classifier(self._graph)
         activity.merge(share)
-        shape = activity.steps, activity.samples
+        shape = len(activity.at), activity.samples
         if not activity.samples:
             raise ConfigError("there are no images to evaluate on")
         counts = torch.tensor([self._labelled, self._ann_right])

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from convsnn.report.document import Report, validate
 from convsnn.report.page.early_exit import early_exit_text
-from convsnn.report.page.summary import dead_fraction, row, rows
+from convsnn.report.page.summary import by_layers, dead_fraction, latency_in_words, row, rows
 from convsnn.report.wording import counted, percent, points, significant
 
 
@@ -20,7 +20,11 @@ def render_table(report: Report) -> RenderableType:
     validate(report)
     return Group(
         _heading(report),
-        _title("Over time steps; energy as a ratio to the ANN"),
+        _title(
+            "A network for each number of steps; energy as a ratio to the ANN"
+            if by_layers(report)
+            else "Over time steps; energy as a ratio to the ANN"
+        ),
         _steps(report),
         _title(f"Layers after {counted(report['timesteps'], 'step')}"),
         _layers(report),
@@ -50,6 +54,8 @@ def _heading(report: Report) -> Text:
     lines.append(f"energy {significant(last.counted)} times the ANN's (counted)")
     if report["method"].get("readout", "mean") != "mean":
         lines.append(f"read out by '{report['method']['readout']}'")
+    if late := latency_in_words(report):
+        lines.append(late)
     if report["precision"] != "float32":
         lines.append(f"simulated in {report['precision']}")
     return Text("\n".join(lines))
@@ -73,10 +79,16 @@ def _steps(report: Report) -> Table:
     for at in rows(report):
         scores = (percent(at.accuracy), points(at.drop)) if labelled else ()
         energies = (significant(e) for e in (at.paper, at.counted, at.cached))
-        table.add_row(str(at.step), *scores, percent(at.agreement), *energies)
+        table.add_row(_step(report, at.step), *scores, percent(at.agreement), *energies)
     scores = (percent(report["ann"]["accuracy"]), points(0.0)) if labelled else ()
     table.add_row("ANN", *scores, percent(1.0), "1", "1", "1")
     return table
+
+
+def _step(report: Report, step: int) -> str:
+    """The number of a step, marked where thresholds were made for it alone."""
+    mark = "*" if by_layers(report) and step == report["schedule"]["calibrated_for"] else ""
+    return f"{step}{mark}"
 
 
 def _layers(report: Report) -> Table:
@@ -104,6 +116,12 @@ def _notes(report: Report) -> list[Text]:
     if signed:
         text = f"\nSends signed spikes (-1, 0, 1), charged as additions: {', '.join(signed)}"
         notes.append(Text(text))
+    if by_layers(report):
+        made = report["schedule"]["calibrated_for"]
+        text = "\nEach row is a network run to its own last step"
+        if made is not None:
+            text += f"; thresholds and weights are those for T = {made} (*)"
+        notes.append(Text(f"{text}. All its spikes come sorted, so max-pooling passes them on."))
     if report["not_counted"]:
         notes.append(Text(f"\nNot counted: {'; '.join(report['not_counted'])}"))
     return notes
