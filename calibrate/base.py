@@ -7,7 +7,7 @@ from convsnn.errors import ConfigError
 from convsnn.registry import Registry
 from convsnn.spiking.plan import Context, Plan, Stage
 
-__all__ = ["CALIBRATORS", "Context", "Plan", "Stage", "parse_stages"]
+__all__ = ["CALIBRATORS", "Context", "Plan", "Stage", "parse_stages", "plugins_of"]
 
 CALIBRATORS: Registry[Stage] = Registry("calibration stage")
 
@@ -20,3 +20,9 @@ def parse_stages(text: str) -> tuple[Stage, ...]:
             f"'{text}' has an empty stage", hint=f"known stages: {', '.join(CALIBRATORS.names())}"
         )
     return tuple(CALIBRATORS.create(part) for part in parts)
+
+
+def plugins_of(text: str) -> set[str]:
+    """The plug-ins that stages written as `text` come from."""
+    found = {CALIBRATORS.plugin(part.strip()) for part in text.split("+")}
+    return {plugin for plugin in found if plugin is not None}

@@ -12,6 +12,9 @@ ANY_TIME = "mse+weights"
 # Networks that fire layer by layer: thresholds for the T that is asked for, and weights behind
 # them; whatever the neuron, for all of them send what a quantiser does.
 LAYERS = "mse+weights"
+# Networks that fire layer by layer: thresholds for the T that is asked for, and weights behind
+# them; whatever the neuron, for all of them send what a quantiser does.
+LAYERS = "mse+weights"
 _BY_NEURON = {
     "burst": "mse:steps=2",  # many levels a step already; the refit has nothing left to mend
     "msat": "max",  # V_max of the paper, which the neuron lowers by itself
@@ -27,7 +30,4 @@ def default_stages(neuron: str, schedule: str = "steps") -> str:
         return LAYERS
     if name == "if" and options.get("reset") == "zero":
         return "mse"  # what a reset throws away no weight brings back
-    return # Networks that fire layer by layer: thresholds for the T that is asked for, and weights behind
-# them; whatever the neuron, for all of them send what a quantiser does.
-LAYERS = "mse+weights"
-_BY_NEURON.get(name, ANY_TIME)
+    return _BY_NEURON.get(name, ANY_TIME)

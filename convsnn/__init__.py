@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+import warnings
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from convsnn.export import load_artifact, save_artifact
     from convsnn.load import load_module, load_onnx
+    from convsnn.plugins import load_plugins
     from convsnn.simulate import simulate
     from convsnn.workflows.convert.conversion import convert
     from convsnn.workflows.convert.loading import load
@@ -24,6 +26,7 @@ _HOMES = {
     "load_artifact": "convsnn.export",
     "load_module": "convsnn.load",
     "load_onnx": "convsnn.load",
+    "load_plugins": "convsnn.plugins",
     "save_artifact": "convsnn.export",
     "simulate": "convsnn.simulate",
 }
@@ -35,6 +38,7 @@ __all__ = [
     "load_artifact",
     "load_module",
     "load_onnx",
+    "load_plugins",
     "save_artifact",
     "simulate",
 ]
@@ -46,6 +50,10 @@ class _Front(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name not in _HOMES:
             raise AttributeError(f"module 'convsnn' has no attribute '{name}'")
+        if not self.__dict__.get("_asked"):  # installed plug-ins come before what they add to
+            super().__setattr__("_asked", True)
+            for error in importlib.import_module("convsnn.plugins").load_installed():
+                warnings.warn(str(error), stacklevel=2)
         found = getattr(importlib.import_module(_HOMES[name]), name)
         setattr(self, name, found)
         return found

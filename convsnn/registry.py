@@ -6,7 +6,9 @@ import inspect
 import pkgutil
 import types
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Generic, Literal, TypeVar
 
 from convsnn.errors import ConfigError
@@ -69,12 +71,26 @@ def _convert(text: str, kind: Any) -> Any:
     raise TypeError("not an option that can be written as text")
 
 
+_PLUGIN: ContextVar[str | None] = ContextVar("plugin", default=None)
+
+
+@contextmanager
+def enrolling_for(plugin: str) -> Iterator[None]:
+    """What is enrolled inside the `with` comes from the module `plugin`."""
+    before = _PLUGIN.set(plugin)
+    try:
+        yield
+    finally:
+        _PLUGIN.reset(before)
+
+
 class Registry(Generic[T]):
     """The known implementations of one kind of thing; unknown names suggest the nearest."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self._entries: dict[str, Callable[..., T]] = {}
+        self._plugins: dict[str, str] = {}
 
     def register(self, name: str) -> Callable[[Callable[..., T]], Callable[..., T]]:
         """Decorator: enrol a class or factory under `name`."""
@@ -83,6 +99,9 @@ class Registry(Generic[T]):
             if name in self._entries:
                 raise ValueError(f"{self.kind} '{name}' is registered twice")
             self._entries[name] = factory
+            plugin = _PLUGIN.get()
+            if plugin is not None:
+                self._plugins[name] = plugin
             return factory
 
         return enrol
@@ -90,6 +109,10 @@ class Registry(Generic[T]):
     def names(self) -> list[str]:
         """All registered names, sorted."""
         return sorted(self._entries)
+
+    def plugin(self, spec: str) -> str | None:
+        """The plug-in that the entry of `spec` comes from; None for one of this project."""
+        return self._plugins.get(split_spec(spec)[0])
 
     def get(self, name: str) -> Callable[..., T]:
         """The factory registered under `name`; ConfigError with the nearest names otherwise."""

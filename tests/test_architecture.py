@@ -12,7 +12,7 @@ PACKAGES = ("convsnn", "calibrate", "zoo")
 
 # Lowest first; a module may import from its own layer and from those above it in this list.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("convsnn.errors", "convsnn.registry", "convsnn.random"),
+    ("convsnn.errors", "convsnn.registry", "convsnn.random", "convsnn.plugins"),
     ("convsnn.graph",),
     ("convsnn.neurons", "convsnn.encoders", "convsnn.readouts"),
     ("convsnn.passes", "convsnn.load"),
@@ -35,6 +35,7 @@ PLUGINS: dict[str, frozenset[str]] = {
     "convsnn.encoders": frozenset(),
     "convsnn.load.aten": frozenset({"weighted"}),  # one number for every axis
     "convsnn.load.onnx": frozenset(),
+    "convsnn.measure.tasks": frozenset(),
     "calibrate": frozenset(),
     "zoo.models": frozenset(),
     "zoo.data": frozenset(),

@@ -277,7 +277,9 @@ def test_an_interrupted_comparison_goes_on_where_it_stopped(here, capsys, monkey
     code, _, _ = run(capsys, "compare", MODEL, "--timesteps", 8, "--methods", FEW, *SMALL,
                      "-o", "out")  # fmt: skip
     assert code == 130
-    assert sorted(p.name for p in (here / "out").iterdir()) == ["p-norm.json", "settings.json"]
+    assert sorted(p.name for p in (here / "out").iterdir()) == [
+        "p-norm.json", "p-norm.safetensors", "settings.json",
+    ]  # fmt: skip
     code, document, _ = compare(capsys)
     assert code == 0
     assert measured == ["p-norm", "max-0.5", "max-0.5", "msat-vgg16"]
@@ -313,7 +315,7 @@ def test_a_directory_of_others_is_never_touched(here, capsys):
 
 def test_a_method_that_fails_is_a_row_that_says_why(here_with_page, capsys, monkeypatch):
     some = [NamedMethod("bad", "Bad", "percentile:q=1"), NamedMethod("good", "Good", "max")]
-    monkeypatch.setattr("convsnn.commands.compare.choose_methods", lambda *_: some)
+    monkeypatch.setattr("convsnn.workflows.compare.comparison.choose_methods", lambda *_: some)
     code, document, _ = compare(capsys)
     assert code == 1
     assert [row["name"] for row in document["methods"]] == ["good"]
@@ -362,6 +364,7 @@ def document_of(count=7, steps=128, labels=True):
         {
             **dict.fromkeys(("source", "note", "differs"), ""),
             "name": f"m{i}",
+            "network": f"m{i}.safetensors",
             "title": f"Fixed, {i} <of> maximum",
             "calibrate": "max",
             "neuron": "if",
@@ -393,6 +396,7 @@ def document_of(count=7, steps=128, labels=True):
         "command": "convsnn compare model.onnx",
         "seed": 0,
         "timesteps": steps,
+        "folder": "net-compare",
         "model": {"name": "<script>net", "source": "model.onnx", "sha256": "0" * 64},
         "data": {"calibration": part, "evaluation": part},
         "versions": {"torch": "2"},

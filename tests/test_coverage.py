@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-import convsnn.commands.coverage as command
+import convsnn.workflows.coverage.judging as judging
 from convsnn.commands import main
 from convsnn.errors import ConfigError, LoadError
 from convsnn.load import load_module
@@ -599,7 +599,7 @@ def test_a_folder_is_converted_and_can_be_resumed(folder, capsys, monkeypatch):
     assert "convsnn coverage --folder models --full" in text
 
     asked = []
-    monkeypatch.setattr(command, "judge_all", lambda names, *_, **__: asked.extend(names) or [])
+    monkeypatch.setattr(judging, "judge_all", lambda names, *_, **__: asked.extend(names) or [])
     code, out, err = run(capsys, *options, "--json", "--resume")
     assert code == 0, err
     assert asked == []
@@ -621,7 +621,7 @@ def judged(monkeypatch, **faults):
             verdict = FAILED if fault else REFUSED
             yield Row(name, verdict=verdict, reason=fault or "gelu x1", digest=file_digest(file))
 
-    monkeypatch.setattr(command, "judge_all", stand_in)
+    monkeypatch.setattr(judging, "judge_all", stand_in)
     return asked
 
 
@@ -670,7 +670,7 @@ def test_a_digest_covers_the_weights_beside_the_file(tmp_path):
 
 def test_a_failed_network_is_told_by_the_exit_code(folder, capsys, monkeypatch):
     failed = Row("onnx:deep/cnn.onnx", verdict=FAILED, reason="KeyError: 'x'")
-    monkeypatch.setattr(command, "judge_all", lambda *_, **__: iter([failed]))
+    monkeypatch.setattr(judging, "judge_all", lambda *_, **__: iter([failed]))
     code, out, err = run(capsys, "--folder", "models", "--match", "*cnn.onnx")
     assert code == 1
     assert "KeyError: 'x'" in out
@@ -684,13 +684,13 @@ def test_an_interrupt_keeps_the_rows_and_says_so(folder, capsys, monkeypatch):
         yield Row("onnx:bad.onnx", verdict=REFUSED, reason="damaged", digest=digest)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command, "judge_all", interrupted)
+    monkeypatch.setattr(judging, "judge_all", interrupted)
     code, out, err = run(capsys, "--folder", "models", "--output", "table.md")
     assert (code, out) == (130, "")
     assert "go on with --resume" in err
     assert not Path("table.md").exists()
     asked = []
-    monkeypatch.setattr(command, "judge_all", lambda names, *_, **__: asked.extend(names) or [])
+    monkeypatch.setattr(judging, "judge_all", lambda names, *_, **__: asked.extend(names) or [])
     code, out, err = run(capsys, "--folder", "models", "--output", "table.md", "--resume")
     assert asked == ["onnx:deep/cnn.onnx"]  # and nobody judged it
     assert code == 0

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from test_commands import failure, run
 
-from convsnn.commands.figures import methods
 from convsnn.errors import ConfigError
 from convsnn.report.document import validate
 from convsnn.report.figures.page import RUNS, draw_figures, rate_steps, render_figures, standalone
+from convsnn.workflows.figures.drawing import Drawn, methods
 
 TINY = ["--timesteps", 4, "--samples", 10, "--calibration-samples", 20, "--no-verify"]
 PICTURES = ["figure-2", "figure-3", "figure-4-confidence", "figure-4-dynamic", "figure-5"]
@@ -135,8 +135,11 @@ def test_data_that_changed_in_its_place_is_noticed(npz_data, capsys, monkeypatch
         made.append((name, path.exists()))
         path.write_text("{}")
 
-    monkeypatch.setattr("convsnn.commands.figures._report", report)
-    monkeypatch.setattr("convsnn.commands.figures._draw", lambda *_: None)
+    def empty(folder, reports):
+        return Drawn({}, reports, folder)
+
+    monkeypatch.setattr("convsnn.workflows.figures.drawing._report", report)
+    monkeypatch.setattr("convsnn.workflows.figures.drawing._draw", empty)
     given = ("--data", npz_data(0))
     assert redraw(capsys, "out", *given)[0] == 0
     assert redraw(capsys, "out", *given)[0] == 0

@@ -455,7 +455,7 @@ def test_a_stopped_command_goes_on(
     monkeypatch.chdir(tmp_path)
     arguments = ["finetune", str(artifact), *COMMON, "-o", "out"]
     with monkeypatch.context() as patch:
-        patch.setattr("convsnn.commands.finetune._report", interrupted)
+        patch.setattr("convsnn.workflows.finetune.saved._finished", interrupted)
         assert main(arguments) == 130
     assert (tmp_path / "out.training" / LAST).exists()
     assert main(arguments) == 2

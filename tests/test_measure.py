@@ -329,7 +329,7 @@ def test_agreement_of_outputs_that_are_no_classes_is_relative_closeness() -> Non
 
 def test_without_labels_there_is_agreement_but_no_accuracy() -> None:
     net, x, labels = classifier(4)
-    got = evaluate(net, split(x, None, 3), steps=3)
+    got = evaluate(net, split(x, None, 3), steps=3, task="classify")
     assert got.accuracy is None
     assert got.ann_accuracy is None
     assert got.agreement.tolist() == evaluate(net, split(x, labels, 7), steps=3).agreement.tolist()

@@ -43,15 +43,15 @@ def begun(*args, **kwargs):
 
 
 WRITERS = {
-    "convert": ("open_job", ["zoo:mnist5k-cnn"]),
-    "compare": ("open_job", ["zoo:mnist5k-cnn"]),
-    "tune": ("open_job", ["zoo:mnist5k-cnn"]),
-    "figures": ("open_job", ["zoo:mnist5k-cnn"]),
-    "evaluate": ("open_saved", ["artifact"]),
-    "finetune": ("open_saved", ["artifact"]),
-    "train": ("open_course", ["ltmd-mnist"]),
-    "coverage": ("list_networks", []),
-    "bench": ("bench_models", []),
+    "convert": ("commands.convert.open_job", ["zoo:mnist5k-cnn"]),
+    "compare": ("workflows.subject.opening.open_job", ["zoo:mnist5k-cnn"]),
+    "tune": ("workflows.subject.opening.open_job", ["zoo:mnist5k-cnn"]),
+    "figures": ("workflows.subject.opening.open_job", ["zoo:mnist5k-cnn"]),
+    "evaluate": ("commands.evaluate.open_saved", ["artifact"]),
+    "finetune": ("workflows.finetune.saved.open_saved", ["artifact"]),
+    "train": ("workflows.train.training.open_course", ["ltmd-mnist"]),
+    "coverage": ("workflows.coverage.judging.list_networks", []),
+    "bench": ("workflows.bench.run.open_subject", []),
 }
 
 
@@ -59,7 +59,8 @@ WRITERS = {
 @pytest.mark.parametrize("why", ["a file is in the way", "nothing may be written"])
 def test_what_cannot_be_written_is_refused_before_any_work(here, capsys, monkeypatch, command, why):
     work, arguments = WRITERS[command]
-    monkeypatch.setattr(sys.modules[f"convsnn.commands.{command}"], work, begun)
+    module, _, name = work.rpartition(".")
+    monkeypatch.setattr(sys.modules[f"convsnn.{module}"], name, begun)
     (here / "there").mkdir() if why.startswith("nothing") else (here / "there").write_text("")
     if why.startswith("nothing"):  # root may write anywhere, so the answer is set
         monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "there")
@@ -78,7 +79,7 @@ def test_a_result_is_renamed_to_its_place_so_the_folder_around_it_must_take_it(h
 
 
 def test_coverage_tells_how_to_judge_fewer_only_who_has_chosen_nothing(here, capsys, monkeypatch):
-    monkeypatch.setattr("convsnn.commands.coverage._judge", lambda *_, **__: [])
+    monkeypatch.setattr("convsnn.workflows.coverage.judging._judge", lambda *_, **__: [])
     for chosen, told in (([], True), (["--minutes", "1"], False), (["-o", "t.md"], False)):
         _, _, err = run(capsys, "coverage", *chosen)
         assert "to judge" in err
@@ -100,7 +101,7 @@ def test_tune_shows_a_bar_on_a_terminal_and_lines_in_a_log(here, capsys, monkeyp
 
 @pytest.mark.parametrize("bare", [True, False])
 def test_coverage_says_at_once_what_it_will_do(here, capsys, monkeypatch, bare):
-    command = sys.modules["convsnn.commands.coverage"]
+    command = sys.modules["convsnn.workflows.coverage.judging"]
     monkeypatch.setattr(command, "list_networks", lambda *_: ["timm:a", "timm:b", "torchvision:c"])
     monkeypatch.setattr(command, "judge_all", begun)
     _, _, err = run(capsys, "coverage", *([] if bare else ["--match", "*a*"]))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from convsnn.commands import main
-from convsnn.commands import train as command
+from convsnn.commands.train import _seeds
 from convsnn.report.training.document import half_interval, render_training_page, summarise
 
 SHORT = ("--device", "cpu", "--samples", "30")
@@ -119,7 +119,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_numbers(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("convsnn.commands.train.show_epoch", stop)
+        patch.setattr("convsnn.workflows.train.training.show_epoch", stop)
         assert main(["train", *asked, "-o", str(tmp_path / "cut")]) == 130
     capsys.readouterr()
     assert not (tmp_path / "cut").exists()
@@ -188,7 +188,7 @@ def test_recipes_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_seeds_are_read_as_numbers() -> None:
-    assert command._seeds("3, 1") == [3, 1]
+    assert _seeds("3, 1") == [3, 1]
 
 
 def test_the_interval_is_student_s() -> None:

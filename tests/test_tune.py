@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from calibrate.tuning import Study, Trial, space_of, start_of, with_options
 from convsnn.commands import main
-from convsnn.commands import tune as tune_command
 from convsnn.errors import CalibrationError, ConfigError, LoadError
 from convsnn.neurons import NEURONS
 from convsnn.neurons.msat import SETS
@@ -292,8 +291,12 @@ def test_tune_writes_what_can_be_pasted_and_goes_on(here, capsys):
 
 
 def test_force_starts_anew_though_no_setting_has_changed(here, capsys, monkeypatch):
-    monkeypatch.setattr(tune_command, "measure", lambda *_, **__: Score({8: 0.1}, None))
-    monkeypatch.setattr(tune_command, "verdict", lambda _: {"text": "", "at_least_as_good": {}})
+    monkeypatch.setattr(
+        "convsnn.workflows.tune.search.measure", lambda *_, **__: Score({8: 0.1}, None)
+    )
+    monkeypatch.setattr(
+        "convsnn.workflows.tune.search.verdict", lambda _: {"text": "", "at_least_as_good": {}}
+    )
     given = [*TUNE, "--trials", "1", "--seed", "5000000", "--json"]
     assert main(given) == 0
     with (here / "out" / "trials.log").open("a") as file:

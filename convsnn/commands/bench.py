@@ -1,30 +1,24 @@
 """`convsnn bench`: how fast networks are simulated, beside the packages people use today."""
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import torch
 import typer
-from rich.console import Console
 
-from convsnn.commands import options
-from convsnn.errors import ConfigError
-from convsnn.report.files import require_writable, write_text
-from convsnn.simulate import PRECISIONS, fastest
-from convsnn.workflows.bench import costs as bench_costs
+from convsnn.commands import groups, options, printing
+from convsnn.simulate import PRECISIONS
+from convsnn.workflows.bench import Settings, costs
+from convsnn.workflows.bench import bench as measure
 from convsnn.workflows.bench.peers.installed import installed
-from convsnn.workflows.bench.run import Settings, bench_models
-from convsnn.workflows.bench.table import render_bench
+from convsnn.workflows.bench.run import MODELS
+from convsnn.workflows.bench.settings import choose_precisions
 from convsnn.workflows.evaluate import score as scoring
 
-MODELS = ("zoo:vgg16-cifar10", "zoo:resnet20-cifar10")
 WIDTH = 130
 _MORE = "What else to measure"
 
 
+@groups.grouped
 def bench(
     models: Annotated[
         list[str] | None,
@@ -55,8 +49,7 @@ def bench(
     minutes: Annotated[
         float | None, typer.Option(help="Measure with fewer repeats to end within so many.")
     ] = None,
-    weights: options.Weights = None,
-    input_shape: options.InputShape = None,
+    network: groups.Network,
     seed: Annotated[int, typer.Option(help="Draws images and weights.", min=0)] = 0,
     peak: Annotated[
         bool, typer.Option(help="Measure peak memory, each engine in a process of its own.")
@@ -85,70 +78,17 @@ def bench(
     Exit 1 where an engine could not run. Figures from a busy machine are worth little; the table
     says how busy it was.
     """
-    if minutes is not None and not 0 < minutes < float("inf"):
-        raise ConfigError(f"--minutes is a positive number, not {minutes}")
-    chosen = list(models or MODELS)
-    if weights is not None and len(chosen) != 1:
-        raise ConfigError("--weights are those of one model", hint="name that model alone")
     target = scoring.pick_device(device)
-    if output is not None:
-        if output.is_dir():
-            raise ConfigError(f"--output: '{output}' is a directory", hint="name a file")
-        if not output.parent.is_dir():
-            raise ConfigError(f"--output: the directory '{output.parent}' does not exist")
-        require_writable(output.parent)
     settings = Settings(
-        peers=installed(bench_costs.require_peers(against), asked=against is not None),
+        peers=installed(costs.require_peers(against), asked=against is not None),
         timesteps=options.sizes(timesteps, "--timesteps"),
         batch_sizes=options.sizes(batch_size, "--batch-size"),
-        precisions=_precisions(precision, target),
-        repeats=repeats,
-        minutes=minutes,
-        max_pool=max_pool,
-        weights=weights,
-        input_shape=options.shape(input_shape),
-        seed=seed,
-        device=target,
-        peak=peak,
-        memory=memory,
-        stages=stages,
-        neurons=() if neurons is None else tuple(bench_costs.neuron_specs(neurons)),
-    )
-    with _threads(threads):
-        document = bench_models(chosen, settings)
-    text = json.dumps(document, indent=2) + "\n"
-    if output is not None:
-        write_text(output, text)
-    if as_json:
-        print(text, end="")
-    else:
-        console = Console(highlight=False)
-        if not console.is_terminal:  # a file has room for the columns
-            console = Console(highlight=False, width=max(console.width, WIDTH))
-        console.print(render_bench(document, width=console.width))
-    return 1 if document["failed"] else 0
-
-
-def _precisions(text: str, device: torch.device) -> tuple[str, ...]:
-    if text == "all":
-        return PRECISIONS
-    if text == "auto":
-        return (fastest(device),)
-    names = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
-    for name in names:
-        if name not in PRECISIONS:
-            raise ConfigError(
-                f"--precision {name or text} is not known",
-                hint=f"choose all, auto or some of {', '.join(PRECISIONS)}",
-            )
-    return names
-
-
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    before: Any = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+        precisions=choose_precisions(precision, target),
+        repeats=repeats, device=target, threads=threads, minutes=minutes, max_pool=max_pool,
+        weights=network.weights, input_shape=options.shape(network.input_shape), seed=seed,
+        peak=peak, memory=memory, stages=stages,
+        neurons=() if neurons is None else tuple(costs.neuron_specs(neurons)),
+    )  # fmt: skip
+    found = measure(models or MODELS, settings, output=output)
+    printing.show_result(found, as_json=as_json, width=WIDTH)
+    return 1 if found.failed else 0

@@ -73,12 +73,10 @@ def convert(
     std: options.Std = None,
     resize: options.Resize = None,
     input_layout: options.InputLayout = None,
-    max_drop: Annotated[
-        float | None,
-        typer.Option(help="Exit 1 if accuracy at the last step falls by more points than this."),
-    ] = None,
-    early_exit: exiting.EarlyExit = None,
-    exit_data: exiting.ExitData = None,
+    task: options.Task = None,
+    max_drop: options.MaxDrop = None,
+    early_exit: options.EarlyExit = None,
+    exit_data: options.ExitData = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Result directory [MODEL-snn].")
     ] = None,
@@ -115,6 +113,7 @@ def convert(
         verify=verify,
         gate=max_drop,
         wanted=Wanted(precision, weight_bits, compile),
+        task=task,
     )
     early = exiting.plan_exits(
         early_exit,
@@ -124,6 +123,7 @@ def convert(
         data=job.data,
         preprocessing=job.preprocessing,
         calibration=lambda: job.images,
+        task=task,
     )
     site_neurons(neuron, job.graph)  # layers that these neurons cannot stand for, all at once
     note = messages()

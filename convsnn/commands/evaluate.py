@@ -43,12 +43,10 @@ def evaluate(
     std: options.Std = None,
     resize: options.Resize = None,
     input_layout: options.InputLayout = None,
-    max_drop: Annotated[
-        float | None,
-        typer.Option(help="Exit 1 if accuracy at the last step falls by more points than this."),
-    ] = None,
-    early_exit: exiting.EarlyExit = None,
-    exit_data: exiting.ExitData = None,
+    task: options.Task = None,
+    max_drop: options.MaxDrop = None,
+    early_exit: options.EarlyExit = None,
+    exit_data: options.ExitData = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Write the report to this directory.")
     ] = None,
@@ -72,6 +70,7 @@ def evaluate(
                 scale=scale, mean=mean, std=std, resize=resize, layout=input_layout
             ),
             gate=max_drop,
+            task=task,
         )
         origin = saved.origin
         free = free_memory(target) // beside()
@@ -84,6 +83,7 @@ def evaluate(
             data=saved.data,
             preprocessing=saved.preprocessing,
             calibration=lambda: saved.calibration_images(batch_size or fits, target),
+            task=task or origin.get("task"),
         )
         report = scoring.score(
             saved.net,
@@ -96,6 +96,7 @@ def evaluate(
             also=early,
             wanted=as_before(origin, precision=precision, weight_bits=weight_bits, compile=compile),
             group=group,
+            task=task,
         )
         notes = [] if output is None else scoring.write_results(output, report, force=force)
         printing.show(report, as_json=as_json)

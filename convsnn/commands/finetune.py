@@ -1,36 +1,24 @@
 """`convsnn finetune`: a converted spiking network in, one trained for few time steps out."""
 
-import shutil
-from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import torch
 import typer
 
-from convsnn.commands import options, printing
+from convsnn.commands import groups, options, printing
 from convsnn.commands.terminal import messages
-from convsnn.report.files import ResultDirectory
-from convsnn.report.page.assemble import versions
-from convsnn.report.page.table import score_in_words
-from convsnn.spiking.network import Spiking
-from convsnn.train.devices import is_main
 from convsnn.train.distillation import Tuning
-from convsnn.train.finetune import Tuned, require_trainable
-from convsnn.train.finetune import finetune as train_spiking
 from convsnn.train.samples import Augmentation
+from convsnn.train.schedule import COSINE
 from convsnn.train.settings import Settings
 from convsnn.workflows.evaluate import score as scoring
-from convsnn.workflows.running.processes import launched
-from convsnn.workflows.subject.saved import Saved, open_saved
-from convsnn.workflows.train.lessons import claim, labelled_images, show_epoch, worth_compiling
-from zoo.data import Preprocessing
+from convsnn.workflows.finetune import finetune_saved
 
 MethodName = Literal["lt-snn", "ltmd", "dsr", "hybrid", "fixed"]
 _TRAINING = "Training"
 
 
+@groups.grouped
 def finetune(
     artifact: Annotated[
         Path,
@@ -68,6 +56,13 @@ def finetune(
         typer.Option(help="Train no longer than this.", rich_help_panel=_TRAINING),
     ] = None,
     learning_rate: Annotated[float, typer.Option(rich_help_panel=_TRAINING)] = 1e-3,
+    learning_rate_schedule: Annotated[
+        str,
+        typer.Option(
+            help="How it falls: cosine, or steps:1/0.1/0.01 for stretches of the same length.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = COSINE,
     batch_size: Annotated[
         int, typer.Option(help="Images of an update.", min=1, rich_help_panel=_TRAINING)
     ] = 50,
@@ -103,11 +98,7 @@ def finetune(
     samples: options.Samples = None,
     seed: Annotated[int, typer.Option(help="Chooses samples and their order.", min=0)] = 0,
     device: options.Device = "auto",
-    scale: options.Scale = None,
-    mean: options.Mean = None,
-    std: options.Std = None,
-    resize: options.Resize = None,
-    input_layout: options.InputLayout = None,
+    reading: groups.Reading,
     max_drop: Annotated[
         float | None,
         typer.Option(help="Exit 1 if accuracy at the last step falls by more points than this."),
@@ -123,100 +114,20 @@ def finetune(
 ) -> int:
     """Train a converted network for few time steps, starting from what conversion gave it."""
     settings = Settings(
-        steps=timesteps,
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        precision=precision,
-        held_out=held_out,
-        patience=patience,
-        minutes=minutes,
-        seed=seed,
-    )
+        steps=timesteps, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate,
+        schedule=learning_rate_schedule, precision=precision, held_out=held_out,
+        patience=patience, minutes=minutes, seed=seed,
+    )  # fmt: skip
     tuning = Tuning(
         method=method, per=per, decay=decay, reset="hard" if reset == "zero" else "soft",
         teacher=teacher, hints=hints, labels=labels,
     )  # fmt: skip
-    target = scoring.pick_device(device)
-    folder = output or _beside(artifact, method)
-    ResultDirectory(folder, force=force).check()
-    checkpoints = folder.with_name(f"{folder.name}.training")
-    claim(checkpoints, resume=resume, force=force)
-    given = options.preprocessing(
-        scale=scale, mean=mean, std=std, resize=resize, layout=input_layout
-    )
-    saved = open_saved(artifact, data=data, preprocessing=given, gate=max_drop)
-    require_trainable(saved.net)
-    images = labelled_images(saved.data.train, training_samples, augment, seed=seed)
-    note = messages()
-    if launched() == 1 and not resume:
-        before = _score(saved.net, saved, steps=timesteps, samples=samples, device=target)
-        note.print(f"as converted, after {timesteps} steps: {score_in_words(before)}", markup=False)
-    note.print(f"training on {len(images)} images for {timesteps} steps: {method}", markup=False)
-    tuned = train_spiking(
-        saved.net, images, settings, tuning, folder=checkpoints, device=target,
-        progress=lambda epoch: show_epoch(epoch, epochs),
-        compile=worth_compiling(saved.net.graph, len(images), settings, wanted=compile),
+    found = finetune_saved(
+        artifact, settings=settings, tuning=tuning, data=data,
+        preprocessing=reading.preprocessing(), augment=augment, training_samples=training_samples,
+        samples=samples, compile=compile, device=device, gate=max_drop, folder=output,
+        resume=resume, force=force,
     )  # fmt: skip
-    if not is_main():  # of several processes one goes on
-        raise typer.Exit(0)
-    report = _report(
-        tuned, saved, _origin(saved, data, given), folder, target, samples,
-        force=force, as_json=as_json,
-    )  # fmt: skip
-    shutil.rmtree(checkpoints, ignore_errors=True)  # nothing is lost: the result is written
-    note.print(f"results are in {folder}/ (open report.html)", markup=False)
-    return scoring.gate(report, max_drop)
-
-
-def _beside(artifact: Path, method: str) -> Path:
-    """The result directory where none is named: `NAME-METHOD` in the current one."""
-    place = artifact if artifact.is_dir() else artifact.parent
-    return Path(f"{place.resolve().name}-{method}")
-
-
-def _origin(saved: Saved, data: str | None, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The data that the trained network is scored on again, where the user named others."""
-    known = Preprocessing.from_json(saved.origin.get("preprocessing", {}))
-    return {
-        "data": data or saved.origin.get("data"),
-        "preprocessing": known.override(**given).to_json(),
-    }
-
-
-def _score(
-    net: Spiking, saved: Saved, *, steps: int, samples: int | None, device: torch.device
-) -> dict[str, Any]:
-    """The report on `net` and the data of `saved`, the same images before training and after."""
-    about = net.provenance
-    return scoring.score(
-        net,
-        saved.data,
-        steps=steps,
-        samples=samples or about.get("samples"),
-        seed=about["seed"],
-        batch_size=about["batch_size"],
-        device=device,
-    )
-
-
-def _report(
-    tuned: Tuned,
-    saved: Saved,
-    origin: Mapping[str, Any],
-    folder: Path,
-    device: torch.device,
-    samples: int | None,
-    *,
-    force: bool,
-    as_json: bool,
-) -> dict[str, Any]:
-    """Score the trained network, write and show the result; returns the report."""
-    known = {"command": scoring.command_line(), "versions": versions(), **origin}
-    net = replace(tuned.net, provenance={**tuned.net.provenance, **known})
-    report = _score(net, saved, steps=net.provenance["timesteps"], samples=samples, device=device)
-    notes = scoring.write_results(folder, report, force=force, net=net)
-    printing.show(report, as_json=as_json)
-    for line in notes:
-        messages().print(line, markup=False)
-    return report
+    printing.show_result(found, as_json=as_json)
+    messages().print(f"results are in {found.folder}/ (open report.html)", markup=False)
+    return scoring.gate(dict(found.document), max_drop)

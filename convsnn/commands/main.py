@@ -7,10 +7,12 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from convsnn import __version__
 from convsnn.commands.bench import bench
 from convsnn.commands.blocking import print_blockers
 from convsnn.commands.compare import compare
@@ -27,12 +29,12 @@ from convsnn.commands.terminal import Terminal, messages
 from convsnn.commands.train import train
 from convsnn.commands.tune import tune
 from convsnn.errors import ConfigError, ConvsnnError, UnsupportedError, out_of_memory
-from convsnn.workflows.running.processes import speaks
+from convsnn.plugins import load_installed, load_plugins
+from convsnn.workflows.running.processes import Dismissed, speaks
 from convsnn.workflows.running.voice import heard_by
 
 app = typer.Typer(
     name="convsnn",
-    help="Turn trained ReLU networks into calibrated spiking networks.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -51,6 +53,25 @@ _COMMANDS: dict[str, Callable[..., int | None]] = {
     "train": train,
     "tune": tune,
 }
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and leave.")
+    ] = False,
+    plugin: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A module outside convsnn that enrols neurons, stages or others; more than once, "
+            "anywhere on the line. CONVSNN_PLUGINS and installed packages name more."
+        ),
+    ] = None,
+) -> None:
+    """Turn trained ReLU networks into calibrated spiking networks."""
+    del version, plugin  # read by `main`, before the names that options take are looked at
+
+
 for _name, _command in _COMMANDS.items():
     app.command(_name)(_command)
 
@@ -87,16 +108,39 @@ def _fault(error: Exception) -> ConvsnnError:
     )
 
 
+def _without_plugins(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The arguments without `--plugin NAME`, wherever it stands, and the names."""
+    rest, names = [], []
+    parts = iter(arguments)
+    for part in parts:
+        if part == "--plugin":
+            names.append(next(parts, ""))
+        elif part.startswith("--plugin="):
+            names.append(part.partition("=")[2])
+        else:
+            rest.append(part)
+    return rest, names
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program on `arguments` (default: those of the process); returns the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if given == ["--version"]:
+        print(f"convsnn {__version__}")
+        return 0
     shown: ConvsnnError | None = None
     code = 2
     try:
         with heard_by(Terminal()):
+            given, names = _without_plugins(given)
+            load_plugins(names)
+            for error in load_installed():
+                messages().print(f"warning: {error}", style="yellow", markup=False)
             result = app(args=given or ["--help"], standalone_mode=False, prog_name="convsnn")
     except ConvsnnError as error:
         shown = error
+    except Dismissed as leave:
+        code = leave.code
     except (KeyboardInterrupt, typer.Abort):
         code = 130
     except typer.TyperException as error:
@@ -114,7 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         shown = ConvsnnError("interrupted; nothing is left half written")
     if shown is not None:
         if shown.hint and given and given[0] in _COMMANDS:
-            known = options_of(app, given[0])
+            known = {*options_of(app, given[0]), "--plugin"}
             shown.hint = fitting(shown.hint, command=given[0], known=known)
         _show(shown, "--json" in given)
     return code

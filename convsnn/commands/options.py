@@ -11,6 +11,7 @@ NUMBER = "N"  # short, so that 80 columns have room for the longest option's nam
 _DATA = "Data and preprocessing"
 _NETWORK = "Network"
 _ENGINE = "Precision and speed"
+_EXIT = "Early exit"
 
 Model = Annotated[
     str,
@@ -68,6 +69,21 @@ InputLayout = Annotated[
     typer.Option(
         help="The order the network takes: nchw, nhwc or flat (default: found from the shapes).",
         rich_help_panel=_DATA,
+    ),
+]
+Task = Annotated[
+    str | None,
+    typer.Option(
+        help="What the network is for: classify, multilabel, regress, segment, or none "
+        "(default: as the data's targets decide it).",
+        rich_help_panel=_DATA,
+    ),
+]
+MaxDrop = Annotated[
+    float | None,
+    typer.Option(
+        help="Exit 1 if the score at the last step (accuracy, F1, mIoU; 100 x R2) falls by more "
+        "points than this."
     ),
 ]
 Samples = Annotated[
@@ -135,6 +151,23 @@ Verify = Annotated[
     bool, typer.Option(help="Compare the imported network's output with the original's.")
 ]
 
+EarlyExit = Annotated[
+    float | None,
+    typer.Option(
+        help="Also run each image only until its answer is settled, so that this percentage "
+        "agrees with the run of all time steps, like 99.5.",
+        rich_help_panel=_EXIT,
+    ),
+]
+ExitData = Annotated[
+    str | None,
+    typer.Option(
+        help="Data that the network has not been trained on, named as for --data; the margins of "
+        "early exit are fitted on its training part (default: sums of two calibration images).",
+        rich_help_panel=_EXIT,
+    ),
+]
+
 
 def numbers(text: str, option: str) -> tuple[float, ...]:
     """`0.485,0.456,0.406` as numbers; ConfigError names the option otherwise."""
@@ -144,6 +177,11 @@ def numbers(text: str, option: str) -> tuple[float, ...]:
         raise ConfigError(
             f"{option} {text} is not a list of numbers", hint="like 0.5,0.5"
         ) from None
+
+
+def names(text: str) -> list[str]:
+    """`spikingjelly,sinabs` as names, none of them empty."""
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def sizes(text: str, option: str) -> tuple[int, ...]:

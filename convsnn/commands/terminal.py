@@ -33,6 +33,12 @@ class Terminal(Voice):
         """The same in yellow."""
         messages().print(text, style="yellow", markup=False)
 
+    def line(self, text: str) -> None:
+        """A terminal has the bar."""
+        console = messages()
+        if not console.is_terminal:
+            console.print(text, markup=False)
+
     def reported(self, texts: Iterable[str]) -> None:
         """Nothing: what a command prints shows them."""
 

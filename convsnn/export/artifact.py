@@ -5,7 +5,8 @@ each site: `threshold/SITE`, `potential/SITE`, and any of `shift`, `confidence`,
 The header's metadata has the single key `convsnn` (its order would vary with more), which is one
 JSON object with sorted keys:
 
-    format, kind, topology, neuron, encoder, readout, schedule, record, provenance, versions, sha256
+    format, kind, topology, neuron, encoder, readout, schedule, plugins, record, provenance,
+    versions, sha256
 
 `sha256` is taken over that object without it and over every tensor, so that a file that changed
 since it was written is refused. Equal networks give equal bytes.
@@ -28,6 +29,7 @@ from torch import Tensor
 from convsnn.errors import ConvsnnError, ExportError, LoadError
 from convsnn.graph import Graph
 from convsnn.graph.ops import Role
+from convsnn.plugins import require_loaded
 from convsnn.report.files import write_bytes_via
 from convsnn.spiking.network import Spiking, to_spiking
 from convsnn.spiking.plan import Plan, SitePlan
@@ -113,6 +115,7 @@ def _header(net: Spiking) -> dict[str, Any]:
         "encoder": net.encoder.spec(),
         "readout": net.readout,
         "schedule": net.schedule,
+        "plugins": list(net.plugins),
         "record": list(net.plan.record),
         "provenance": net.provenance,
         "versions": {"convsnn": _version(), "torch": str(torch.__version__)},
@@ -220,6 +223,7 @@ def _check_header(header: Any) -> None:
         )
     if kind != KIND:
         raise LoadError(f"the file holds {kind!r}, not a {KIND}")
+    require_loaded(header.get("plugins", []))
     for key, wanted in _FIELDS.items():
         if not isinstance(header.get(key), wanted):
             raise LoadError(f"the header's '{key}' is missing or of the wrong type")

@@ -292,9 +292,7 @@ def _layer(
     parts = split_error(
         activation,
         cap,
-        answer=steady(
-            neuron, current, steps=heard.steps, keys=keys, schedule=net.schedule
-        ),
+        answer=steady(neuron, current, steps=heard.steps, keys=keys, schedule=net.schedule),
         answer_to_mean=steady(
             neuron, heard.mean_current, steps=heard.steps, keys=keys, schedule=net.schedule
         ),

@@ -19,6 +19,7 @@ from convsnn.measure.evaluate import is_classifier
 from convsnn.measure.fitting import Batches, in_pieces
 from convsnn.measure.margins import Margins, Trace, lead
 from convsnn.measure.sharing import Alone, Share, joined
+from convsnn.measure.tasks.classify import class_numbers
 from convsnn.simulate import Program, Simulation
 
 WORTH_KEEPING = 0.75  # of a batch: a smaller one is made once no more than this is left
@@ -153,7 +154,7 @@ class _Runner:
         self._steps.append(steps)
         self._samples += len(x)
         if y is not None:
-            self._right += int((answers == y.cpu()).sum())
+            self._right += int((answers == class_numbers(y).cpu()).sum())
             self._labelled += len(y)
         return self._samples
 

@@ -1,8 +1,9 @@
 """Scores a spiking network against labels and against the network it came from, at every step."""
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -12,8 +13,20 @@ from convsnn.graph import Graph, run
 from convsnn.measure.activity import Activity, Watch
 from convsnn.measure.fitting import Batches, in_pieces
 from convsnn.measure.sharing import Alone, Share, joined
+from convsnn.measure.tasks import TASKS, Score, Tally, Task, decide
+from convsnn.measure.tasks.base import added
 from convsnn.simulate import Engine, Program, simulate
 from convsnn.spiking.network import Spiking
+
+
+@dataclass(frozen=True)
+class Series:
+    """A score of the original network, `ann`, and of the spiking one at every step, `snn` (T,);
+    NaN where it has no value."""
+
+    score: Score
+    ann: float
+    snn: Tensor
 
 
 @dataclass(frozen=True)
@@ -21,9 +34,11 @@ class Evaluation:
     """Scores over a data set, steps first: `accuracy` and `agreement` (T,), fractions; of a network
     that fires layer by layer, in the place of T, for each of `activity.at`.
 
-    Accuracies are None without labels. `predictions` (T, N) and `ann_predictions` (N,) are class
-    numbers, None for outputs that are not classes. `seconds` is the time spent simulating, of
-    the slowest process where there are several.
+    Accuracies are None where no classes are scored; `scores`, by name, holds whatever the `task`
+    scores, the headline first, and nothing without targets. `predictions` (T, N) and
+    `ann_predictions` (N,) are class numbers, None for other tasks. `doubt` says in what the
+    original is no better than guessing. `seconds` is the time spent simulating, of the slowest
+    process where there are several.
     """
 
     accuracy: Tensor | None
@@ -34,6 +49,9 @@ class Evaluation:
     samples: int
     predictions: Tensor | None
     ann_predictions: Tensor | None
+    task: Task = field(default_factory=lambda: TASKS.create("none"))
+    scores: Mapping[str, Series] = field(default_factory=dict)
+    doubt: str = ""
 
 
 def is_classifier(graph: Graph) -> bool:
@@ -43,16 +61,21 @@ def is_classifier(graph: Graph) -> bool:
 
 
 def score_ann(graph: Graph, batches: Batches) -> tuple[float | None, int]:
-    """Accuracy of the original network (None without labels) and the number of images."""
+    """Accuracy of the original network (None without class numbers) and the number of images."""
     right = seen = labelled = 0
     with torch.no_grad():
         for x, y in batches:
             seen += len(x)
-            if y is not None:
+            if y is not None and is_classifier(graph) and are_classes(y):
                 answer = run(graph, x)[graph.outputs[0]].argmax(1)
                 right += int((answer == y.to(answer.device)).sum())
                 labelled += len(y)
     return (right / labelled if labelled else None), seen
+
+
+def are_classes(y: Tensor) -> bool:
+    """Whether targets are class numbers, one a sample."""
+    return y.dim() == 1 and not y.is_floating_point()
 
 
 def evaluate(
@@ -66,70 +89,107 @@ def evaluate(
     shrunk: Callable[[int], None] | None = None,
     first: int = 0,
     share: Share | None = None,
+    task: Task | str | None = None,
 ) -> Evaluation:
     """Simulate every image for `steps` steps and score each step.
 
-    `batches` gives (x (B, *input shape), labels (B,) or None), x being (B, frames, *input shape)
-    where the network's encoder takes sequences (the original is shown their mean); samples are
+    `batches` gives (x (B, *input shape), targets (B, ...) or None), x being
+    (B, frames, *input shape) where the network's encoder takes sequences (the original is shown their mean); samples are
     numbered in that order from `first`. `engine` says what is computed in (None: the float32
     reference). `progress(images done)` is called after each batch; where memory runs out, fewer
     images are run at once and `shrunk` is told how many. With a `share` the batches are those of
-    this process, and process 0 gets the scores of all. For outputs that are not classes the
-    agreement is 1 - |snn - ann| / |ann| (L2 norms, at least 0), averaged over images.
+    this process, and process 0 gets the scores of all.
 
-    Raises ConfigError without images, LoadError for labels that cannot be, SimulationError where
+    `task` is one of `TASKS` (None: as the targets of the first batch decide it; with several
+    processes it has to be given). The agreement with the original is the share of equal decisions;
+    where outputs are numbers it is 1 - |snn - ann| / |ann| (L2 norms, at least 0), averaged over
+    images.
+
+    Raises ConfigError without images or where the task cannot be told, LoadError for targets that
+    cannot be, MissingExtraError for a task that needs torchmetrics, SimulationError where
     memory does not even suffice for one image, and what `simulate` raises.
     """
     net, share = net.to(device=device), share or Alone()
-    scorer = _Scorer(Program(net, engine), steps, torch.device(device), first)
+    batches, told = _told(net.graph, batches, task)
+    scorer = _Scorer(Program(net, engine), steps, torch.device(device), first, told)
     for samples in in_pieces(batches, scorer.score, shrunk=shrunk):
         if progress is not None:
             progress(samples)
     return scorer.total(share)
 
 
+def _told(graph: Graph, batches: Batches, task: Task | str | None) -> tuple[Batches, Task]:
+    """The batches, still whole, and the task that was given or that the first of them decides."""
+    if isinstance(task, Task):
+        return batches, task
+    coming: Iterator[tuple[Tensor, Tensor | None]] = iter(batches)
+    first = next(coming, None)
+    seen: Iterable[tuple[Tensor, Tensor | None]] = () if first is None else (first,)
+    targets = None if first is None else first[1]
+    return chain(seen, coming), decide(targets, graph, asked=task).task
+
+
 class _Scorer:
     """Scores one batch after the other, numbering the samples from `first`.
 
-    All sums are of whole numbers, so that neither batches nor processes change the last digit.
+    Counts are of whole numbers, so that neither batches nor processes change their last digit.
     """
 
-    def __init__(self, program: Program, steps: int, device: torch.device, first: int) -> None:
-        self._program, self._device, self._first = program, device, first
+    def __init__(
+        self, program: Program, steps: int, device: torch.device, first: int, task: Task
+    ) -> None:
+        self._program, self._device, self._first, self._task = program, device, first, task
         self._graph, self._encoder = program.net.graph, program.encoder
         self._activity = Activity(program.net, steps)
-        self._right = torch.zeros(len(self._activity.at), dtype=torch.int64)
-        self._agreed = torch.zeros(len(self._activity.at), dtype=torch.int64)
-        self._ann_right = self._labelled = 0
+        shape, count = self._graph.shapes[self._graph.outputs[0]], len(self._activity.at)
+        self._tally, self._ann_tally = task.nothing(count, shape), task.nothing(1, shape)
+        self._agreed = torch.zeros(count, dtype=torch.int64)
+        self._labelled = 0
         self._seconds = 0.0
         self._answers: list[Tensor] = []
         self._ann_answers: list[Tensor] = []
 
     def score(self, x: Tensor, y: Tensor | None) -> int:
         """Simulate a batch; the images scored so far. A batch that fails leaves nothing behind."""
-        activity, x = self._activity, x.to(self._device)
+        activity, task, x = self._activity, self._task, x.to(self._device)
+        if y is not None:
+            self._check(y, len(x))
         begin = self._first + activity.samples
         ids = torch.arange(begin, begin + len(x), device=x.device)
-        targets, watch = self._original(x)
-        if y is not None and is_classifier(self._graph):
-            _check_labels(y, *targets[0].shape)
+        originals, watch = self._original(x)
         start = time.perf_counter()
         result = simulate(
             self._program, x, steps=activity.steps, ids=ids, observe=watch, at=activity.at
         )
         seconds = time.perf_counter() - start
-        if is_classifier(self._graph):
-            answers, wanted = result.outputs[0].argmax(2).cpu(), targets[0].argmax(1).cpu()
-        else:
-            grains = (_closeness(result.outputs, targets) * _GRAINS).round().long().sum(1).cpu()
+        outputs, wanted = _joint(result.outputs), _joint([each[None] for each in originals])
+        answers, right = task.decided(outputs), task.decided(wanted)
+        alike = task.agreement(
+            outputs if answers is None else answers, wanted if right is None else right
+        )
+        grains = (alike * _GRAINS).round().long().sum(1).cpu()
+        tallies: list[Tally] = []
+        if y is not None:
+            y = y.to(outputs.device)
+            tallies = [task.tally(outputs, answers, y), task.tally(wanted, right, y)]
         watch.finish()  # the last that needs memory; from here on nothing fails
         activity.add(result, len(x))
-        if is_classifier(self._graph):
-            self._compare(answers, wanted, y)
-        else:
-            self._agreed += grains
+        self._agreed += grains
+        if tallies:
+            self._tally = added(self._tally, tallies[0])
+            self._ann_tally = added(self._ann_tally, tallies[1])
+            self._labelled += len(x)
+        if task.name == "classify" and answers is not None and right is not None:
+            self._keep(answers.cpu(), right[0].cpu())
         self._seconds += seconds
         return activity.samples
+
+    def _check(self, y: Tensor, count: int) -> None:
+        if len(y) != count:
+            raise LoadError(f"{count} images have labels of shape {tuple(y.shape)}")
+        shape = self._graph.shapes[self._graph.outputs[0]]
+        if wrong := self._task.misfit(y, shape):
+            raise LoadError(wrong, hint="check that the data set belongs to this network")
 
     def _original(self, x: Tensor) -> tuple[list[Tensor], Watch]:
         """The outputs of the original network, and what watches the neurons it kept silent."""
@@ -141,60 +201,55 @@ class _Scorer:
         watch = self._activity.batch(currents)
         return [ann[name] for name in graph.outputs], watch
 
-    def _compare(self, answers: Tensor, wanted: Tensor, y: Tensor | None) -> None:
-        self._agreed += (answers == wanted).sum(1)
+    def _keep(self, answers: Tensor, wanted: Tensor) -> None:
         narrow = torch.int16 if int(answers.max()) < 1 << 15 else torch.int32
         self._answers.append(answers.to(narrow))
         self._ann_answers.append(wanted)
-        if y is not None:
-            self._right += (answers == y.cpu()).sum(1)
-            self._ann_right += int((wanted == y.cpu()).sum())
-            self._labelled += len(y)
 
     def total(self, share: Share) -> Evaluation:
         """The scores of all processes."""
-        activity, classes = self._activity, is_classifier(self._graph)
+        activity, classes = self._activity, self._task.name == "classify"
         activity.merge(share)
         shape = len(activity.at), activity.samples
         if not activity.samples:
             raise ConfigError("there are no images to evaluate on")
-        counts = torch.tensor([self._labelled, self._ann_right])
-        labelled, ann_right = share.add(counts).tolist()
+        labelled = int(share.add(torch.tensor(self._labelled)))
         if labelled not in (0, activity.samples):
             raise LoadError("some images of the evaluation data have labels and some have none")
-        right, agreed = share.add(self._right), share.add(self._agreed)
+        tally = {name: share.add(value) for name, value in self._tally.items()}
+        ann_tally = {name: share.add(value) for name, value in self._ann_tally.items()}
+        agreed = share.add(self._agreed)
+        scores = self._scores(tally, ann_tally) if labelled and share.number == 0 else {}
+        accuracy = scores.get("accuracy") if classes else None
         slowest = -float(share.least(torch.tensor(-self._seconds, dtype=torch.float64)))
         return Evaluation(
-            right.double() / labelled if labelled else None,
-            agreed.double() / (activity.samples if classes else activity.samples * _GRAINS),
-            ann_right / labelled if labelled else None,
+            None if accuracy is None else accuracy.snn,
+            agreed.double() / (activity.samples * _GRAINS),
+            None if accuracy is None else accuracy.ann,
             activity,
             slowest,
             activity.samples,
             joined(share, self._answers, shape, first=self._first) if classes else None,
             joined(share, self._ann_answers, shape[1:], first=self._first) if classes else None,
+            self._task,
+            scores,
+            self._task.doubt(ann_tally) if scores else "",
         )
 
-
-_GRAINS = float(1 << 40)  # closeness is summed in these: whole numbers add up in any order
-
-
-def _check_labels(labels: Tensor, count: int, classes: int) -> None:
-    if labels.shape != (count,):
-        raise LoadError(f"{count} images have labels of shape {tuple(labels.shape)}")
-    if int(labels.max()) >= classes or int(labels.min()) < 0:
-        raise LoadError(
-            f"labels reach from {int(labels.min())} to {int(labels.max())}, but the network has "
-            f"{classes} classes (0 to {classes - 1})",
-            hint="check that the data set belongs to this network",
-        )
+    def _scores(self, tally: Tally, ann_tally: Tally) -> dict[str, Series]:
+        """By name, what the task makes of the sums over all samples."""
+        ann = {score.name: value for score, value in self._task.scores(ann_tally)}
+        return {
+            score.name: Series(score, float(ann[score.name][0]), value)
+            for score, value in self._task.scores(tally)
+        }
 
 
-def _closeness(got: tuple[Tensor, ...], wanted: list[Tensor]) -> Tensor:
-    """1 - |got - wanted| / |wanted|, clamped to [0, 1], per step and image (T, B)."""
-    gap = sum(
-        ((g - w) ** 2).reshape(*g.shape[:2], -1).sum(2) for g, w in zip(got, wanted, strict=True)
-    )
-    size = sum((w**2).reshape(len(w), -1).sum(1) for w in wanted)
-    ratio = torch.sqrt(torch.as_tensor(gap).double() / torch.as_tensor(size).double().clamp(1e-30))
-    return (1 - ratio).clamp(0, 1)
+_GRAINS = float(1 << 40)  # agreement is summed in these: whole numbers add up in any order
+
+
+def _joint(outputs: Sequence[Tensor]) -> Tensor:
+    """Several outputs, each (T, B, ...), as one."""
+    if len(outputs) == 1:
+        return outputs[0]
+    return torch.cat([each.flatten(2) for each in outputs], 2)

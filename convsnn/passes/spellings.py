@@ -5,7 +5,8 @@
     min(relu(x), c), relu(min(x, c))         clip
     x + (round(x) - x)                       round(x): how a gradient is led around a rounding
 
-and clip-floor activations, for which see `clip_floor`. What stays a piece blocks the conversion.
+what `rectifiers` finds in chains of choices and absolute values, and clip-floor activations, for
+which see `clip_floor`. What stays a piece blocks the conversion.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,8 +16,9 @@ from convsnn.errors import LoadError
 from convsnn.graph import Graph, Node
 from convsnn.passes.clip_floor import fold_clip_floor
 from convsnn.passes.edit import rebuild
+from convsnn.passes.rectifiers import join_rectifiers
 
-_PIECES = ("rounding", "clamp", "compare", "select", "product", "maximum")
+_PIECES = ("rounding", "clamp", "compare", "select", "product", "maximum", "abs", "sign")
 _AFFIRMS = ("gt", "ge")
 
 
@@ -148,4 +150,4 @@ def join_pieces(graph: Graph) -> Graph:
         return graph
     while (joined := _join_one(graph)) is not None:
         graph = joined
-    return fold_clip_floor(graph)
+    return fold_clip_floor(join_rectifiers(graph))

@@ -166,6 +166,13 @@ _EARLY_EXIT: Mapping[str, Any] = {  # there where it was asked for
     "fit": {**_origin, "changed": _count, "bound": _fraction, "mean_steps": _amount},
 }
 
+_METRIC: Mapping[str, Any] = {  # of a report with scores, under the name of each
+    "label": _text,
+    "unit": _either(_is("fraction"), _is("number")),
+    "ann": _either(_null, _number),
+    "snn": _per_step(_either(_null, _number)),
+}
+
 
 def validate(report: Report) -> None:
     """Raise ExportError, naming the key, unless `report` has all of schema 1 in the right form.
@@ -179,6 +186,11 @@ def validate(report: Report) -> None:
     _examine(report, SCHEMA, "", scope)
     if "early_exit" in report:
         _examine(report["early_exit"], _EARLY_EXIT, "early_exit", scope)
+    metrics, headline = report.get("metrics", {}), report.get("headline")
+    for name, metric in metrics.items():
+        _examine(metric, _METRIC, f"metrics.{name}", scope)
+    if headline is not None and headline not in metrics:
+        raise ExportError(f"report: headline '{headline}' is none of the metrics")
     if not report["layers"]:
         raise ExportError("report: layers is empty; a spiking network has at least one")
     if (report["ann"]["accuracy"] is None) != (report["snn"]["accuracy"] is None):

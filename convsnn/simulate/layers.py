@@ -209,5 +209,3 @@ def _summed(events: Tensor, fan_out: Tensor | None) -> tuple[Tensor, Tensor | No
     if fan_out is None:
         return found, None
     return found, rows @ fan_out.flatten().to(rows)
-
-

@@ -13,7 +13,7 @@ from convsnn.encoders import ENCODERS, Encoder
 from convsnn.errors import ConfigError, UnsupportedError
 from convsnn.graph import Graph
 from convsnn.graph.fan_out import fan_out
-from convsnn.neurons import Neuron
+from convsnn.neurons import NEURONS, Neuron
 from convsnn.readouts import READOUTS
 from convsnn.spiking.plan import Plan
 from convsnn.spiking.population import population, site_neurons
@@ -59,6 +59,16 @@ class Spiking:
         """The name of the neuron of every site: `signed` where the activation needs it."""
         specs = site_neurons(self.neuron, self.graph)
         return {name: spec.partition(":")[0] for name, spec in specs.items()}
+
+    @property
+    def plugins(self) -> tuple[str, ...]:
+        """The plug-ins that its neurons, its encoder and its readout come from."""
+        found = {
+            NEURONS.plugin(self.neuron),
+            ENCODERS.plugin(self.encoder.spec()),
+            READOUTS.plugin(self.readout),
+        }
+        return tuple(sorted(plugin for plugin in found if plugin is not None))
 
     @cached_property
     def body(self) -> Graph:
@@ -126,9 +136,7 @@ def to_spiking(
     made = ENCODERS.create(encoder) if isinstance(encoder, str) else encoder
     if require_together(neuron, made.spec(), readout):
         plan.require_turns()
-    known = require_schedule(
-        schedule, graph=graph, neuron=neuron, encoder=made, readout=readout
-    )
+    known = require_schedule(schedule, graph=graph, neuron=neuron, encoder=made, readout=readout)
     net = Spiking(graph, plan, neuron, made, dict(provenance or {}), readout, known)
     for name, neurons in net.neurons.items():  # a wrong neuron spec is refused here
         ceiling, top = graph.sites[name].ceiling, float(plan.sites[name].threshold.max())

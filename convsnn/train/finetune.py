@@ -195,6 +195,7 @@ def _record(tuning: Tuning, settings: Settings, state: State, samples: int) -> d
         "timesteps": settings.steps,
         "batch_size": settings.batch_size,
         "learning_rate": settings.learning_rate,
+        "schedule": settings.schedule,
         "optimizer": settings.optimizer,
         "weight_decay": settings.weight_decay,
         "precision": settings.precision,

@@ -5,7 +5,7 @@ they are stored; opening adds the preprocessing. Calibration uses `train`, scori
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -61,6 +61,10 @@ class Part(Protocol):
         """Class numbers int64 (N,) of all samples, where there are any."""
 
     @property
+    def targets(self) -> Tensor | None:
+        """What all samples are to be answered with, (N, ...): class numbers, or whatever else."""
+
+    @property
     def steps(self) -> int | None:
         """Time steps of its samples where these are sequences, of a frame each."""
 
@@ -70,7 +74,7 @@ class Part(Protocol):
         self, batch_size: int, *, indices: Sequence[int] | None = None
     ) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Preprocessed float32 samples (B, *input_shape), or sequences (B, steps, *input_shape),
-        and labels int64 (B,) or None."""
+        and targets (B, ...), which are class numbers int64 (B,) where there are any, or None."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +114,16 @@ class _Prepared:
         return self.stored.labels
 
     @property
+    def targets(self) -> Tensor | None:
+        return self.stored.targets
+
+    @property
     def steps(self) -> int | None:
         return self.stored.steps
+
+    def under(self, preprocessing: Preprocessing) -> "Part":
+        """The same samples under other preprocessing."""
+        return replace(self, preprocessing=preprocessing)
 
     def __len__(self) -> int:
         return self.stored.count
@@ -141,8 +153,8 @@ class _Prepared:
                 where = f"{self.source} ({self.split}, from sample {numbers[done]})"
                 raise ConfigError(f"{where}: {error}", hint=error.hint) from None
             done += len(raw)
-        labels = self.stored.labels
-        return torch.cat(ready), None if labels is None else labels[list(numbers)]
+        targets = self.targets
+        return torch.cat(ready), None if targets is None else targets[list(numbers)]
 
     def _prepared(self, raw: Tensor) -> Tensor:
         """Every frame of a sequence is prepared as an image is."""

@@ -1,6 +1,7 @@
 """Your own arrays: `npz:TRAIN.npz,TEST.npz` of images, `frames:TRAIN.npz,TEST.npz` of sequences.
 
-Each file holds `x` and, where known, labels `y`. Nothing is unpickled; `x` is held as stored, which
+Each file holds `x` and, where known, `y`: class numbers (N,), numbers of the outputs' shape,
+masks (N, H, W) of class numbers, or 0 and 1 for each label (N, K). Nothing is unpickled; `x` is held as stored, which
 for images is one byte per value.
 """
 
@@ -9,11 +10,12 @@ from functools import partial
 from convsnn.errors import LoadError
 from zoo.data.archive import read_arrays, two_places
 from zoo.data.base import DATASETS, Array, Stored, in_memory, local_path
+from zoo.data.targets import are_class_numbers
 
 
 @DATASETS.register("npz")
 def npz(place: str) -> tuple[Stored, Stored]:
-    """Two .npz files: `x` uint8 (N, H, W, C) or float (N, C, H, W), optional `y` integer labels."""
+    """Two .npz files: `x` uint8 (N, H, W, C) or float (N, C, H, W), optional `y`."""
     return _open(place, what="npz")
 
 
@@ -34,7 +36,7 @@ def _open(place: str, *, what: str) -> tuple[Stored, Stored]:
             f"of {test_x.dtype} {test_x.shape[1:]}",
             hint="both files must hold the same kind of samples",
         )
-    known = [int(y.max()) for _, y in arrays if y is not None and y.size and y.dtype.kind in "iu"]
+    known = [int(y.max()) for _, y in arrays if y is not None and y.size and are_class_numbers(y)]
     made = partial(in_memory, classes=max(known) + 1 if known else None, sequences=what == "frames")
     train, test = (
         made(x, y, source=f"{what}:{path}", split=split)

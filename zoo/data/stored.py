@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from convsnn.errors import LoadError
+from zoo.data.targets import are_class_numbers, checked_targets
 
 Array = np.ndarray[Any, Any]
 
@@ -20,7 +21,8 @@ class Stored:
     `read` yields the samples of the given numbers in order, in chunks of any size, each
     (b, C, H, W), (b, C, L) or (b, F) in the stored type; with `steps` each is a sequence of so many
     frames, (b, steps, C, ...). `labels` are int64 (count,). Values are divided by `scale` unless
-    the preprocessing names another. `classes`: None without labels.
+    the preprocessing names another. `classes`: None without labels. `other` are targets that are
+    no class numbers, (count, ...).
     """
 
     source: str
@@ -31,6 +33,12 @@ class Stored:
     classes: int | None
     scale: float
     steps: int | None = None
+    other: Tensor | None = None
+
+    @property
+    def targets(self) -> Tensor | None:
+        """What the samples are to be answered with: labels, or others; None where unknown."""
+        return self.labels if self.other is None else self.other
 
 
 def in_memory(
@@ -46,11 +54,14 @@ def in_memory(
     """A split held in one array: uint8 (N, H, W, C), (N, H, W) or (N, F), else float (N, C, ...).
 
     With `sequences` it is (N, T, C, H, W) of uint8, bool or float, and the scale defaults to 1.
-    Labels are integers (N,); `classes` defaults to the largest plus one. 8-bit values stay 8-bit,
-    each batch copies only its rows. LoadError names `source` where the arrays cannot be used.
+    Labels are integers (N,); `classes` defaults to the largest plus one. Any other `y` (N, ...) is
+    taken as targets of another kind. 8-bit values stay 8-bit, each batch copies only its
+    rows. LoadError names `source` where the arrays cannot be used.
     """
     x = _checked_sequences(x, source) if sequences else _checked_samples(x, source)
-    labels = None if y is None else checked_labels(y, len(x), source)
+    labelled = y is not None and are_class_numbers(y)
+    labels = checked_labels(y, len(x), source) if y is not None and labelled else None
+    other = checked_targets(y, len(x), source) if y is not None and not labelled else None
     if labels is None:
         classes = None
     elif classes is None:
@@ -74,6 +85,7 @@ def in_memory(
         classes=classes,
         scale=scale if scale is not None else 255.0 if is_bytes else 1.0,
         steps=x.shape[1] if sequences else None,
+        other=other,
     )
 
 

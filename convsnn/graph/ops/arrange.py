@@ -64,6 +64,13 @@ def permute(x: Tensor, *, dims: Sequence[int]) -> Tensor:
 
 
 @op("identity")
-def identity(x: Tensor) -> Tensor:
-    """x itself: what dropout and the like are at inference."""
+def identity(
+    x: Tensor, *, place: int | None = None, labels: Sequence[object] | None = None
+) -> Tensor:
+    """x itself: what dropout and the like are at inference.
+
+    One that stands for an output says which of the original's it is (`place`), and the decision
+    that was cut off behind it (`labels`); see `convsnn.passes.outputs`.
+    """
+    del place, labels
     return x

@@ -65,11 +65,37 @@ def maximum(a: Tensor, b: Tensor, *, kind: str, reason: str, remedy: str) -> Ten
     return torch.maximum(a, b)
 
 
+@op("abs", Role.BLOCKED)
+def absolute(x: Tensor, *, kind: str, reason: str, remedy: str) -> Tensor:
+    """|x|."""
+    del kind, reason, remedy
+    return x.abs()
+
+
+@op("sign", Role.BLOCKED)
+def sign(x: Tensor, *, kind: str, reason: str, remedy: str) -> Tensor:
+    """1 where x > 0, -1 where x < 0, else 0."""
+    del kind, reason, remedy
+    return x.sign()
+
+
+@op("argmax", Role.BLOCKED)
+def argmax(
+    x: Tensor, *, dim: int, kind: str, reason: str, remedy: str, keepdim: bool = False
+) -> Tensor:
+    """The index of the largest value along axis `dim`, as a float; at the end it is cut off."""
+    del kind, reason, remedy
+    return x.argmax(dim, keepdim).to(x.dtype)
+
+
 REASONS = {
     "rounding": "a rounding that is not part of a clip-floor activation",
     "clamp": "only a lower bound of 0 is a spiking neuron",
     "compare": "a comparison that is not part of a ReLU",
     "select": "it chooses between values by the data, and is no ReLU",
     "product": "a product of two values that both depend on the input is not linear",
+    "abs": "an absolute value",
+    "sign": "a sign that is not multiplied with its own absolute value",
+    "argmax": "the index of the largest value is no value; only behind the scores it is cut off",
     "maximum": "a maximum that is no ReLU; it would stay analog",
 }

@@ -3,9 +3,10 @@
 A lowering is a function of the op's schema arguments by name, so that the defaults are torch's.
 """
 
-from convsnn.load.aten.base import Lowering, lower
+from convsnn.load.aten.base import LOWERINGS, Lowering
+from convsnn.load.aten.walk import lower
 from convsnn.registry import import_siblings
 
 import_siblings(__name__, __path__)
 
-__all__ = ["Lowering", "lower"]
+__all__ = ["LOWERINGS", "Lowering", "lower"]

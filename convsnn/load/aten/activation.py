@@ -6,7 +6,11 @@ from typing import Any
 import torch
 
 from convsnn.load.aten.base import RETRAIN, Blocked, Constant, Data, Lowering, aten, refuse
+from convsnn.load.aten.combine import plus, times
+from convsnn.load.aten.pool import largest
 from convsnn.load.builder import FACTOR
+
+SCORES = "leave the choice of the largest to whoever reads the scores"
 
 
 def _clamped(lowering: Lowering, x: Data, low: Any, high: Any) -> str:
@@ -147,9 +151,9 @@ def masked_fill(lowering: Lowering, *, mask: Any, value: Any, **arguments: Any) 
     return _select(lowering, mask, value, arguments["self"])
 
 
-def _select(lowering: Lowering, mask: Any, chosen: Any, other: Any) -> str:
+def _select(lowering: Lowering, mask: Any, chosen: Any, other: Any) -> Any:
     if not isinstance(mask, Data):
-        raise Blocked("it chooses by a constant mask, which is not read")
+        return _by_constant(lowering, mask, chosen, other)
     rank = len(lowering.shape) + 1
     sides = [
         side.name if isinstance(side, Data) else lowering.beside(side, "constant", rank)
@@ -158,16 +162,68 @@ def _select(lowering: Lowering, mask: Any, chosen: Any, other: Any) -> str:
     return lowering.builder.piece("select", mask.name, *sides, kind=lowering.op)
 
 
+def _by_constant(lowering: Lowering, mask: Constant, chosen: Any, other: Any) -> Any:
+    """Each side times where it is chosen: linear."""
+    parts = []
+    for side, share in ((chosen, mask.value.float()), (other, 1 - mask.value.float())):
+        factor = Constant(share, f"{lowering.builder.layer}.mask")
+        if isinstance(side, Data):
+            parts.append(times(lowering, side, factor))
+        else:
+            value = side.value if isinstance(side, Constant) else side
+            parts.append(Constant(torch.where(share > 0, value, 0.0), f"{factor.name}ed"))
+    return plus(lowering, *parts)
+
+
+@aten("abs")
+def absolute(lowering: Lowering, **arguments: Any) -> str:
+    """|x|: a pass writes it as two rectifiers, or as one where it can."""
+    return lowering.builder.piece("abs", arguments["self"].name, kind="abs")
+
+
+@aten("sign", "sgn")
+def sign(lowering: Lowering, **arguments: Any) -> str:
+    """1, 0 or -1: part of a known whole, or it blocks."""
+    return lowering.builder.piece("sign", arguments["self"].name, kind="sign")
+
+
+@aten("argmax")
+def argmax(lowering: Lowering, *, dim: Any = None, keepdim: bool = False, **rest: Any) -> str:
+    """The index of the largest value: cut off at the end, or it blocks."""
+    return _index(lowering, rest["self"], dim, keepdim)
+
+
+def _index(lowering: Lowering, x: Data, dim: int | None, keepdim: bool) -> str:
+    if dim is None or dim % (len(x.shape) + 1) == 0:
+        raise Blocked("it chooses among the samples of a batch")
+    dim %= len(x.shape) + 1
+    said = {"kind": "argmax", "remedy": SCORES}
+    return lowering.builder.piece("argmax", x.name, dim=dim, keepdim=keepdim, **said)
+
+
 @aten("maximum", "max")
-def maximum(lowering: Lowering, *, other: Any = None, **arguments: Any) -> str:
-    """The larger of two values; a ReLU where one of them is zero."""
-    x = arguments["self"]
+def maximum(
+    lowering: Lowering, *, other: Any = None, dim: Any = None, keepdim: bool = False, **rest: Any
+) -> str | tuple[str, ...]:
+    """The larger of two values, a ReLU where one of them is zero; or the largest along an axis."""
+    x = rest["self"]
+    if dim is not None:
+        index = _index(lowering, x, dim, keepdim)
+        return _along(lowering, x, dim, keepdim), index
     if other is None:
-        raise Blocked("it takes the largest value along an axis", "use max pooling")
+        raise Blocked("it takes the largest value of all, of whatever sample")
     if isinstance(x, Data) and isinstance(other, Data):
         return lowering.builder.piece("maximum", x.name, other.name, kind=lowering.op)
     x, bound = (x, other) if isinstance(x, Data) else (other, x)
     return _clamped(lowering, x, bound, None)
+
+
+def _along(lowering: Lowering, x: Data, dim: int, keepdim: bool) -> str:
+    try:
+        return largest(lowering, x, [dim], keepdim)
+    except Blocked as refused:  # where only the index is used, this is not
+        said = {"kind": "max", "reason": refused.reason, "remedy": "use max pooling"}
+        return lowering.builder.opaque(x.name, shape=lowering.shape, **said)
 
 
 @aten("minimum", "min")
@@ -212,7 +268,6 @@ refuse("hardsigmoid", reason="a sigmoid gate would stay analog")
 refuse(
     "layer_norm",
     "group_norm",
-    "instance_norm",
     "native_layer_norm",
     "native_group_norm",
     reason="it divides by a spread that depends on the data",

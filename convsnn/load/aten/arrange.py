@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from convsnn.graph.ops.pieces import REASONS
-from convsnn.load.aten.base import Blocked, Constant, Data, Lowering, aten
+from convsnn.load.aten.base import BATCH_NORM, SQUARE, Blocked, Constant, Data, Lowering, aten
 from convsnn.load.builder import pixel_shuffle, pixel_unshuffle
 
 
@@ -15,7 +15,8 @@ def _sum(lowering: Lowering, left: Any, right: Any, sign: int, alpha: Any) -> st
         name = lowering.beside(_times(right, factor), "constant", rank)
         return lowering.builder.emit("add_constant", left.name, name)
     if alpha != 1:
-        raise Blocked("a weighted sum (alpha) of two data values is not read")
+        factor = lowering.beside(float(alpha), "factor", len(right.shape) + 1)
+        right = Data(lowering.builder.emit("scale", right.name, factor), right.shape)
     if not isinstance(left, Data):
         if sign < 0:
             minus = lowering.beside(-1.0, "factor", rank)
@@ -55,7 +56,10 @@ def mul(lowering: Lowering, *, other: Any, **arguments: Any) -> str:
     left = arguments["self"]
     if isinstance(left, Data) and isinstance(other, Data):
         made = lowering.builder
-        if not any(made.is_op(value.name, "compare") for value in (left, other)):
+        if left.name == other.name:
+            raise Blocked(SQUARE, BATCH_NORM)
+        known = ("compare", "sign")
+        if not any(made.is_op(value.name, op) for value in (left, other) for op in known):
             raise Blocked(REASONS["product"], "")
         return made.piece("product", left.name, other.name, kind="mul")
     x, factor = (left, other) if isinstance(left, Data) else (other, left)
@@ -95,6 +99,21 @@ def cat(lowering: Lowering, *, tensors: Sequence[Any], dim: int) -> str:
     if dim == 0:
         raise Blocked("it joins along the batch axis")
     return lowering.builder.emit("concat", *[t.name for t in tensors], dim=dim)
+
+
+@aten("stack")
+def stack(lowering: Lowering, *, tensors: Sequence[Any], dim: int) -> Data:
+    """Data values side by side along a new axis, which may stand before the batch."""
+    if not all(isinstance(t, Data) for t in tensors):
+        raise Blocked("a constant is joined to the data")
+    shape = list(tensors[0].shape)
+    dim %= len(shape) + 2
+    at = max(dim, 1)
+    whole, emit = [*shape[: at - 1], 1, *shape[at - 1 :]], lowering.builder.emit
+    parts = [emit("reshape", t.name, shape=[*whole]) for t in tensors]
+    name = emit("concat", *parts, dim=at)
+    whole[at - 1] = len(tensors)
+    return Data(name, tuple(whole), stacked=dim == 0)
 
 
 def _slice(lowering: Lowering, x: Data, dim: int, start: Any, stop: Any, step: int) -> str:
@@ -246,12 +265,3 @@ def same(lowering: Lowering, **arguments: Any) -> Data:
         raise Blocked("it is random even at inference (training=True)", "use nn.Dropout")
     value: Data = arguments["self" if "self" in arguments else "input"]
     return value
-
-
-@aten("expand")
-def expand(lowering: Lowering, **arguments: Any) -> Data:
-    """Only where the shape stays."""
-    x: Data = arguments["self"]
-    if x.shape != lowering.shape:
-        raise Blocked("data is repeated along an axis (expand)")
-    return x

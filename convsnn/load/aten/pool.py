@@ -1,6 +1,7 @@
 """Pooling and upsampling."""
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 from convsnn.load.aten.base import Blocked, Data, Lowering, aten
@@ -106,7 +107,11 @@ def adaptive_max_pool(lowering: Lowering, **arguments: Any) -> tuple[str, ...]:
 @aten("amax")
 def amax(lowering: Lowering, *, dim: Any, keepdim: bool = False, **arguments: Any) -> str:
     """Maximum over all spatial axes, as max pooling."""
-    x: Data = arguments["self"]
+    return largest(lowering, arguments["self"], dim, keepdim)
+
+
+def largest(lowering: Lowering, x: Data, dim: Sequence[int], keepdim: bool) -> str:
+    """Maximum over all spatial axes, as max pooling; Blocked over others."""
     rank = len(x.shape) + 1
     if sorted(d % rank for d in dim) != list(range(2, rank)) or rank > 5:
         raise Blocked("a maximum over other than all spatial axes has no spiking form here")
@@ -126,6 +131,20 @@ def mean(lowering: Lowering, *, dim: Any = None, keepdim: bool = False, **argume
         raise Blocked("it averages over the batch")
     dims = [d % (len(x.shape) + 1) for d in (dim if isinstance(dim, list) else [dim])]
     return lowering.builder.emit("mean", x.name, dims=dims, keepdim=keepdim)
+
+
+@aten("sum")
+def total(lowering: Lowering, *, dim: Any = None, keepdim: bool = False, **arguments: Any) -> str:
+    """Sum over axes other than the batch: the mean times their size."""
+    x: Data = arguments["self"]
+    rank = len(x.shape) + 1
+    dims = [d % rank for d in (dim if isinstance(dim, list) else [dim])] if dim is not None else []
+    if not dims or 0 in dims:
+        raise Blocked("it adds samples up")
+    name = lowering.builder.emit("mean", x.name, dims=dims, keepdim=keepdim)
+    count = prod(x.shape[d - 1] for d in dims)
+    factor = lowering.beside(float(count), "count", rank if keepdim else rank - len(dims))
+    return lowering.builder.emit("scale", name, factor)
 
 
 @aten("upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d")

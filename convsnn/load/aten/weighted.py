@@ -157,3 +157,12 @@ def batch_norm(
         lowering.tensor(running_var),
         epsilon=eps,
     )
+
+
+@aten("instance_norm")
+def instance_norm(lowering: Lowering, *, use_input_stats: bool, **arguments: Any) -> str:
+    """Instance norm that keeps statistics is a batch norm in evaluation."""
+    if use_input_stats:
+        raise Blocked("it divides by a spread that depends on the data", "retrain with batch norm")
+    kept = ("input", "weight", "bias", "running_mean", "running_var", "momentum", "eps")
+    return batch_norm(lowering, **{name: arguments[name] for name in kept})

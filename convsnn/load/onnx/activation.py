@@ -5,17 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from convsnn.load.builder import RETRAIN
-from convsnn.load.onnx.base import (
-    ONNX_OPS,
-    Blocked,
-    Constant,
-    Data,
-    Net,
-    Value,
-    as_constant,
-    as_data,
-    refuse,
-)
+from convsnn.load.onnx.base import ONNX_OPS, Net, refuse
+from convsnn.load.onnx.values import Blocked, Constant, Data, Value, as_constant, as_data
 
 _UNBOUNDED = 3e38  # older exporters write the largest float32 for "no bound"
 
@@ -129,6 +120,18 @@ def round_(net: Net, x: Value) -> Data:
     return net.piece("rounding", as_data(x), remedy="", how="round")
 
 
+@ONNX_OPS.register("Abs")
+def absolute(net: Net, x: Value) -> Data:
+    """|x|: a pass writes it as two rectifiers, or as one where it can."""
+    return net.piece("abs", as_data(x))
+
+
+@ONNX_OPS.register("Sign")
+def sign(net: Net, x: Value) -> Data:
+    """1, 0 or -1: part of a known whole, or it blocks."""
+    return net.piece("sign", as_data(x))
+
+
 _TURNED = {"gt": "lt", "ge": "le", "lt": "gt", "le": "ge"}
 
 
@@ -228,7 +231,6 @@ refuse(
 )
 refuse(
     "Attention",
-    "Einsum",
     reason="it multiplies values that all depend on the data",
     remedy="",
 )

@@ -3,16 +3,16 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from convsnn.load.onnx.base import (
-    ONNX_OPS,
+from convsnn.load.onnx.base import ONNX_OPS, Net, refuse
+from convsnn.load.onnx.values import (
     Blocked,
     Constant,
     Data,
-    Net,
+    Ints,
     Value,
     as_constant,
     as_data,
-    refuse,
+    as_ints,
 )
 
 
@@ -135,5 +135,30 @@ def mean(net: Net, *inputs: Value) -> Data:
     return _times(net, _sum(net, inputs, part="sum"), 1.0 / len(inputs))
 
 
-for _name in ("Abs", "Exp", "Log", "Pow", "Reciprocal", "Sqrt"):
+@ONNX_OPS.register("Pow")
+def power(_net: Net, x: Value, exponent: Value) -> Data:
+    """The value itself where the exponent is 1."""
+    if isinstance(x, Data) and isinstance(exponent, Constant) and np.all(exponent.array == 1):
+        return x
+    raise Blocked("Pow is no sum of weighted inputs; it would stay analog")
+
+
+@ONNX_OPS.register("CumSum")
+def cumulative_sum(net: Net, x: Value, axis: Ints, *, exclusive: int = 0, reverse: int = 0) -> Data:
+    """Sums over all elements up to each: a product with a triangle of ones."""
+    data, place = as_data(x), as_ints(axis, "axis") or [0]
+    along = net.sample_axis(place[0], data)
+    length = data.shape[along - 1]
+    if length > 4096:
+        raise Blocked(f"it sums up {length} elements one by one")
+    ones = np.tri(length, k=-1 if exclusive else 0, dtype=np.float32)
+    last = len(data.shape)
+    swap = list(range(last + 1))
+    swap[along], swap[last] = last, along
+    turned = net.permute(data, swap, part="turned")
+    made = net.emit("linear", turned, net.made(ones.T if reverse else ones, "ones"), part="sums")
+    return net.permute(made, swap)
+
+
+for _name in ("Exp", "Log", "Reciprocal", "Sqrt"):
     refuse(_name, reason=f"{_name} is no sum of weighted inputs; it would stay analog", remedy="")

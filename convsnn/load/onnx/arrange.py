@@ -6,7 +6,8 @@ from math import prod
 
 import numpy as np
 
-from convsnn.load.onnx.base import ONNX_OPS, Data, Ints, Net, Value, as_data, as_ints
+from convsnn.load.onnx.base import ONNX_OPS, Net
+from convsnn.load.onnx.values import Data, Ints, Value, as_data, as_ints
 
 
 @ONNX_OPS.register("Reshape")
@@ -53,6 +54,9 @@ def unsqueeze(net: Net, x: Value, axes: Ints) -> Data:
     given = as_ints(axes, "list of axes") or []
     rank = len(data.shape) + 1 + len(given)
     new = {net.axis(a, rank) for a in given}
+    if new == {0} and net.batch != 1 and data.mixed is None:  # as torch.stack along axis 0 does
+        put = net.reshape(data, (net.batch, 1, *data.shape))
+        return net.moved(put, [1, 0, *range(2, rank)])
     rest = iter(net.file_shape(data))
     return net.reshape(data, [1 if i in new else next(rest) for i in range(rank)])
 

@@ -17,68 +17,19 @@ from torch import Tensor
 
 from convsnn.errors import LoadError, out_of_memory
 from convsnn.graph.ops import OPS
-from convsnn.load.builder import FACTOR, RETRAIN, Builder, ranges
+from convsnn.load.builder import RETRAIN, Builder, ranges
+from convsnn.load.onnx.budget import LARGEST, Budget
+from convsnn.load.onnx.fitting import misfit
+from convsnn.load.onnx.shown import shown
+from convsnn.load.onnx.values import BatchMixed, Blocked, Constant, Data, Value
 from convsnn.registry import Registry
 
-LARGEST = 1 << 28  # elements of one value; a damaged file may ask for any number
+WIDEST = 256  # slices that one value may be put together from
 
 
-class BatchMixed(LoadError):
-    """A node moves, drops or mixes the batch axis."""
-
-
-@dataclass(frozen=True)
-class Data:
-    """A value that depends on the input: its node, and the shape of one sample.
-
-    Where the file runs the samples together, `dims` is the shape there, and `mixed` the error
-    to raise unless a later node brings the batch axis back. Where it only moved the batch axis,
-    `order` says which axis of the value, batch first, each axis of the file's is. `low` are
-    paddings with minus infinity, as Pad writes them, that only max-pooling can take up.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    integer: bool = False
-    dims: tuple[int, ...] | None = None
-    mixed: BatchMixed | None = None
-    order: tuple[int, ...] | None = None
-    low: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class Constant:
-    """A value that does not depend on the input, and the name it has in the file."""
-
-    name: str
-    array: NDArray[Any]
-
-    def number(self, what: str) -> float:
-        """Its value where that is the same everywhere; Blocked where it is not."""
-        if not self.array.size or np.any(self.array != self.array.flat[0]):
-            raise Blocked(f"its {what} is not one number, but one for each channel", FACTOR)
-        return float(self.array.flat[0])
-
-
-@dataclass(frozen=True)
-class Lost:
-    """A value that can no longer be followed: what reads it is looked at for blockers only."""
-
-
-Value = Data | Constant | Lost | None
 Result = Data | Constant | Sequence[Data | Constant]
-Ints = Constant | Data | Sequence[int] | int | None
-
 ONNX_OPS: Registry[Result] = Registry("ONNX op")
 REFUSED: dict[str, tuple[str, str]] = {}  # reason and remedy of what is always refused
-
-
-class Blocked(Exception):
-    """Raised by an op that meets a use it cannot convert; becomes an opaque node."""
-
-    def __init__(self, reason: str, remedy: str = "") -> None:
-        super().__init__(reason)
-        self.reason, self.remedy = reason, remedy
 
 
 def refuse(*names: str, reason: str, remedy: str = RETRAIN) -> None:
@@ -93,27 +44,13 @@ def refuse(*names: str, reason: str, remedy: str = RETRAIN) -> None:
         ONNX_OPS.register(name)(refusal)
 
 
-def as_data(value: Value) -> Data:
-    """The input an op works on; Blocked where it is constant and another input is not."""
-    if not isinstance(value, Data):
-        raise Blocked("its first input is constant while another one depends on the input")
-    return value
-
-
-def as_constant(value: Value, what: str) -> Constant:
-    """An input that must not depend on the network's input, such as a weight."""
-    if not isinstance(value, Constant):
-        raise Blocked(f"its {what} depends on the network's input")
-    return value
-
-
-def as_ints(value: Ints, what: str) -> list[int] | None:
-    """Whole numbers from an attribute or a constant input; None where there are none."""
-    if value is None:
-        return None
-    if isinstance(value, (Data, Constant)):
-        return [int(v) for v in as_constant(value, what).array.reshape(-1)]
-    return [value] if isinstance(value, int) else [int(v) for v in value]
+def _wrong(constant: Constant) -> str:
+    """Why the numbers of a constant cannot be used."""
+    if np.isnan(constant.array.astype(np.float64)).any():
+        return "numbers that are not a number (NaN)"
+    if np.isinf(constant.array.astype(np.float64)).any():
+        return "infinite numbers"
+    return "numbers too large for float32"
 
 
 @dataclass
@@ -127,6 +64,7 @@ class Net:
     builder: Builder
     opset: int
     batch: int
+    budget: Budget = field(default_factory=Budget)
     values: dict[str, Value] = field(default_factory=dict)
     label: str = ""
     op: str = ""
@@ -140,7 +78,10 @@ class Net:
 
         Raises LoadError where the shapes do not fit, BatchMixed where the batch axis is lost.
         """
-        meta = [torch.empty(self._meta_shape(v), device="meta") for v in inputs]
+        shapes = [self._meta_shape(v) for v in inputs]
+        if wrong := misfit(op, shapes, attrs):
+            raise self.error(wrong)
+        meta = [torch.empty(shape, device="meta") for shape in shapes]
         try:
             out: Tensor = OPS[op].run(*meta, **attrs)
         except (RuntimeError, TypeError, IndexError, ValueError) as error:
@@ -158,17 +99,18 @@ class Net:
         self,
         op: str,
         *inputs: Data | Constant,
+        part: str = "",
         detail: str = "",
         remedy: str = RETRAIN,
         **attrs: Any,
     ) -> Data:
         """Append a piece of an activation, which blocks unless a pass finds the whole."""
         said = self.builder.blocking(op, kind=self.op, detail=detail, remedy=remedy)
-        return self.emit(op, *inputs, **attrs, **said)
+        return self.emit(op, *inputs, part=part, **attrs, **said)
 
     def check_size(self, shape: Sequence[int]) -> None:
-        """LoadError for a value that no machine holds."""
-        if prod(shape) > LARGEST:
+        """LoadError for a value that no machine holds, in the batch that the file fixes."""
+        if prod(shape) > LARGEST or prod(shape) * self.batch > LARGEST * 64:
             raise self.error(f"makes a value of shape {tuple(shape)}, which is too large")
 
     def _meta_shape(self, value: Data | Constant) -> tuple[int, ...]:
@@ -178,6 +120,8 @@ class Net:
         key = (constant.name, id(constant.array))
         if key not in self._stored:
             array = np.array(constant.array, dtype=np.float32, order="C")
+            if not np.isfinite(array).all():
+                raise self.error(f"reads '{shown(constant.name)}', which holds {_wrong(constant)}")
             name = self.builder.constant(torch.from_numpy(array), constant.name, copy=False)
             self._stored[key] = (name, constant.array)  # keeps the array, and so its id, alive
         return self._stored[key][0]
@@ -241,6 +185,8 @@ class Net:
 
     def moved(self, x: Data, order: Sequence[int]) -> Data:
         """`x`, batch first, where the file has its axes in another order, the batch not first."""
+        if list(order) == list(range(len(order))):
+            return x
         dims = tuple((self.batch, *x.shape)[axis] for axis in order)
         error = x.mixed or self.mixed(f"axis {order[0]} becomes axis 0")
         return replace(x, dims=dims, mixed=error, order=tuple(order))
@@ -279,7 +225,7 @@ class Net:
         runs = ranges(indices)
         if runs == [range(x.shape[axis - 1])]:
             return x
-        if len(runs) > 64:
+        if len(runs) > WIDEST:
             raise Blocked(f"it picks {len(indices)} elements in no regular order")
         parts = [
             self.emit(

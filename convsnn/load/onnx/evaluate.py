@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any, NamedTuple
 
-import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx.reference import ReferenceEvaluator
 
-from convsnn.errors import LoadError, out_of_memory
-from convsnn.load.onnx.base import LARGEST, Constant, Data, Value
+from convsnn.errors import LoadError
+from convsnn.load.onnx.budget import Budget
+from convsnn.load.onnx.compute import compute
+from convsnn.load.onnx.values import Constant, Data, Value
 
 _SMALL = 1 << 12  # constants up to this size may decide the shape of an output
 _RANDOM = {"Bernoulli", "Multinomial", "RandomNormal", "RandomUniform"}
@@ -49,28 +49,20 @@ def check(node: onnx.NodeProto, label: str, opset: int) -> None:
         raise LoadError(f"node '{label}' ({node.op_type}) is malformed: {text}") from None
 
 
-def fold(node: onnx.NodeProto, inputs: Sequence[Value], opset: int) -> dict[str, Constant]:
-    """Values of a node whose inputs are constant; ValueError with the reason where it has none."""
+def fold(
+    node: onnx.NodeProto, inputs: Sequence[Value], *, opset: int, budget: Budget, label: str
+) -> dict[str, Constant]:
+    """Values of a node whose inputs are constant; ValueError with the reason where it has none.
+
+    LoadError where they are larger, or take longer, than the budget allows.
+    """
     known = _arrays(node, inputs)
-    for name, found in infer(node, inputs, opset=opset, batch=1).items():
-        if found.dims is not None and prod(found.dims) > LARGEST:
-            raise ValueError(f"its constant '{name}' would have the shape {found.dims}")
-    names = [name for name in node.output if name]
-    graph = onnx.helper.make_graph(
-        [node],
-        "constant",
-        [onnx.ValueInfoProto(name=name) for name in known],
-        [onnx.ValueInfoProto(name=name) for name in names],
-    )
-    try:
-        results = ReferenceEvaluator(graph, opsets={"": opset}).run(None, known)
-    except Exception as error:  # the evaluator is numpy code and raises whatever numpy raises
-        if out_of_memory(error):
-            raise
-        raise ValueError(f"its constant inputs cannot be evaluated: {error}") from None
-    if not all(isinstance(result, (np.ndarray, np.generic)) for result in results):
-        raise ValueError("its constant result is no tensor")
-    return {n: Constant(n, np.asarray(r)) for n, r in zip(names, results, strict=True)}
+    sizes = {
+        name: None if found.dims is None else prod(found.dims)
+        for name, found in infer(node, inputs, opset=opset, batch=1).items()
+    }
+    made = compute(node, known, sizes, opset=opset, budget=budget, label=label)
+    return {name: Constant(name, array) for name, array in made.items()}
 
 
 def infer(

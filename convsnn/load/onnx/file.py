@@ -1,16 +1,17 @@
-"""Opens an ONNX file safely: what it is, its opset, tensors kept beside it, its inputs."""
+"""Opens an ONNX file safely: what it is, its opset, its inputs."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
-import onnx.inliner
 from google.protobuf.message import DecodeError, Message  # type: ignore[import-untyped]
 from onnx import TensorProto
-from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_tensor
 
 from convsnn.errors import LoadError
+from convsnn.load.onnx.budget import Budget
+from convsnn.load.onnx.external import is_external, load_external
+from convsnn.load.onnx.functions import inlined
+from convsnn.load.onnx.shown import shown
 
 OLDEST_OPSET = 7
 FLOATS = frozenset(
@@ -20,6 +21,7 @@ INTEGERS = frozenset(
     TensorProto.DataType.Value(name)
     for name in ("INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64", "BOOL")
 )
+_LARGEST_FILE = 1 << 31  # of protobuf; larger networks keep their tensors beside the file
 _DEFAULT_DOMAIN = ("", "ai.onnx")
 _REEXPORT = "export the network to ONNX again, or check that the file was copied completely"
 
@@ -33,41 +35,60 @@ class Input:
     kind: int
 
 
+@dataclass(frozen=True)
+class Opened:
+    """A file with its external tensors, functions inlined; `whole` where it was neither changed
+    nor had anything beside it, so that it can be run from where it lies."""
+
+    path: Path
+    model: onnx.ModelProto
+    budget: Budget
+    whole: bool
+
+
 def read_metadata(path: str | Path) -> dict[str, str]:
-    """The file's `metadata_props`; LoadError as for `read_model`."""
+    """The file's `metadata_props`; LoadError as for `open_file`."""
     return {entry.key: entry.value for entry in _parsed(Path(path)).metadata_props}
 
 
-def read_model(path: str | Path) -> onnx.ModelProto:
+def open_file(path: str | Path, budget: Budget | None = None) -> Opened:
     """Parse the file with its external tensors, functions inlined.
 
     Raises LoadError where it is missing, damaged, no ONNX model, of an opset that cannot be
-    read, or keeps a tensor outside its own folder.
+    read, keeps a tensor outside its own folder, or takes more than the budget allows.
     """
-    path = Path(path)
+    path, budget = Path(path), budget or Budget()
     model = _parsed(path)
-    for tensor in _tensors(model):
-        if tensor.data_location == TensorProto.EXTERNAL:
-            _load_external(path, tensor)
-    return _inlined(path, model)
+    whole = not model.functions and not is_external(model) and str(path).isprintable()
+    model = inlined(f"'{shown(path)}'", model, budget)
+    load_external(path, model, budget)
+    return Opened(path, model, budget, whole)
 
 
 def _parsed(path: Path) -> onnx.ModelProto:
     """The file itself, without the tensors beside it."""
     model = onnx.ModelProto()
     try:
-        model.ParseFromString(path.read_bytes())
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise LoadError(f"'{path}' cannot be read: {reason}", hint="check the path") from None
+        if path.exists() and not path.is_dir() and not path.is_file():
+            raise ValueError("it is no file")  # a pipe or a device, which may never end
+        if path.exists() and path.stat().st_size > _LARGEST_FILE:
+            raise ValueError("it is larger than 2 GiB, which no ONNX file can be")
+        data = path.read_bytes()
+    except (OSError, ValueError) as error:  # the latter also for a path with a NUL
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise LoadError(
+            f"'{shown(path)}' cannot be read: {reason}", hint="check the path"
+        ) from None
+    try:
+        model.ParseFromString(data)
     except (DecodeError, ValueError) as error:
         raise LoadError(
-            f"'{path}' is not an ONNX model, or is damaged: {error}", hint=_REEXPORT
+            f"'{shown(path)}' is not an ONNX model, or is damaged: {error}", hint=_REEXPORT
         ) from None
     if not _is_text(model):
-        raise LoadError(f"'{path}' is damaged: a name in it is no text", hint=_REEXPORT)
+        raise LoadError(f"'{shown(path)}' is damaged: a name in it is no text", hint=_REEXPORT)
     if not model.graph.output:
-        raise LoadError(f"'{path}' holds no ONNX network (it has no output)", hint=_REEXPORT)
+        raise LoadError(f"'{shown(path)}' holds no ONNX network (it has no output)", hint=_REEXPORT)
     _check_opset(path, model)
     return model
 
@@ -102,7 +123,7 @@ def data_inputs(model: onnx.ModelProto) -> list[Input]:
             continue
         kind = value.type.tensor_type
         if not value.type.HasField("tensor_type") or kind.elem_type not in FLOATS | INTEGERS:
-            raise LoadError(f"input '{value.name}' is no tensor of numbers")
+            raise LoadError(f"input '{shown(value.name)}' is no tensor of numbers")
         dims = None
         if kind.HasField("shape"):
             dims = tuple(
@@ -116,80 +137,17 @@ def data_inputs(model: onnx.ModelProto) -> list[Input]:
 def _check_opset(path: Path, model: onnx.ModelProto) -> None:
     opset, newest = opset_of(model), onnx.defs.onnx_opset_version()
     if opset == 0:
-        raise LoadError(f"'{path}' names no opset of the standard ONNX operators", hint=_REEXPORT)
+        raise LoadError(
+            f"'{shown(path)}' names no opset of the standard ONNX operators", hint=_REEXPORT
+        )
     if opset < OLDEST_OPSET:
         raise LoadError(
-            f"'{path}' uses opset {opset}; the oldest that can be read is {OLDEST_OPSET}",
+            f"'{shown(path)}' uses opset {opset}; the oldest that can be read is {OLDEST_OPSET}",
             hint="export it again with a newer opset, or convert it with onnx.version_converter",
         )
     if opset > newest:
         raise LoadError(
-            f"'{path}' uses opset {opset}; the installed onnx {onnx.__version__} knows up to "
-            f"{newest}",
+            f"'{shown(path)}' uses opset {opset}; the installed onnx {onnx.__version__} knows up "
+            f"to {newest}",
             hint=f"export it again with opset {newest} or older, or install a newer onnx",
         )
-
-
-def _tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
-    """Every tensor stored in the file, those of subgraphs and functions included."""
-    yield from _graph_tensors(model.graph)
-    for function in model.functions:
-        for node in function.node:
-            yield from _node_tensors(node)
-
-
-def _graph_tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:
-    yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield from (sparse.values, sparse.indices)
-    for node in graph.node:
-        yield from _node_tensors(node)
-
-
-def _node_tensors(node: onnx.NodeProto) -> Iterator[TensorProto]:
-    for attribute in node.attribute:
-        if attribute.HasField("t"):
-            yield attribute.t
-        yield from attribute.tensors
-        for graph in (attribute.g, *attribute.graphs):
-            yield from _graph_tensors(graph)
-
-
-def _load_external(path: Path, tensor: TensorProto) -> None:
-    """Read one tensor from a file beside the model, and from nowhere else."""
-    folder = path.resolve().parent
-    where = next((e.value for e in tensor.external_data if e.key == "location"), "")
-    target = (folder / where).resolve()
-    if not where or Path(where).is_absolute() or not target.is_relative_to(folder):
-        raise LoadError(
-            f"'{path}': tensor '{tensor.name}' lies outside the model's folder ('{where}')",
-            hint="keep the data file beside the .onnx file and refer to it by a relative path",
-        )
-    if not target.is_file():
-        raise LoadError(
-            f"'{path}': the data file '{where}' of tensor '{tensor.name}' is missing",
-            hint="copy it beside the .onnx file",
-        )
-    try:
-        info = ExternalDataInfo(tensor)
-        if (info.offset or 0) + (info.length or 0) > target.stat().st_size:
-            raise ValueError("the data file is too short")
-        load_external_data_for_tensor(tensor, str(folder))
-    except (OSError, ValueError, onnx.checker.ValidationError) as error:
-        raise LoadError(
-            f"'{path}': tensor '{tensor.name}' cannot be read from '{where}': {error}",
-            hint=_REEXPORT,
-        ) from None
-    tensor.data_location = TensorProto.DEFAULT
-    del tensor.external_data[:]
-
-
-def _inlined(path: Path, model: onnx.ModelProto) -> onnx.ModelProto:
-    if not model.functions:
-        return model
-    try:
-        return onnx.inliner.inline_local_functions(model)
-    except (RuntimeError, ValueError, DecodeError) as error:
-        raise LoadError(
-            f"'{path}': its functions cannot be inlined: {error}", hint=_REEXPORT
-        ) from None

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convsnn.load.onnx.base import ONNX_OPS, Blocked, Data, Net, Value, as_constant, as_data
+from convsnn.load.onnx.base import ONNX_OPS, Net
+from convsnn.load.onnx.values import Blocked, Data, Value, as_constant, as_data
 
 
 @ONNX_OPS.register("GatherND")

@@ -1,6 +1,7 @@
 """From an ONNX file to a graph: its inputs with a free batch, its nodes, its outputs."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
@@ -8,44 +9,76 @@ import onnx
 from convsnn.errors import LoadError, UnsupportedError
 from convsnn.graph import Graph
 from convsnn.load.builder import Builder
-from convsnn.load.onnx.base import Data, Net
-from convsnn.load.onnx.file import INTEGERS, Input, data_inputs, opset_of, read_model
+from convsnn.load.onnx.answer import find_answer
+from convsnn.load.onnx.base import Net
+from convsnn.load.onnx.budget import Budget
+from convsnn.load.onnx.file import INTEGERS, Input, open_file, opset_of
 from convsnn.load.onnx.reader import Reader
+from convsnn.load.onnx.shown import shown
+from convsnn.load.onnx.values import Data
 
+_LARGEST_BATCH = 4096
 _PRIMES = (211, 223, 227, 229, 233, 239, 241, 251, 257, 263, 269, 271, 277, 281, 283, 293)
 
 
-def load_onnx(path: str | Path, *, input_shape: Sequence[int] | None = None) -> Graph:
+@dataclass(frozen=True)
+class Import:
+    """A graph read from a file, and what of the file was left out, a sentence each."""
+
+    graph: Graph
+    notes: tuple[str, ...]
+
+
+def load_onnx(
+    path: str | Path, *, input_shape: Sequence[int] | None = None, output: str | None = None
+) -> Graph:
     """Read an ONNX file of opset 7 or newer into a graph with a free batch on axis 0.
 
     `input_shape` (one sample) is needed only where the file leaves more than the batch free.
-    What has no spiking form becomes an opaque node, so that `Graph.blockers` names all of it.
-    Raises LoadError where the file is damaged or mixes the samples of a batch, UnsupportedError
-    (`.items`: all offenders) where the shape behind such an op is not known.
+    `output` names the value to take as the answer; without it constants, labels and the like are
+    left out, which `read_onnx` tells of. What has no spiking form becomes an opaque node, so that
+    `Graph.blockers` names all of it. Raises LoadError where the file is damaged, mixes the
+    samples of a batch or takes more than `Budget` allows, UnsupportedError (`.items`: all
+    offenders) where the shape behind such an op is not known.
     """
-    model = read_model(path)
-    inputs = data_inputs(model)
-    net = Net(Builder(), opset_of(model), _batch(path, inputs, model))
-    for entry in inputs:
+    return read_onnx(path, input_shape=input_shape, output=output).graph
+
+
+def read_onnx(
+    path: str | Path,
+    *,
+    input_shape: Sequence[int] | None = None,
+    output: str | None = None,
+    budget: Budget | None = None,
+) -> Import:
+    """As `load_onnx`, with notes on what was left out."""
+    opened = open_file(path, budget)
+    answer = find_answer(opened, output)
+    model, name = opened.model, shown(path)
+    batch = _batch(name, answer.inputs, model)
+    net = Net(Builder(), opset_of(model), batch, opened.budget)
+    for entry in answer.inputs:
         _enter_input(net, entry, input_shape)
     reader = Reader(net)
-    wanted = [value.name for value in model.graph.output]
-    reader.enter_constants(model.graph)
-    reader.read(model.graph.node, wanted)
-    _raise_problems(path, reader)
-    return net.builder.finish(_outputs(path, net, wanted))
+    reader.read_nodes(model.graph, answer.nodes, answer.outputs)
+    _raise_problems(name, reader)
+    return Import(net.builder.finish(_outputs(name, net, answer.outputs)), answer.notes)
 
 
-def _batch(path: str | Path, inputs: Sequence[Input], model: onnx.ModelProto) -> int:
+def _batch(path: str, inputs: Sequence[Input], model: onnx.ModelProto) -> int:
     """The batch size that the file fixes, or a prime that it uses nowhere."""
-    if not inputs:
-        raise LoadError(f"'{path}' has no data input")
     fixed = {i.dims[0] for i in inputs if i.dims and i.dims[0] is not None}
     if len(fixed) > 1:
         sizes = ", ".join(map(str, sorted(fixed)))
         raise LoadError(f"'{path}': its inputs have different batch sizes: {sizes}")
     if fixed:
-        return fixed.pop()
+        batch = fixed.pop()
+        if batch > _LARGEST_BATCH:
+            raise LoadError(
+                f"'{path}' fixes its batch at {batch} samples; it is read up to {_LARGEST_BATCH}",
+                hint="export it with the batch axis free, or with a batch of 1",
+            )
+        return batch
     used = {n for tensor in model.graph.initializer for n in tensor.dims}
     used |= {n for i in inputs for n in i.dims or () if n is not None}
     return next((p for p in _PRIMES if p not in used), 9973)
@@ -87,7 +120,7 @@ def _written(dims: Sequence[int | None]) -> str:
     return f"({', '.join('?' if d is None else str(d) for d in dims)})"
 
 
-def _raise_problems(path: str | Path, reader: Reader) -> None:
+def _raise_problems(path: str, reader: Reader) -> None:
     """What was met cannot be written as a graph: say all of it."""
     if not reader.lost:
         return
@@ -101,7 +134,7 @@ def _raise_problems(path: str | Path, reader: Reader) -> None:
     )
 
 
-def _outputs(path: str | Path, net: Net, wanted: Sequence[str]) -> list[str]:
+def _outputs(path: str, net: Net, wanted: Sequence[str]) -> list[str]:
     """Names of the output nodes, one each, in the file's order."""
     inputs = {node.name for node in net.builder.nodes if node.op == "input"}
     names: list[str] = []
@@ -120,7 +153,9 @@ def _outputs(path: str | Path, net: Net, wanted: Sequence[str]) -> list[str]:
                 raise value.mixed
             # a file for one sample may drop the batch axis at the end
             value = net.emit("reshape", value, name=output, shape=list(value.dims))
-        if value.name in inputs or value.name in names:
+        if len(wanted) > 1:  # each is called by its own name, whichever are left out later
+            value = net.emit("identity", value, name=output, place=len(names))
+        elif value.name in inputs:
             value = net.emit("identity", value, name=output)
         names.append(value.name)
     return names

@@ -8,17 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convsnn.load.onnx.base import (
-    ONNX_OPS,
-    Blocked,
-    Data,
-    Ints,
-    Net,
-    Value,
-    as_constant,
-    as_data,
-    as_ints,
-)
+from convsnn.load.onnx.base import ONNX_OPS, WIDEST, Net
+from convsnn.load.onnx.values import Blocked, Data, Ints, Value, as_constant, as_data, as_ints
 
 
 @ONNX_OPS.register("Slice")
@@ -98,6 +89,15 @@ def _parted(net: Net, x: Data, axis: int, indices: NDArray[Any]) -> tuple[Data, 
 def concat(net: Net, *inputs: Value, axis: int) -> Data:
     """Values joined along an axis; a constant part is added onto zeros."""
     data = [v for v in inputs if isinstance(v, Data)]
+    order = data[0].order
+    if order is not None:
+        if any(value.order != order for value in data) or len(data) < len(inputs):
+            raise data[0].mixed or net.mixed("it joins values whose axes differ in their order")
+        axis = net.sample_axis(order[net.axis(axis, len(order))], data[0])
+        plain = [replace(value, dims=None, mixed=None, order=None) for value in data]
+        return net.moved(net.emit("concat", *plain, dim=axis), order)
+    if any(value.order is not None for value in data):
+        raise net.mixed("it joins values whose axes differ in their order")
     axis = net.sample_axis(axis, data[0])
     if len(data) == len(inputs):
         return net.emit("concat", *data, dim=axis) if len(data) > 1 else data[0]
@@ -152,7 +152,7 @@ def tile(net: Net, x: Value, repeats: Ints) -> Data:
     if counts[0] != 1:
         raise net.mixed(f"it repeats axis 0 {counts[0]} times")
     for axis, count in enumerate(counts):
-        if not 0 < count <= 64:
+        if not 0 < count <= WIDEST:
             raise Blocked(f"it repeats an axis {count} times")
         if count > 1:
             data = net.emit("concat", *[data] * count, dim=axis)
@@ -220,7 +220,7 @@ def _bordered(net: Net, x: Data, begin: Sequence[int], end: Sequence[int], mode:
         b, e, length = begin[axis], end[axis], x.shape[axis - 1]
         if not b and not e:
             continue
-        if max(b, e) > 64:
+        if max(b, e) > WIDEST:
             raise Blocked(f"it makes a border of {max(b, e)} elements out of slices")
         kept = np.arange(length)[max(-b, 0) : length + min(e, 0)]
         padded = np.pad(kept, (max(b, 0), max(e, 0)), mode=mode)  # type: ignore[call-overload]

@@ -6,16 +6,8 @@ from math import prod
 
 import numpy as np
 
-from convsnn.load.onnx.base import (
-    ONNX_OPS,
-    Blocked,
-    Data,
-    Ints,
-    Net,
-    Value,
-    as_data,
-    as_ints,
-)
+from convsnn.load.onnx.base import ONNX_OPS, Net
+from convsnn.load.onnx.values import Blocked, Data, Ints, Value, as_data, as_ints
 from convsnn.load.onnx.windows import explicit_pads
 
 
@@ -165,14 +157,28 @@ def _reduced(net: Net, x: Data, axes: Ints, keepdims: int, noop: int) -> tuple[l
     return chosen, bool(keepdims)
 
 
+def _upright(net: Net, x: Data, axes: Ints, noop: int) -> tuple[Data, Ints, tuple[int, ...]]:
+    """`x` with its batch first, the axes to reduce counted there, and the order of the file."""
+    if x.order is None:
+        return x, axes, ()
+    rank, given = len(x.order), as_ints(axes, "list of axes")
+    given = ([] if noop else list(range(rank))) if given is None else given
+    turned = [x.order[net.axis(a, rank)] for a in given]
+    return replace(x, dims=None, mixed=None, order=None), turned, x.order
+
+
+def _turned_back(net: Net, x: Data, order: Sequence[int], gone: Sequence[int]) -> Data:
+    """`x` in the file's order of axes, without those that were reduced away."""
+    left = [axis for axis in order if axis not in gone]
+    return net.moved(x, [sorted(left).index(axis) for axis in left]) if order else x
+
+
 @ONNX_OPS.register("ReduceMean")
 def reduce_mean(
     net: Net, x: Value, axes: Ints = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0
 ) -> Data:
     """Mean over axes."""
-    data = as_data(x)
-    dims, keep = _reduced(net, data, axes, keepdims, noop_with_empty_axes)
-    return net.emit("mean", data, dims=dims, keepdim=keep) if dims else data
+    return _mean(net, as_data(x), axes, keepdims, noop_with_empty_axes, count=False)
 
 
 @ONNX_OPS.register("ReduceSum")
@@ -180,13 +186,19 @@ def reduce_sum(
     net: Net, x: Value, axes: Ints = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0
 ) -> Data:
     """Sum over axes, as the mean times their size."""
-    data = as_data(x)
-    dims, keep = _reduced(net, data, axes, keepdims, noop_with_empty_axes)
+    return _mean(net, as_data(x), axes, keepdims, noop_with_empty_axes, count=True)
+
+
+def _mean(net: Net, x: Data, axes: Ints, keepdims: int, noop: int, *, count: bool) -> Data:
+    data, axes, order = _upright(net, x, axes, noop)
+    dims, keep = _reduced(net, data, axes, keepdims, noop)
     if not dims:
-        return data
-    mean = net.emit("mean", data, part="mean", dims=dims, keepdim=keep)
-    count = prod(data.shape[d - 1] for d in dims)
-    return net.emit("scale", mean, net.made(np.full((1,) * (len(mean.shape) + 1), count), "count"))
+        return x
+    made = net.emit("mean", data, part="mean" if count else "", dims=dims, keepdim=keep)
+    if count:
+        number = np.full((1,) * (len(made.shape) + 1), prod(data.shape[d - 1] for d in dims))
+        made = net.emit("scale", made, net.made(number, "count"))
+    return _turned_back(net, made, order, [] if keep else dims)
 
 
 @ONNX_OPS.register("ReduceMax")

@@ -1,30 +1,34 @@
 """Reads ONNX nodes one by one: folds constants, applies the registered ops, notes what blocks."""
 
+import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import PurePath
 from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from convsnn.errors import Blocker, LoadError
 from convsnn.load.builder import layer_name
 from convsnn.load.onnx import evaluate
-from convsnn.load.onnx.base import (
-    ONNX_OPS,
-    REFUSED,
-    BatchMixed,
-    Blocked,
-    Constant,
-    Data,
-    Lost,
-    Net,
-    Value,
-)
+from convsnn.load.onnx.base import ONNX_OPS, REFUSED, Net
+from convsnn.load.onnx.compute import dense, stored
 from convsnn.load.onnx.file import INTEGERS
+from convsnn.load.onnx.order import reads, sorted_nodes
+from convsnn.load.onnx.shown import shown
+from convsnn.load.onnx.values import BatchMixed, Blocked, Constant, Data, Lost, Value
 
+_RUNTIME = "com.microsoft"
+_UNFUSED = (
+    "export without the runtime's own fusions: take the file from before the runtime optimised it, "
+    "or save it with graph_optimization_level ORT_DISABLE_ALL"
+)
+_IN_QDQ = "quantise the original in the QDQ format (quant_format=QuantFormat.QDQ)"
+_LONGEST = 120  # letters of a layer's name
 _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
 _QUOTED = re.compile(r"'([^']*)'")
 _TRACE = "pkg.torch.onnx.stack_trace"
@@ -34,7 +38,7 @@ _CLASSES = "pkg.torch.onnx.class_hierarchy"  # of the same
 _ANY_TYPE = {"Cast", "CastLike", "Shape", "Size", "Identity"}
 # Ops that may bring back a batch axis that an earlier node ran together with others.
 _ANY_DIMS = _ANY_TYPE | {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Gather", "Dropout"}
-_ANY_ORDER = _ANY_TYPE | {"Transpose", "GatherND"}
+_ANY_ORDER = _ANY_TYPE | {"Transpose", "GatherND", "Concat", "ReduceSum", "ReduceMean"}
 
 
 @dataclass
@@ -46,38 +50,48 @@ class Reader:
     mixed: BatchMixed | None = None
     lost: bool = False
 
-    def enter_constants(self, graph: onnx.GraphProto) -> None:
-        """Add the tensors stored in the file."""
-        for tensor in graph.initializer:
-            try:
-                array = onnx.numpy_helper.to_array(tensor)
-            except (ValueError, TypeError, RuntimeError, KeyError) as error:
-                raise LoadError(f"tensor '{tensor.name}' is damaged: {error}") from None
-            self.net.values[tensor.name] = Constant(tensor.name, array)
-        for sparse in graph.sparse_initializer:
-            node = onnx.helper.make_node("Constant", [], [sparse.values.name])
-            node.attribute.append(onnx.helper.make_attribute("sparse_value", sparse))
-            self._enter(node, [])
+    def read(self, graph: onnx.GraphProto, wanted: Iterable[str]) -> None:
+        """Read what `wanted` values of a graph need, its constants first."""
+        self.read_nodes(graph, sorted_nodes(graph.node), wanted)
 
-    def read(self, nodes: Sequence[onnx.NodeProto], wanted: Iterable[str]) -> None:
-        """Read the nodes that `wanted` values need, in the file's order."""
+    def read_nodes(
+        self, graph: onnx.GraphProto, nodes: Sequence[onnx.NodeProto], wanted: Iterable[str]
+    ) -> None:
+        """The same with the nodes already sorted."""
         needed = set(wanted)
         chosen = []
         for node in reversed(nodes):
             if needed.intersection(node.output):
-                needed.update(_reads(node))
+                needed |= reads(node)
                 chosen.append(node)
+        self._enter_constants(graph, needed)
         for node in reversed(chosen):
             self._read_node(node, tuple(n if n in needed else "" for n in node.output))
 
+    def _enter_constants(self, graph: onnx.GraphProto, needed: set[str]) -> None:
+        budget, values = self.net.budget, self.net.values
+        made: list[tuple[str, Callable[[str], NDArray[Any]]]] = [
+            (t.name, partial(stored, t, budget)) for t in graph.initializer
+        ]
+        made += [(t.values.name, partial(dense, t, budget)) for t in graph.sparse_initializer]
+        for name, read in made:
+            if name not in needed:
+                continue
+            try:
+                values[name] = Constant(name, read(f"tensor '{shown(name)}'"))
+            except ValueError as error:
+                raise LoadError(f"tensor '{shown(name)}' is damaged: {error}") from None
+
     def _read_node(self, node: onnx.NodeProto, outputs: tuple[str, ...]) -> None:
         net = self.net
-        net.label = _layer(node) or node.name or next(filter(None, node.output), node.op_type)
+        label = _layer(node) or node.name or next(filter(None, node.output), node.op_type)
+        net.label = label if len(label) <= _LONGEST else _shortened(label)
+        net.budget.read(1, f"node '{shown(net.label)}' ({node.op_type})")
         net.op, net.outputs = node.op_type, outputs
         net.builder.source = _source(node)
         for name in node.input:
             if name and name not in net.values:
-                raise net.error(f"reads '{name}', which no node before it makes")
+                raise net.error(f"reads '{shown(name)}', which no node makes")
         if evaluate.schema_of(node, net.opset) is not None:
             evaluate.check(node, net.label, net.opset)
         inputs = [net.values[name] if name else None for name in node.input]
@@ -114,9 +128,12 @@ class Reader:
         if node.op_type in evaluate.RANDOM:
             raise Blocked("it draws random numbers", "export the network in evaluation mode")
         if evaluate.schema_of(node, self.net.opset) is None:
-            raise Blocked(_unknown(node))
+            raise _unknown(node)
         try:
-            return evaluate.fold(node, inputs, self.net.opset)
+            net = self.net
+            return evaluate.fold(
+                node, inputs, opset=net.opset, budget=net.budget, label=shown(net.label)
+            )
         except ValueError as error:
             raise self.net.error(f"cannot be read: {error}") from None
 
@@ -124,7 +141,7 @@ class Reader:
         net = self.net
         attributes = {a.name: _plain(onnx.helper.get_attribute_value(a)) for a in node.attribute}
         if node.domain not in ("", "ai.onnx") or node.op_type not in ONNX_OPS.names():
-            raise Blocked(_unknown(node))
+            raise _unknown(node)
         if node.op_type not in _ANY_ORDER:
             inputs = [net.settled(v) if isinstance(v, Data) else v for v in inputs]
         data = [value for value in inputs if isinstance(value, Data)]
@@ -151,8 +168,7 @@ class Reader:
         wanted = "then_branch" if bool(condition.array.all()) else "else_branch"
         graph = next((a.g for a in node.attribute if a.name == wanted), onnx.GraphProto())
         names = [value.name for value in graph.output]
-        self.enter_constants(graph)
-        self.read(graph.node, names)
+        self.read(graph, names)
         for outer, inner in zip(node.output, names, strict=False):
             if inner not in self.net.values:
                 raise self.net.error(f"has no value '{inner}' in its {wanted}")
@@ -190,9 +206,19 @@ class Reader:
         self.net.values.update({name: Lost() for name in outputs if name})
 
 
-def _unknown(node: onnx.NodeProto) -> str:
-    domain = f" of '{node.domain}'" if node.domain else ""
-    return f"the op {node.op_type}{domain} has no spiking form here"
+def _unknown(node: onnx.NodeProto) -> Blocked:
+    if node.domain.startswith(_RUNTIME):
+        quantised = node.op_type.startswith(
+            ("QLinear", "DynamicQuantize", "MatMulInteger", "QGemm")
+        )
+        return Blocked(
+            f"{node.op_type} is no operator of ONNX: ONNX Runtime put it into the file",
+            _IN_QDQ if quantised else _UNFUSED,
+        )
+    if node.domain not in ("", "ai.onnx"):
+        text = f"the op {node.op_type} of '{shown(node.domain)}' is no operator of ONNX"
+        return Blocked(text, "export the network with the standard operators only")
+    return Blocked(f"the op {node.op_type} has no spiking form here")
 
 
 def _refusal(kind: str) -> Blocked:
@@ -201,15 +227,9 @@ def _refusal(kind: str) -> Blocked:
     return Blocked(reason, remedy)
 
 
-def _reads(node: onnx.NodeProto) -> set[str]:
-    """Names that a node reads, those of its inner graphs included."""
-    names = {name for name in node.input if name}
-    for attribute in node.attribute:
-        for graph in (attribute.g, *attribute.graphs):
-            names.update(value.name for value in graph.output)
-            for inner in graph.node:
-                names |= _reads(inner)
-    return names
+def _shortened(name: str) -> str:
+    """A name that can stand in a table and in a file's name, and is still unique."""
+    return f"{name[:80]}~{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def _plain(value: Any) -> Any:

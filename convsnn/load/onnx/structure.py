@@ -5,8 +5,9 @@ from math import prod
 
 import numpy as np
 
-from convsnn.load.onnx.base import ONNX_OPS, Blocked, Constant, Data, Net, Value, as_data
+from convsnn.load.onnx.base import ONNX_OPS, Net
 from convsnn.load.onnx.file import FLOATS
+from convsnn.load.onnx.values import Blocked, Constant, Data, Value, as_data
 
 
 @ONNX_OPS.register("Shape")

@@ -7,16 +7,8 @@ import torch
 from torch import Tensor
 
 from convsnn.load.builder import product, product_from_left
-from convsnn.load.onnx.base import (
-    ONNX_OPS,
-    Blocked,
-    Constant,
-    Data,
-    Net,
-    Value,
-    as_constant,
-    as_data,
-)
+from convsnn.load.onnx.base import ONNX_OPS, Net
+from convsnn.load.onnx.values import Blocked, Constant, Data, Value, as_constant, as_data
 from convsnn.load.onnx.windows import explicit_pads, halved
 
 _BATCH_STATISTICS = "it normalises by the statistics of the batch"

@@ -1,6 +1,7 @@
 """Several methods on one network, side by side: the document, and the table for the terminal."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any, TypeAlias
 
 from rich.console import Group, RenderableType
@@ -47,6 +48,7 @@ def row(report: Report, ann: Mapping[str, Any]) -> dict[str, Any]:
     steps = compared_steps(report["timesteps"])
     return {
         **about["method"],
+        "network": about.get("network"),  # its file, in the comparison's folder
         "readout": report["method"].get("readout", "mean"),  # the one that was chosen
         "score": {str(step): score[step - 1] for step in steps},
         "energy": {str(step): share * energy[step - 1] for step in steps},
@@ -95,6 +97,16 @@ def _place(one: Mapping[str, Any]) -> tuple[object, ...]:
     """Where a row stands: rows of one kind together, the best of them first."""
     kind = KINDS.index(one["spikes"]), one["trained"], one["delay"], one["labels"]
     return *kind, -sum(one["score"].values()), one["name"]
+
+
+def best_row(comparison: Comparison) -> Mapping[str, Any] | None:
+    """The row with the best score after the last step, of equals the one that costs least."""
+    last = str(comparison["timesteps"])
+    return max(
+        comparison["methods"],
+        key=lambda one: (one["score"][last], -one["energy"][last]),
+        default=None,
+    )
 
 
 def heading(comparison: Comparison) -> str:
@@ -169,6 +181,11 @@ def _methods(comparison: Comparison, width: int) -> list[RenderableType]:
         f"{'train., ' if trained else ''}simul.: seconds"
     )
     parts.append(Text(legend, style="dim"))
+    best = best_row(comparison)
+    if best is not None and best["network"] is not None:
+        place = PurePath(comparison["folder"], best["network"])
+        steps = counted(comparison["timesteps"], "step")
+        parts.append(Text(f"best after {steps}: {best['title']}, kept in {place}"))
     if hidden:
         names = ", ".join(dict.fromkeys(hidden))
         parts.append(Text(f"not shown, for want of width: {names} (the page has them)"))

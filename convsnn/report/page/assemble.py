@@ -3,6 +3,7 @@
 import platform
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
+from math import isfinite
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from convsnn.graph.ops import Role
 from convsnn.measure import Evaluation, energy
+from convsnn.measure.evaluate import Series
 from convsnn.simulate.trains import sends_graded
 from convsnn.spiking.network import Spiking
 from convsnn.spiking.schedule import calibrated_for, latency
@@ -55,8 +57,13 @@ def assemble(
         "snn": {
             "accuracy": None if accuracy is None else per_step(evaluation, accuracy),
             "agreement": per_step(evaluation, evaluation.agreement),
-            "agreement_kind": "same class" if evaluation.predictions is not None else "closeness",
+            "agreement_kind": evaluation.task.agreement_kind,
             "seconds": evaluation.seconds,
+        },
+        "task": evaluation.task.name,
+        "headline": evaluation.task.headline if evaluation.scores else None,
+        "metrics": {
+            name: _metric(evaluation, series) for name, series in evaluation.scores.items()
         },
         "energy": {
             form: per_step(evaluation, series / joules if joules else torch.zeros_like(series))
@@ -73,7 +80,8 @@ def per_step(evaluation: Evaluation, series: Tensor) -> list[float | None]:
     """`series` as a report lists it, an entry for every step; None for steps that were not run."""
     activity = evaluation.activity
     known = dict(zip(activity.at, series.tolist(), strict=True))
-    return [known.get(step) for step in range(1, activity.steps + 1)]
+    found = (known.get(step) for step in range(1, activity.steps + 1))
+    return [None if value is None or not isfinite(value) else value for value in found]
 
 
 def _schedule(net: Spiking, evaluation: Evaluation) -> dict[str, Any]:
@@ -87,6 +95,19 @@ def _schedule(net: Spiking, evaluation: Evaluation) -> dict[str, Any]:
         "steps_per_answer": late.every,
         "calibrated_for": calibrated_for(net.plan) if net.schedule == "layers" else None,
     }
+
+
+def _metric(evaluation: Evaluation, series: Series) -> dict[str, Any]:
+    """A score as the report holds it; null where it has no value."""
+    return {
+        **vars(series.score),
+        "ann": _finite(series.ann),
+        "snn": per_step(evaluation, series.snn),
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if isfinite(value) else None
 
 
 def _lateral(net: Spiking) -> list[str]:

@@ -10,29 +10,36 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
 
 from convsnn.report.document import Report
+from convsnn.report.page.metrics import headline
 from convsnn.report.page.summary import shown_steps
 from convsnn.report.svg import AXIS, CARD, FIRST, INK, SECOND, THIRD, draw
 from convsnn.report.wording import distinct, percent, shortened, significant
 
 WIDTH = 5.3  # inches; drawn at about this size on a phone and a third larger on a desk
 NAME_WIDTH = 23
+LOWEST = 1.0  # R2 below minus this is far off, and would press the rest of a chart flat
 
 
 def accuracy_chart(report: Report) -> str:
-    """Accuracy, if there are labels, and agreement with the ANN at every time step."""
-    snn, ann = report["snn"], report["ann"]["accuracy"]
+    """The headline score, if there is one, and agreement with the ANN at every time step."""
+    agreement, first = report["snn"]["agreement"], headline(report)
 
     def paint(figure: Figure) -> None:
         axes = time_axes(figure, report["timesteps"])
-        if ann is not None:
-            axes.axhline(ann, color=INK, linestyle=(0, (5, 3)), linewidth=1.4, label="ANN")
-            line(axes, snn["accuracy"], FIRST, "o", "SNN")
-        line(axes, snn["agreement"], SECOND, "s", "agreement")
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+        if first is not None and first.ann is not None:
+            axes.axhline(first.ann, color=INK, linestyle=(0, (5, 3)), linewidth=1.4, label="ANN")
+            known = [math.nan if value is None else value for value in first.snn]
+            line(axes, known, FIRST, "o", "SNN" if first.name == "accuracy" else first.label)
+        line(axes, agreement, SECOND, "s", "agreement")
+        if first is None or first.unit == "fraction":
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+        else:
+            axes.set_ylim(bottom=max(-LOWEST, axes.get_ylim()[0]))
         legend(axes, 3)
 
-    what = "Agreement" if ann is None else "Accuracy and agreement"
-    label = f"{what} over time steps; after the last, agreement is {percent(snn['agreement'][-1])}"
+    title = "" if first is None else first.label
+    what = f"{title[:1].upper()}{title[1:]} and agreement" if title else "Agreement"
+    label = f"{what} over time steps; after the last, agreement is {percent(agreement[-1])}"
     return draw("accuracy", paint, size=(WIDTH, 3.5), label=label)
 
 

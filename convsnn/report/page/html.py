@@ -3,12 +3,14 @@
 from convsnn.errors import MissingExtraError
 from convsnn.report.document import Report, validate
 from convsnn.report.page.early_exit import early_exit_text
+from convsnn.report.page.metrics import beside, grouped, headline, not_scored
 from convsnn.report.page.summary import (
     SETTLED,
     dead_fraction,
     row,
     rows,
     settled_step,
+    shown_steps,
     steps_below_ann,
 )
 from convsnn.report.templating import template
@@ -44,7 +46,11 @@ def render_html(report: Report) -> str:
     settled = settled_step(report)
     return template("page.html").render(
         report=report,
-        labelled=report["ann"]["accuracy"] is not None,
+        first=headline(report),
+        beside=beside(report),
+        grouped=grouped(report),
+        not_scored=not_scored(report),
+        shown=shown_steps(report["timesteps"]),
         last=row(report, report["timesteps"]),
         rows=rows(report),
         settled=row(report, settled),

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from convsnn.report.document import Report
+from convsnn.report.page.metrics import headline
 
 SETTLED = 0.005  # within half a point of the best step counts as being there
 
@@ -12,11 +13,12 @@ SETTLED = 0.005  # within half a point of the best step counts as being there
 class Row:
     """The network read out after `step` time steps; fractions 0..1, energies as ratio to the ANN.
 
-    `drop` is the ANN's accuracy minus this one; both are None where there are no labels.
+    `score` is the headline (accuracy, F1, mIoU, R2), `drop` the ANN's minus this one; both are None
+    where nothing is scored.
     """
 
     step: int
-    accuracy: float | None
+    score: float | None
     drop: float | None
     agreement: float
     paper: float
@@ -31,13 +33,14 @@ def shown_steps(total: int) -> list[int]:
 
 def row(report: Report, step: int) -> Row:
     """The numbers at one time step, counted from 1."""
-    accuracy = report["snn"]["accuracy"]
-    here = None if accuracy is None else accuracy[step - 1]
+    first = headline(report)
+    here = None if first is None else first.snn[step - 1]
+    ann = None if first is None else first.ann
     energy = report["energy"]
     return Row(
         step,
         here,
-        None if here is None else report["ann"]["accuracy"] - here,
+        None if here is None or ann is None else ann - here,
         report["snn"]["agreement"][step - 1],
         energy["paper"][step - 1],
         energy["counted"][step - 1],
@@ -51,15 +54,16 @@ def rows(report: Report) -> list[Row]:
 
 
 def settled_step(report: Report) -> int:
-    """The first step within SETTLED of the best accuracy, or agreement where labels are absent.
+    """The first step within SETTLED of the best score, or agreement where there is none.
 
     It is found on the very samples that were scored, so it is a hint for the next run, no result.
     """
-    snn = report["snn"]
-    quality = snn["agreement"] if snn["accuracy"] is None else snn["accuracy"]
-    known = [(step, value) for step, value in enumerate(quality, start=1) if value is not None]
-    floor = max(value for _, value in known) - SETTLED
-    return next(step for step, value in known if value >= floor)
+    first = headline(report)
+    quality = report["snn"]["agreement"] if first is None else first.snn
+    known = [value for value in quality if value is not None]
+    floor = max(known, default=0.0) - SETTLED
+    reached = (s for s, value in enumerate(quality, 1) if value is not None and value >= floor)
+    return next(reached, report["timesteps"])
 
 
 def steps_below_ann(report: Report, form: str) -> int:

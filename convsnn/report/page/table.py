@@ -8,8 +8,18 @@ from rich.text import Text
 
 from convsnn.report.document import Report, validate
 from convsnn.report.page.early_exit import early_exit_text
-from convsnn.report.page.summary import by_layers, dead_fraction, latency_in_words, row, rows
+from convsnn.report.page.metrics import beside, grouped, headline, not_scored
+from convsnn.report.page.summary import (
+    by_layers,
+    dead_fraction,
+    latency_in_words,
+    row,
+    rows,
+    shown_steps,
+)
 from convsnn.report.wording import counted, percent, points, significant
+
+LAST_STEPS = 5  # columns of a table of scores in a terminal
 
 
 def render_table(report: Report) -> RenderableType:
@@ -26,6 +36,7 @@ def render_table(report: Report) -> RenderableType:
             else "Over time steps; energy as a ratio to the ANN"
         ),
         _steps(report),
+        *_groups(report),
         _title(f"Layers after {counted(report['timesteps'], 'step')}"),
         _layers(report),
         *_notes(report),
@@ -37,19 +48,22 @@ def _title(text: str) -> Text:
 
 
 def score_in_words(report: Report) -> str:
-    """Accuracy after the last step beside the ANN's, or agreement where there are no labels."""
-    last = row(report, report["timesteps"])
-    if last.accuracy is None:
-        return f"agreement with the ANN {percent(last.agreement)} (no labels)"
-    ann = percent(report["ann"]["accuracy"])
-    return f"accuracy {percent(last.accuracy)}, ANN {ann}, drop {points(last.drop)} points"
+    """The score after the last step beside the ANN's, or agreement where there is none."""
+    last, first = row(report, report["timesteps"]), headline(report)
+    if first is None:
+        return f"agreement with the ANN {percent(last.agreement)} ({not_scored(report)})"
+    ann, unit = first.text(first.ann), "points" if first.unit == "fraction" else "hundredths"
+    score = f"{first.label} {first.text(last.score)}, ANN {ann}"
+    return score if last.drop is None else f"{score}, drop {points(last.drop)} {unit}"
 
 
 def _heading(report: Report) -> Text:
     evaluation, last = report["data"]["evaluation"], row(report, report["timesteps"])
     where = f"{counted(evaluation['samples'], 'sample')} of {evaluation['source']}"
     steps = counted(last.step, "time step")
-    lines = [f"{report['model']['name']}, {steps}, {where} ({evaluation['split']})"]
+    doubt = report.get("doubt")
+    lines = [f"Warning: {doubt}"] if doubt else []
+    lines.append(f"{report['model']['name']}, {steps}, {where} ({evaluation['split']})")
     lines.append(score_in_words(report))
     lines.append(f"energy {significant(last.counted)} times the ANN's (counted)")
     if report["method"].get("readout", "mean") != "mean":
@@ -71,16 +85,18 @@ def _table(*columns: str) -> Table:
 
 
 def _steps(report: Report) -> Table:
-    labelled = report["ann"]["accuracy"] is not None
-    accuracy = ("accuracy", "drop (points)") if labelled else ()
-    table = _table(
-        "steps", *accuracy, "agreement", "paper", "counted", "cached",
-    )  # fmt: skip
+    first, others = headline(report), beside(report)
+    drop = "drop (points)" if first is None or first.unit == "fraction" else "drop (1/100)"
+    columns = [first.label, drop] if first is not None else []
+    columns += [metric.label for metric in others]
+    table = _table("steps", *columns, "agreement", "paper", "counted", "cached")
     for at in rows(report):
-        scores = (percent(at.accuracy), points(at.drop)) if labelled else ()
+        scores = [first.text(at.score), points(at.drop)] if first is not None else []
+        scores += [metric.text(metric.snn[at.step - 1]) for metric in others]
         energies = (significant(e) for e in (at.paper, at.counted, at.cached))
         table.add_row(_step(report, at.step), *scores, percent(at.agreement), *energies)
-    scores = (percent(report["ann"]["accuracy"]), points(0.0)) if labelled else ()
+    scores = [first.text(first.ann), points(0.0)] if first is not None else []
+    scores += [metric.text(metric.ann) for metric in others]
     table.add_row("ANN", *scores, percent(1.0), "1", "1", "1")
     return table
 
@@ -89,6 +105,19 @@ def _step(report: Report, step: int) -> str:
     """The number of a step, marked where thresholds were made for it alone."""
     mark = "*" if by_layers(report) and step == report["schedule"]["calibrated_for"] else ""
     return f"{step}{mark}"
+
+
+def _groups(report: Report) -> list[RenderableType]:
+    """A table for scores of which there are many, at the last few of the steps shown."""
+    found: list[RenderableType] = []
+    steps = shown_steps(report["timesteps"])[-LAST_STEPS:]
+    for name, members in grouped(report).items():
+        table = _table(name, *(f"T = {step}" for step in steps), "ANN")
+        for metric in members:
+            values = [metric.text(metric.snn[step - 1]) for step in steps]
+            table.add_row(Text(metric.label), *values, metric.text(metric.ann))
+        found += [Text(), table]
+    return found
 
 
 def _layers(report: Report) -> Table:
@@ -106,7 +135,8 @@ def _layers(report: Report) -> Table:
 
 
 def _notes(report: Report) -> list[Text]:
-    notes = [Text(f"\nWarning: {text}", style="yellow") for text in report.get("warnings", ())]
+    said = [text for text in report.get("warnings", ()) if text != report.get("doubt")]
+    notes = [Text(f"\nWarning: {text}", style="yellow") for text in said]
     if early := early_exit_text(report):
         notes.append(Text(f"\n{early}"))
     if report["sources"]:

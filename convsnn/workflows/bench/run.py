@@ -1,13 +1,20 @@
-"""A whole benchmark: every model, number of steps and batch size, and the document of it all."""
+"""A whole benchmark: every model, number of steps and batch size, and the document of it all.
 
-from collections.abc import Sequence
+The way in to the folder.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import RenderableType
 
-from convsnn.simulate import fastest
+from convsnn.errors import ConfigError
+from convsnn.report.files import require_writable, write_text
+from convsnn.report.wording import counted
 from convsnn.workflows.bench import costs as bench_costs
 from convsnn.workflows.bench.peers import PEERS
 from convsnn.workflows.bench.race import (
@@ -20,41 +27,76 @@ from convsnn.workflows.bench.race import (
     ratios,
     row,
 )
-from convsnn.workflows.bench.subject import MaxPool, Subject, open_subject
+from convsnn.workflows.bench.settings import Settings
+from convsnn.workflows.bench.subject import Subject, open_subject
+from convsnn.workflows.bench.table import render_bench
 from convsnn.workflows.evaluate import score as scoring
+from convsnn.workflows.running.result import Result
 from convsnn.workflows.running.voice import note
 
+MODELS = ("zoo:vgg16-cifar10", "zoo:resnet20-cifar10")
 
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What to measure; see the options of `convsnn bench`."""
 
-    peers: tuple[str, ...]
-    timesteps: tuple[int, ...]
-    batch_sizes: tuple[int, ...]
-    precisions: tuple[str, ...]
-    repeats: int
-    device: torch.device
-    minutes: float | None = None
-    max_pool: MaxPool = "current"
-    weights: Path | None = None
-    input_shape: tuple[int, ...] | None = None
-    seed: int = 0
-    peak: bool = True
-    memory: bool = False
-    stages: bool = False
-    neurons: tuple[str, ...] = ()
+@dataclass(frozen=True, repr=False)
+class Benchmark(Result):
+    """What was measured, in `document`."""
 
     @property
-    def extra(self) -> tuple[str, ...]:
-        """The precisions of what is measured in a few only: the reference and the fastest."""
-        quick = fastest(self.device)
-        found = tuple(p for p in self.precisions if p in ("float32", quick))
-        return found or self.precisions[:1]
+    def failed(self) -> bool:
+        """Whether an engine could not run."""
+        return bool(self.document["failed"])
+
+    def render(self, *, width: int) -> RenderableType:
+        """See `Result`."""
+        return render_bench(self.document, width=width)
+
+    def about(self) -> str:
+        """See `Result`."""
+        models = ", ".join(model["name"] for model in self.document["models"])
+        return f"{models}: {counted(len(self.document['results']), 'row')}"
 
 
-def bench_models(models: Sequence[str], settings: Settings) -> dict[str, Any]:
-    """Measure `models`, as the user names them, and return the document."""
+def bench(
+    models: Sequence[str] = MODELS, settings: Settings | None = None, *, output: Path | None = None
+) -> Benchmark:
+    """Time the simulation of `models`, named as for `convert`, against that of other packages.
+
+    The document is written to `output` where that is given. Raises ConfigError, LoadError and
+    UnsupportedError for a model or a place that cannot be used; an engine that cannot run is an
+    entry that says why.
+    """
+    settings = settings or Settings()
+    if settings.weights is not None and len(models) != 1:
+        raise ConfigError("--weights are those of one model", hint="name that model alone")
+    if output is not None:
+        _check_target(output)
+    with _threads(settings.threads):
+        found = Benchmark(_measured(models, settings))
+    if output is not None:
+        write_text(output, found.to_json())
+    return found
+
+
+def _check_target(output: Path) -> None:
+    """Refuse, before the work, a file that cannot be written."""
+    if output.is_dir():
+        raise ConfigError(f"--output: '{output}' is a directory", hint="name a file")
+    if not output.parent.is_dir():
+        raise ConfigError(f"--output: the directory '{output.parent}' does not exist")
+    require_writable(output.parent)
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    before: Any = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _measured(models: Sequence[str], settings: Settings) -> dict[str, Any]:
     clock = Clock(settings.minutes)
     before = bench_costs.load()
     bench = _Bench(settings, clock)

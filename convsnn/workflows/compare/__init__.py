@@ -1,1 +1,5 @@
 """One network, every method of conversion and training, one table."""
+
+from convsnn.workflows.compare.comparison import Comparison, compare
+
+__all__ = ["Comparison", "compare"]

@@ -102,7 +102,9 @@ class Added:
             report["warnings"] = [*report["warnings"], self._other(under.job.graph)]
         training = self._training()
         seconds = _number(training.get("seconds")) if training else 0.0
-        return Made(report, _number(self.net.provenance.get("calibration_seconds")), seconds)
+        return Made(
+            self.net, report, _number(self.net.provenance.get("calibration_seconds")), seconds
+        )
 
     def tidy(self, under: Conditions) -> None:
         """Nothing else was written."""

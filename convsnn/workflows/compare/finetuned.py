@@ -20,7 +20,7 @@ from convsnn.spiking.network import Spiking
 from convsnn.train.distillation import Tuning
 from convsnn.train.finetune import finetune
 from convsnn.train.methods import find_method
-from convsnn.train.samples import Samples
+from convsnn.train.samples import Augmentation, Samples
 from convsnn.train.settings import Settings
 from convsnn.workflows.compare.rows import Conditions, Made
 from convsnn.workflows.running.resume import fingerprint, make_folder
@@ -56,10 +56,12 @@ def choose_finetuning(text: str) -> list[str]:
 
 @dataclass
 class Course:
-    """What all fine-tuned rows share; `samples` are how many training images (None: all)."""
+    """What all fine-tuned rows share; `samples` are how many training images (None: all), changed
+    by `augment`."""
 
     settings: Settings
     samples: int | None = None
+    augment: Augmentation = "none"
     _images: Samples | None = field(default=None, init=False, repr=False)
 
     def folder(self, under: Conditions) -> Path:
@@ -68,7 +70,8 @@ class Course:
 
     def identity(self) -> tuple[object, ...]:
         """Plain values that the result depends on."""
-        return "finetune", START, asdict(self.settings), self.samples
+        known = "finetune", START, asdict(self.settings), self.samples
+        return known if self.augment == "none" else (*known, self.augment)
 
     def start(self, under: Conditions) -> Spiking:
         """The converted network that training starts from, made once and then read again."""
@@ -88,7 +91,7 @@ class Course:
         """The training images, read at the first call."""
         if self._images is None:
             part = under.job.data.train
-            self._images = labelled_images(part, self.samples, "none", seed=under.job.seed)
+            self._images = labelled_images(part, self.samples, self.augment, seed=under.job.seed)
         return self._images
 
 
@@ -98,6 +101,7 @@ class FineTuned:
 
     method: str
     course: Course
+    place: None = None
     trains: bool = True
 
     @property
@@ -124,6 +128,7 @@ class FineTuned:
         (start,), settings = choose_methods(START), self.course.settings
         stages = start.stages(settings.steps)
         _, source, what, differs = _WORDS[self.method]
+        changed = "" if self.course.augment == "none" else f" --augment {self.course.augment}"
         return {
             "name": self.name,
             "title": self.title,
@@ -133,7 +138,7 @@ class FineTuned:
             "readout": start.readout,
             "how": f"convert --timesteps {settings.steps} --calibrate {stages} "
             f"--readout {start.readout}, then finetune --method {self.method} "
-            f"--timesteps {settings.steps} --epochs {settings.epochs}",
+            f"--timesteps {settings.steps} --epochs {settings.epochs}{changed}",
             "spikes": start.spikes,
             "trained": True,
             "reconstruction": False,
@@ -156,7 +161,7 @@ class FineTuned:
         return f"training {counted(settings.epochs, 'epoch')}{bound}"
 
     def make(self, under: Conditions) -> Made:
-        """Train, or go on with it, keep the network as NAME.safetensors, and score it."""
+        """Train, or go on with it, and score the network."""
         net, settings, job = self.course.start(under), self.course.settings, under.job
         images = self.course.images(under)
         tuned = finetune(
@@ -169,9 +174,8 @@ class FineTuned:
             progress=lambda epoch: show_epoch(epoch, settings.epochs),
             compile=worth_compiling(net.graph, len(images), settings, wanted=job.wanted.compile),
         )
-        save_artifact(tuned.net, under.folder / f"{self.name}.safetensors")
         report = job.score(tuned.net, steps=under.steps, samples=under.samples)
-        return Made(report, net.provenance["calibration_seconds"], tuned.state.seconds)
+        return Made(tuned.net, report, net.provenance["calibration_seconds"], tuned.state.seconds)
 
     def tidy(self, under: Conditions) -> None:
         """Remove the checkpoints."""
@@ -190,6 +194,7 @@ def plan_finetuning(
     epochs: int | None = None,
     minutes: float | None = None,
     samples: int | None = None,
+    augment: Augmentation | None = None,
 ) -> list[FineTuned]:
     """The rows that `text` names (see `choose_finetuning`), in a comparison of `timesteps` steps.
 
@@ -198,7 +203,7 @@ def plan_finetuning(
     """
     given = {
         "--finetune-steps": steps, "--epochs": epochs, "--minutes": minutes,
-        "--training-samples": samples,
+        "--training-samples": samples, "--augment": augment,
     }  # fmt: skip
     if text is None:
         unused = [name for name, value in given.items() if value is not None]
@@ -219,5 +224,5 @@ def plan_finetuning(
             "scored",
             hint="train for as many steps at most",
         )
-    course = Course(settings, samples)
+    course = Course(settings, samples, augment or "none")
     return [FineTuned(name, course) for name in choose_finetuning(text)]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from calibrate.methods import NamedMethod, kind_in_words
+from convsnn.spiking.network import Spiking
 from convsnn.workflows.subject.job import Job, Method
 
 
@@ -27,8 +28,10 @@ class Conditions:
 
 @dataclass(frozen=True)
 class Made:
-    """The report on a row, and the seconds that it took to get there; None where nothing tells."""
+    """A row's network, the report on it, and the seconds that it took to get there; None where
+    nothing tells."""
 
+    net: Spiking
     report: dict[str, Any]
     calibration_seconds: float | None
     training_seconds: float | None = 0.0
@@ -45,6 +48,11 @@ class Row(Protocol):
     @property
     def title(self) -> str:
         """As people see it."""
+        ...
+
+    @property
+    def place(self) -> Path | None:
+        """Where its network is saved already; None for one that is made here."""
         ...
 
     @property
@@ -84,6 +92,7 @@ class Conversion:
 
     method: NamedMethod
     steps: int
+    place: None = None
     trains: bool = False
     guess: float = 0.0
 
@@ -143,7 +152,7 @@ class Conversion:
         net = under.job.convert(how, steps=self.steps, samples=under.samples)
         calibrated = time.perf_counter() - start
         report = under.job.score(net, steps=self.steps, samples=under.samples)
-        return Made(report, calibrated)
+        return Made(net, report, calibrated)
 
     def tidy(self, under: Conditions) -> None:
         """Nothing else was written."""

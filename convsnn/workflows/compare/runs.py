@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from convsnn.errors import ConvsnnError, ExportError
+from convsnn.export import save_artifact
 from convsnn.measure import energy, score_ann
 from convsnn.report.comparison.document import compare_reports
 from convsnn.report.document import to_json, validate
@@ -48,7 +49,8 @@ def open_bench(
 
 @dataclass
 class Bench:
-    """What rows are made under, and the directory where finished ones are kept as reports.
+    """What rows are made under, and the directory where finished ones are kept: the report
+    as NAME.json and the network as NAME.safetensors.
 
     `elapsed` are the seconds that each finished row took, earlier runs included, apart for those
     that convert or score only and those that train.
@@ -102,8 +104,11 @@ class Bench:
         # of a training that was gone on with, the earlier part counts as well
         spent = max(time.perf_counter() - start, made.training_seconds or 0.0 if row.trains else 0)
         report = made.report
+        if row.place is None:  # the report is written last: where it is, the network is
+            save_artifact(made.net.to(device="cpu"), self._network(row))
         report["comparison"] = {
             "method": row.describe(),
+            "network": self._network(row).name if row.place is None else str(row.place.resolve()),
             "fingerprint": self._fingerprint(row),
             "calibration_seconds": made.calibration_seconds,
             "training_seconds": made.training_seconds,
@@ -118,17 +123,23 @@ class Bench:
         try:
             report = json.loads(self._file(row).read_text(encoding="utf-8"))
             validate(report)
-            if report["comparison"]["fingerprint"] != self._fingerprint(row):
+            about = report["comparison"]
+            if about["fingerprint"] != self._fingerprint(row):
                 return None
-            report["comparison"].setdefault("training_seconds", 0.0)  # before there was training
-            report["comparison"]["method"] = row.describe()  # its words may have changed
-            self.elapsed[row.trains].append(float(report["comparison"]["seconds"]))
+            if row.place is None and not self._network(row).is_file():
+                return None  # made before networks were kept
+            about.setdefault("training_seconds", 0.0)  # before there was training
+            about["method"] = row.describe()  # its words may have changed
+            self.elapsed[row.trains].append(float(about["seconds"]))
         except (OSError, ValueError, KeyError, TypeError, RecursionError, ExportError):
             return None  # not there, or damaged: it is made anew
         return dict(report)
 
     def _file(self, row: Row) -> Path:
         return self.under.folder / f"{row.name}.json"
+
+    def _network(self, row: Row) -> Path:
+        return self.under.folder / f"{row.name}.safetensors"
 
     def _fingerprint(self, row: Row) -> str:
         return fingerprint(self.under.settings, *row.identity())
@@ -176,6 +187,7 @@ class Bench:
             "seed": job.seed,
             "timesteps": self.under.steps,
             "precision": job.wanted.describe(),
+            "folder": str(self.under.folder),
             "model": {
                 "name": job.source.name,
                 "source": job.source.text,

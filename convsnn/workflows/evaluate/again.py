@@ -34,13 +34,14 @@ def evaluate_saved(
     gate: float | None = None,
     place: str = "",
     group: Group | None = None,
+    task: str | None = None,
 ) -> Scores:
     """Score `net` at every time step on `test`: images as the network takes them, with labels
     where there are any, a text that names a data set, or None for the data that it was made for.
 
     What is None is as when the network was made. `early_exit` is a percentage, `gate` the bound on
-    the loss of accuracy, `place` where the network came from, for messages, and a `group` of
-    processes shares the images. Raises ConfigError, LoadError and SimulationError.
+    the loss of its score, `task` what the network is for, `place` where it came from, for messages,
+    and a `group` of processes shares the images. Raises ConfigError, LoadError and SimulationError.
     """
     origin = net.provenance
     steps = origin["timesteps"] if timesteps is None else timesteps
@@ -48,7 +49,8 @@ def evaluate_saved(
         raise ConfigError(f"timesteps must be at least 1, not {steps}")
     target = scoring.pick_device(device)
     data, settings = data_of(net, test, preprocessing or {}, place=place)
-    scoring.require_scores(gate, data, net.graph)
+    task = task or origin.get("task")
+    scoring.require_scores(gate, data, net.graph, task=task)
     saved = Saved(net, origin, data, settings.to_json())
     if batch_size is None:
         free = free_memory(target) // beside()
@@ -61,6 +63,7 @@ def evaluate_saved(
         data=data,
         preprocessing=saved.preprocessing,
         calibration=lambda: saved.calibration_images(batch_size, target),
+        task=task,
     )
     given = test is not None and not isinstance(test, str)
     report = scoring.score(
@@ -74,6 +77,7 @@ def evaluate_saved(
         also=early,
         wanted=as_before(origin, precision=precision, weight_bits=weight_bits, compile=compile),
         group=group,
+        task=task,
     )
     reported(report["warnings"])
     return Scores(report, net)

@@ -9,9 +9,8 @@ to 500 sums of others, margins from 1,000 sums kept all of them.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from torch import Tensor
 
 from convsnn.errors import ConfigError
@@ -20,6 +19,7 @@ from convsnn.measure import Evaluation
 from convsnn.measure.early_exit import require_classifier, run_early, trace
 from convsnn.measure.margins import fit_margins, require_promise
 from convsnn.measure.sharing import part_of
+from convsnn.measure.tasks import decide
 from convsnn.report.page.early_exit import early_exit_section
 from convsnn.simulate import Engine, Program
 from convsnn.spiking.network import Spiking
@@ -29,24 +29,6 @@ from zoo.data import DataSet, Part, Preprocessing, draw, open_data
 
 MOST_SAMPLES = 5000  # of --exit-data: more change the margins little
 SHARE = 0.65  # of the first image in a sum of two
-
-_PANEL = "Early exit"
-EarlyExit = Annotated[
-    float | None,
-    typer.Option(
-        help="Also run each image only until its answer is settled, so that this percentage "
-        "agrees with the run of all time steps, like 99.5.",
-        rich_help_panel=_PANEL,
-    ),
-]
-ExitData = Annotated[
-    str | None,
-    typer.Option(
-        help="Data that the network has not been trained on, named as for --data; the margins of "
-        "early exit are fitted on its training part (default: sums of two calibration images).",
-        rich_help_panel=_PANEL,
-    ),
-]
 
 
 @dataclass(frozen=True)
@@ -120,8 +102,11 @@ def plan_exits(
     data: DataSet,
     preprocessing: Mapping[str, Any],
     calibration: Callable[[], scoring.Images],
+    task: str | None = None,
 ) -> Exiting | None:
     """What `--early-exit` and `--exit-data` ask for, checked before any work; None for nothing.
+
+    `task` is what the network is for (None: as the targets decide it).
 
     Raises ConfigError for a promise that cannot be kept or tested, for a network that is no
     classifier and for images that are scored, LoadError for data that cannot be read.
@@ -130,7 +115,7 @@ def plan_exits(
         if exit_data is not None:
             raise ConfigError("--exit-data needs --early-exit", hint="like --early-exit 99.5")
         return None
-    require_classifier(graph)
+    _require_classes(graph, data, task)
     images = calibration()
     if exit_data is not None:
         settings = Preprocessing.from_json(preprocessing)
@@ -143,6 +128,18 @@ def plan_exits(
     promised = percent / 100
     require_promise(promised, steps=steps, samples=len(images.indices))
     return Exiting(promised, images, unseen=exit_data is not None)
+
+
+def _require_classes(graph: Graph, data: DataSet, task: str | None) -> None:
+    """ConfigError for whatever is no classification: nothing else settles on an answer."""
+    require_classifier(graph)
+    told = decide(data.test.targets, graph, asked=task)
+    if told.task.name != "classify":
+        raise ConfigError(
+            f"early exit promises the same classes, but the task is '{told.task.name}'"
+            + (f" ({told.unscored})" if told.unscored else ""),
+            hint="say that outputs are classes with --task classify, or leave --early-exit out",
+        )
 
 
 def _require_unscored(part: Part, data: DataSet) -> None:

@@ -13,9 +13,11 @@ from calibrate.cautions import cautions
 from convsnn.errors import ConfigError, LoadError, MissingExtraError
 from convsnn.export import save_artifact
 from convsnn.graph import Graph
-from convsnn.measure import Evaluation, evaluate, is_classifier
+from convsnn.measure import Evaluation, evaluate
 from convsnn.measure.fitting import USUAL_BATCH
 from convsnn.measure.sharing import Share, part_of
+from convsnn.measure.tasks import Decision, decide
+from convsnn.measure.tasks.decide import UNLABELLED
 from convsnn.report.document import to_json
 from convsnn.report.files import ResultDirectory, write_text
 from convsnn.report.page.assemble import assemble
@@ -23,6 +25,7 @@ from convsnn.report.page.html import render_html
 from convsnn.simulate import Engine
 from convsnn.spiking.network import Spiking
 from convsnn.workflows.evaluate.doubts import doubts
+from convsnn.workflows.evaluate.remedies import what_helps
 from convsnn.workflows.running.precision import Wanted
 from convsnn.workflows.running.processes import Group, card
 from convsnn.workflows.running.voice import command_line as command_line
@@ -140,13 +143,16 @@ def score(
     also: Also | None = None,
     wanted: Wanted | None = None,
     group: Group | None = None,
+    task: str | None = None,
 ) -> dict[str, Any]:
     """Run the test images and return the report; the header comes from the net's provenance.
 
+    `task` is what the network is for (None: as it says itself, or as the targets decide it).
     `also` adds sections of its own, from the evaluation, the same images and what computes. Of a
     `group` of processes each runs its part of the images, and only process 0 comes back from here.
     """
-    group = group or Group()
+    group, origin = group or Group(), net.provenance
+    told = decide(data.test.targets, net.graph, asked=task or origin.get("task"))
     indices = choose(data.test, samples, seed=seed)
     if samples is not None and samples > len(indices):
         warn(f"the test part has {len(indices)} samples, not {samples}")
@@ -167,13 +173,13 @@ def score(
             shrunk=note_smaller_batch,
             first=mine.start,
             share=group,
+            task=told.task,
         )
     more: Mapping[str, Any] = {}
     if also is not None:
         again = data.test.batches(batch_size, indices=[indices[i] for i in mine])
         more = also(net, evaluation, Own(again, mine, group), engine)
     group.done()
-    origin = net.provenance
     header = {
         "command": command_line(),
         "seed": seed,
@@ -185,10 +191,16 @@ def score(
         "method": origin["method"],
     }
     warnings = [caution.text for caution in cautions(net.neuron, net.plan)]
-    warnings += doubts(header, accuracy=evaluation.ann_accuracy, classes=data.test.classes)
+    warnings += doubts(header)
+    doubt = None
+    if evaluation.doubt and "recipe" not in origin["method"].get("training", {}):
+        helps = what_helps(net.graph, data, task=told.task, batch_size=batch_size, device=device)
+        doubt = f"the original itself {evaluation.doubt}: {helps}"
+        warnings.insert(0, doubt)
     body = assemble(net, evaluation, header=header, precision=engine.describe())
     made = {**vars(engine), "processes": group.count}
-    return {**body, "engine": made, "warnings": warnings, **more}
+    said = {"not_scored": told.unscored or None, "doubt": doubt}
+    return {**body, **said, "engine": made, "warnings": warnings, **more}
 
 
 def note_smaller_batch(images: int) -> None:
@@ -213,31 +225,38 @@ def write_results(
     return notes
 
 
-def require_scores(max_drop: float | None, data: DataSet, graph: Graph) -> None:
-    """Refuse what could not be scored, before any work: labels that the network cannot give,
-    and a gate on accuracy where there is none."""
-    classes = data.test.classes
-    if max_drop is not None and (classes is None or not is_classifier(graph)):
-        raise ConfigError("--max-drop needs labelled data and a network that gives class scores")
-    if classes is not None and is_classifier(graph):
-        outputs = graph.shapes[graph.outputs[0]][0]
-        if classes > outputs:
-            raise LoadError(
-                f"the data has {classes} classes (the largest label is {classes - 1}), but the "
-                f"network has {outputs} (labels 0..{outputs - 1})",
-                hint="use the data the network was trained on, with labels that count from 0",
-            )
+def require_scores(
+    max_drop: float | None, data: DataSet, graph: Graph, *, task: str | None = None
+) -> Decision:
+    """The task of `graph` on `data`, which the user may have said; refuses what could not be
+    scored before any work: labels that the network cannot give, and a gate on scores where there
+    are none."""
+    told = decide(data.test.targets, graph, asked=task)
+    if max_drop is not None and told.unscored:
+        raise ConfigError(f"--max-drop needs scores, and there are none: {told.unscored}")
+    if told.unscored not in ("", UNLABELLED) and task is None:
+        warn(f"nothing is scored but the agreement with the original: {told.unscored}")
+    return told
 
 
 def gate(report: dict[str, Any], max_drop: float | None) -> int:
-    """Exit code: 1 where accuracy at the last step fell by more than `max_drop` points.
+    """Exit code: 1 where the headline score (accuracy, F1, mIoU, R2) at the last step fell by more
+    than `max_drop` hundredths.
 
     It says so on stderr, which is for the end, where it is read.
     """
     if max_drop is None:
         return 0
-    drop = 100 * (report["ann"]["accuracy"] - report["snn"]["accuracy"][-1])
+    name = report["headline"]
+    score = report["metrics"][name]
+    before, after = score["ann"], score["snn"][-1]
+    if before is None or after is None:
+        warn(f"gate failed: {score['label']} has no value on this data")
+        return 1
+    drop = 100 * (before - after)
     if drop <= max_drop + 1e-9:
         return 0
-    warn(f"gate failed: accuracy fell by {drop:.2f} points, --max-drop allows {max_drop:g}")
+    points = "points" if score["unit"] == "fraction" else "hundredths"
+    label = score["label"]
+    warn(f"gate failed: {label} fell by {drop:.2f} {points}, --max-drop allows {max_drop:g}")
     return 1

@@ -1,25 +1,37 @@
 """One command run by several processes, as `torchrun` starts them: one speaks, all share the work.
 
 Every exchange begins with each process saying whether it is well, so that an error in any of them
-ends all, with one message, and none waits for a process that has given up.
+ends all, with one message, and none waits for a process that has given up. They leave together: one
+that is done waits for the first to have written what it writes, so that none finds the connections
+to another closed while it still holds them.
 """
 
 import json
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
 from datetime import timedelta
 
 import torch
 import torch.distributed as dist
-import typer
 from torch import Tensor
 
 from convsnn.errors import ConfigError, ConvsnnError
 
 _COURTESY = 10  # seconds; the first process ends, and torchrun the others, long before
 _PATIENCE = timedelta(days=7)  # a slow process is no dead one; torchrun ends all when one dies
+
+
+class Dismissed(BaseException):
+    """This process of several has nothing more to do; `code` is the exit code it ends with.
+
+    No error, like SystemExit: nobody but the program itself catches it.
+    """
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
 
 
 class Group:
@@ -53,7 +65,7 @@ class Group:
         self._are_all_well()
         self.over = True
         if self.number:
-            raise typer.Exit(0)
+            raise Dismissed(0)
 
     def _reduce(self, value: Tensor, how: dist.ReduceOp.RedOpType) -> Tensor:
         if self.count == 1:
@@ -67,7 +79,7 @@ class Group:
         failure = self.exchange(None)
         if failure is not None:
             self.over = True
-            raise typer.Exit(2) if self.number else failure
+            raise Dismissed(2) if self.number else failure
 
     def exchange(self, error: Exception | None) -> ConvsnnError | None:
         """Tell the others of an `error` here; the first that any process told of."""
@@ -89,10 +101,8 @@ class Group:
 
 
 def _tell(group: Group, error: Exception) -> None:
-    try:
+    with suppress(RuntimeError):  # the others are gone, and this error is what there is to say
         group.exchange(error)
-    except RuntimeError:  # the others are gone already, and this error is what there is to say
-        group.over = True
 
 
 def _written(error: Exception) -> bytes:
@@ -130,7 +140,7 @@ def require_alone() -> None:
     if launched() == 1:
         return
     if not speaks():
-        raise typer.Exit(2)
+        raise Dismissed(2)
     raise ConfigError(
         f"this command runs in one process, not in {launched()}",
         hint="start it without torchrun; convsnn evaluate is what shares its images",
@@ -141,8 +151,8 @@ def require_alone() -> None:
 def processes() -> Iterator[Group]:
     """The group that torchrun has started, or this process alone.
 
-    Only process 0 prints. An error in any process leaves the `with` of process 0; the others end
-    with exit code 2.
+    Only process 0 prints. An error in any process leaves the `with` of process 0; the others are
+    `Dismissed` with exit code 2. All leave it at the same time, unless one is interrupted.
     """
     count = launched()
     if count == 1:
@@ -160,12 +170,40 @@ def processes() -> Iterator[Group]:
         try:
             yield group
         except KeyboardInterrupt:
-            raise typer.Exit(130) if group.number else KeyboardInterrupt from None
-        except typer.Exit:
+            raise Dismissed(130) if group.number else KeyboardInterrupt from None
+        except Dismissed:
+            _wait_for_all()
             raise
         except Exception as error:
             if not group.over:
                 _tell(group, error)
+            _wait_for_all()
             if group.number:
-                raise typer.Exit(2) from None
+                raise Dismissed(2) from None
             raise
+        _wait_for_all()
+
+
+@contextmanager
+def leaving_together() -> Iterator[None]:
+    """Let processes that trained together, where torchrun has started several, end together; an
+    error ends the one that meets it, and torchrun the others."""
+    try:
+        yield
+    except Dismissed:
+        _part()
+        raise
+    _part()
+
+
+def _part() -> None:
+    """End the group that training has made, where it has made one, when all have come."""
+    if launched() > 1 and dist.is_initialized():
+        _wait_for_all()
+        dist.destroy_process_group()
+
+
+def _wait_for_all() -> None:
+    """Return when every process is here, or one has died."""
+    with suppress(RuntimeError):  # what there is to say of that was said
+        dist.barrier()

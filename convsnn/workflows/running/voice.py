@@ -35,6 +35,10 @@ class Voice:
         """Say what makes a result mean less than it seems to."""
         warnings.warn(text, ConvsnnWarning, stacklevel=_outside())
 
+    def line(self, text: str) -> None:
+        """Say how one of many went, for a log; who watches the bar does without."""
+        _LOG.info(text)
+
     def reported(self, texts: Iterable[str]) -> None:
         """Pass on the warnings that a report holds to whoever may never look at it."""
         for text in texts:
@@ -67,6 +71,11 @@ def note(text: str) -> None:
 def warn(text: str) -> None:
     """Say what makes a result mean less than it seems to."""
     _VOICE.get().warn(text)
+
+
+def line(text: str) -> None:
+    """Say how one of many went, for a log; who watches the bar does without."""
+    _VOICE.get().line(text)
 
 
 def reported(texts: Iterable[str]) -> None:

@@ -55,6 +55,11 @@ class Given:
             return self.known
         return torch.cat([y for _, y in self.batches(_AHEAD) if y is not None])
 
+    @property
+    def targets(self) -> Tensor | None:
+        """What the samples are to be answered with: class numbers, or whatever else."""
+        return self.labels
+
     @cached_property
     def classes(self) -> int | None:
         """Number of classes: the largest label plus one; None where labels are no class numbers."""
@@ -97,6 +102,15 @@ def as_part(images: Images, *, split: str = "given") -> Part:
             hint="give a list of its batches",
         )
     return _from_batches(images, kind, split)
+
+
+def require_shape(part: Part, shape: tuple[int, ...] | None) -> None:
+    """ConfigError unless samples of `part` are of the `shape` that a network takes, if known."""
+    found = tuple(next(part.batches(1, indices=[0]))[0].shape[1:])
+    if shape is not None and found != tuple(shape):
+        raise ConfigError(
+            f"images of shape {found} are not what the network takes, {tuple(shape)}", hint=_FORMS
+        )
 
 
 def _is_array(value: object) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from calibrate import parse_stages
+from calibrate import parse_stages, plugins_of
 from convsnn.encoders import ENCODERS
 from convsnn.errors import CalibrationError, ConfigError, out_of_memory
 from convsnn.graph import Graph
@@ -27,6 +27,7 @@ from convsnn.workflows.evaluate import score as scoring
 from convsnn.workflows.running.precision import Wanted
 from convsnn.workflows.running.processes import require_alone
 from convsnn.workflows.running.voice import note, warn
+from convsnn.workflows.subject.given import require_shape
 from convsnn.workflows.subject.source import NO_WEIGHTS, Source
 from zoo.data import DataSet, Part, Preprocessing, draw, open_data
 
@@ -67,6 +68,13 @@ class Method:
 
     def to_json(self) -> dict[str, Any]:
         """As the report names it."""
+        stages = plugins_of(self.calibrate) if self.given is None else set()
+        others = {
+            NEURONS.plugin(self.neuron),
+            ENCODERS.plugin(self.encoder),
+            READOUTS.plugin(self.readout),
+        }
+        plugins = sorted(name for name in stages | others if name is not None)
         return {
             "calibration": self.calibrate,
             "neuron": self.neuron,
@@ -74,6 +82,7 @@ class Method:
             "max_pool": self.max_pool,
             "readout": self.readout,
             "schedule": self.schedule,
+            **({"plugins": plugins} if plugins else {}),
         }
 
 
@@ -82,7 +91,8 @@ class Job:
     """What is known before a conversion: the network as a graph, the data, the images chosen.
 
     `images` are training images to calibrate on, `example` a few of them, (B, *input shape).
-    `asked_batch` is the batch size that the user gave, None for one that fits this machine.
+    `asked_batch` is the batch size that the user gave, None for one that fits this machine. `task`
+    is what the network is for, None where that has to be seen from other data or outputs.
     """
 
     source: Source
@@ -97,6 +107,7 @@ class Job:
     batch_size: int
     asked_batch: int | None = None
     wanted: Wanted = field(default_factory=Wanted)
+    task: str | None = None
 
     def convert(self, method: Method, *, steps: int, samples: int | None = None) -> Spiking:
         """Calibrate and rewrite; the network says how it was made.
@@ -172,6 +183,7 @@ class Job:
                 "input_shape": list(self.example.shape[1:]),
             },
             "data": self.spec,
+            "task": self.task,
             "preprocessing": self.preprocessing,
             "versions": versions(),
             "calibration": scoring.describe_part(part, len(self.images.indices)),
@@ -196,13 +208,15 @@ def open_job(
     verify: bool,
     gate: float | None = None,
     wanted: Wanted | None = None,
+    task: str | None = None,
 ) -> Job:
     """Open the data, read the network and prove that what was read is the original.
 
     `data` names a data set, or holds images given in Python as the network takes them.
     `preprocessing` replaces the model's own where it is not None; `gate` is the user's bound on
-    the loss of accuracy, refused where nothing could be scored. Raises ConfigError, LoadError,
-    UnsupportedError or RewriteError, all before any calibration.
+    the loss of accuracy, refused where nothing could be scored; `task` is what the network is for
+    (None: as the targets decide it). Raises ConfigError, LoadError, UnsupportedError or
+    RewriteError, all before any calibration.
     """
     require_alone()
     if not source.trained:
@@ -215,7 +229,7 @@ def open_job(
         warn("no --weights given; the network has those its factory sets")
     graph = source.graph(example)
     graph.require_convertible()
-    scoring.require_scores(gate, opened, graph)
+    told = scoring.require_scores(gate, opened, graph, task=task)
     if verify:
         verify_import(graph, source.reference(), example)
     batch = batch_size or fitting_batch(graph, device)
@@ -232,6 +246,7 @@ def open_job(
         batch,
         batch_size,
         (wanted or Wanted()).settled(device),
+        task or told.said,
     )
 
 
@@ -246,6 +261,7 @@ def _open(
                 "preprocessing is for data that is named, not for images given in Python",
                 hint="give the images as the network takes them",
             )
+        require_shape(data, source.input_shape)
         return None, settings, DataSet("given", data, data)
     spec = scoring.require_data(data or source.data, source.text)
     with scoring.named_in("" if data else source.described_in):

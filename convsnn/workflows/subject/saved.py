@@ -11,7 +11,7 @@ from convsnn.errors import ConfigError, LoadError
 from convsnn.export import load_artifact
 from convsnn.spiking.network import Spiking
 from convsnn.workflows.evaluate import score as scoring
-from convsnn.workflows.subject.given import Images, as_part
+from convsnn.workflows.subject.given import Images, as_part, require_shape
 from zoo.data import DataSet, Preprocessing, draw, open_data
 
 _ORIGIN = {"model", "calibration", "method", "timesteps", "seed", "batch_size"}
@@ -73,6 +73,7 @@ def data_of(
     settings = known.override(**preprocessing)
     if data is not None and not isinstance(data, str):
         part = as_part(data)
+        require_shape(part, tuple(net.graph.input.attrs["shape"]))
         return DataSet("given", part, part), settings
     spec = scoring.require_data(data or net.provenance.get("data"), place or _name(net))
     with scoring.named_in("" if data else place, hint=_MOVED):
@@ -101,14 +102,16 @@ def open_saved(
     data: str | None,
     preprocessing: Mapping[str, Any],
     gate: float | None = None,
+    task: str | None = None,
 ) -> Saved:
     """Open a network.safetensors of `convsnn convert`, or the folder it is in, and its data.
 
     `data` and those values of `preprocessing` that are not None replace what the file says;
-    `gate` is the user's bound on the loss of accuracy, refused where nothing could be scored.
+    `gate` is the user's bound on the loss of accuracy, refused where nothing could be scored;
+    `task` is what the network is for (None: as it says itself, or as the targets decide it).
     Raises what `load_saved` and `data_of` raise.
     """
     net = load_saved(artifact)
     opened, settings = data_of(net, data, preprocessing, place=str(artifact))
-    scoring.require_scores(gate, opened, net.graph)
+    scoring.require_scores(gate, opened, net.graph, task=task or net.provenance.get("task"))
     return Saved(net, net.provenance, opened, settings.to_json())

@@ -1,1 +1,5 @@
 """Fitting a neuron's constants to a network, on training images only."""
+
+from convsnn.workflows.tune.search import Tuned, tune
+
+__all__ = ["Tuned", "tune"]

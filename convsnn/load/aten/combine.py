@@ -1,0 +1,203 @@
+"""Sums and products written as one op: addcmul, lerp, diff, cumsum, einsum, unfold, powers."""
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+import torch
+
+from convsnn.graph.ops.pieces import REASONS
+from convsnn.load.aten.base import BATCH_NORM, SQUARE, Blocked, Constant, Data, Lowering, aten
+from convsnn.load.builder import product
+
+
+def times(lowering: Lowering, x: Data, factor: Any) -> Data:
+    """x * factor, where the factor is a number or a constant."""
+    if not isinstance(factor, Constant) and factor == 1:
+        return x
+    rank = len(x.shape) + 1
+    name = lowering.builder.emit("scale", x.name, lowering.beside(factor, "factor", rank))
+    return Data(name, x.shape)
+
+
+def plus(lowering: Lowering, left: Any, right: Any) -> Any:
+    """left + right, each data, a constant or a number."""
+    if not isinstance(left, Data):
+        left, right = right, left
+    if not isinstance(left, Data):
+        first, second = (v.value if isinstance(v, Constant) else v for v in (left, right))
+        return Constant(torch.as_tensor(first + second), f"{lowering.builder.layer}.constant")
+    if isinstance(right, Data):
+        return Data(lowering.builder.emit("add", left.name, right.name), lowering.shape)
+    name = lowering.beside(right, "constant", len(lowering.shape) + 1)
+    return Data(lowering.builder.emit("add_constant", left.name, name), lowering.shape)
+
+
+def _constant_product(lowering: Lowering, left: Any, right: Any, value: Any) -> Any:
+    """left * right * value with at most one of them data."""
+    if isinstance(left, Data) and isinstance(right, Data):
+        raise Blocked(REASONS["product"], "")
+    if not isinstance(left, Data):
+        left, right = right, left
+    plain = right.value if isinstance(right, Constant) else right
+    factor = Constant(torch.as_tensor(plain * value), f"{lowering.builder.layer}.factor")
+    if isinstance(left, Data):
+        return times(lowering, left, factor)
+    first = left.value if isinstance(left, Constant) else left
+    return Constant(torch.as_tensor(first * factor.value), f"{lowering.builder.layer}.constant")
+
+
+@aten("addcmul")
+def addcmul(lowering: Lowering, *, tensor1: Any, tensor2: Any, value: Any = 1, **rest: Any) -> Any:
+    """self + value * tensor1 * tensor2."""
+    added = _constant_product(lowering, tensor1, tensor2, value)
+    return plus(lowering, rest["self"], added)
+
+
+@aten("addcdiv")
+def addcdiv(lowering: Lowering, *, tensor1: Any, tensor2: Any, value: Any = 1, **rest: Any) -> Any:
+    """self + value * tensor1 / tensor2."""
+    if not isinstance(tensor2, Constant):
+        raise Blocked("division by a value that depends on the input is not linear")
+    inverse = Constant(1 / tensor2.value, f"{tensor2.name}.inverse")
+    return plus(lowering, rest["self"], _constant_product(lowering, tensor1, inverse, value))
+
+
+@aten("lerp")
+def lerp(lowering: Lowering, *, end: Any, weight: Any, **arguments: Any) -> Any:
+    """self + weight * (end - self)."""
+    if isinstance(weight, Data):
+        raise Blocked(REASONS["product"], "")
+    number = weight.value if isinstance(weight, Constant) else torch.tensor(float(weight))
+    parts = []
+    for side, share in ((arguments["self"], 1 - number), (end, number)):
+        factor = Constant(share, f"{lowering.builder.layer}.factor")
+        parts.append(_constant_product(lowering, side, factor, 1))
+    return plus(lowering, *parts)
+
+
+@aten("diff")
+def diff(
+    lowering: Lowering, *, n: int = 1, dim: int = -1, prepend: Any = None, append: Any = None,
+    **arguments: Any,
+) -> str:  # fmt: skip
+    """Differences of neighbours."""
+    x: Data = arguments["self"]
+    axis = dim % (len(x.shape) + 1)
+    if axis == 0 or prepend is not None or append is not None or n < 1:
+        raise Blocked("differences over the batch, or with values put before or behind")
+    name, size, emit = x.name, x.shape[axis - 1], lowering.builder.emit
+    for _ in range(n):
+        later = emit("slice", name, dim=axis, start=1, stop=size, step=1)
+        earlier = emit("slice", name, dim=axis, start=0, stop=size - 1, step=1)
+        name, size = emit("sub", later, earlier), size - 1
+    return name
+
+
+@aten("cumsum")
+def cumsum(lowering: Lowering, *, dim: int, **arguments: Any) -> str:
+    """Running sums along an axis: a product with a triangle of ones."""
+    x: Data = arguments["self"]
+    axis, rank = dim % (len(x.shape) + 1), len(x.shape) + 1
+    if axis == 0:
+        raise Blocked("it adds samples up")
+    swap = list(range(rank))
+    swap[axis], swap[-1] = swap[-1], swap[axis]
+    shape = [x.shape[d - 1] for d in swap[1:]]
+    builder = lowering.builder
+    name = builder.emit("permute", x.name, dims=swap) if axis != rank - 1 else x.name
+    name = product(builder, name, shape, torch.ones(shape[-1], shape[-1]).triu())
+    return builder.emit("permute", name, dims=swap) if axis != rank - 1 else name
+
+
+@aten("pow")
+def pow_(lowering: Lowering, *, exponent: Any, **arguments: Any) -> Data:
+    """The data to the power of 1; any other power is not linear."""
+    x = arguments["self"]
+    number = exponent
+    if isinstance(exponent, Constant) and exponent.value.numel() == 1:
+        number = exponent.value.item()
+    if isinstance(x, Data) and number == 1:
+        return x
+    raise Blocked(SQUARE if number == 2 else "a power of the data is not linear", BATCH_NORM)
+
+
+@aten("linalg_vector_norm", "norm")
+def norm(lowering: Lowering, **arguments: Any) -> Data:
+    """A length of vectors, which divides somewhere behind; refused."""
+    del lowering, arguments
+    raise Blocked(SQUARE, BATCH_NORM)
+
+
+@aten("im2col")
+def unfold(
+    lowering: Lowering, *, kernel_size: Any, dilation: Any, padding: Any, stride: Any, **rest: Any
+) -> str:
+    """Windows laid out as channels (F.unfold): a convolution with one 1 in every kernel."""
+    x: Data = rest["self"]
+    channels, kernel = x.shape[0], [int(k) for k in kernel_size]
+    weight = torch.eye(prod(kernel)).reshape(-1, 1, *kernel).repeat(channels, 1, 1, 1)
+    name = lowering.builder.emit(
+        "conv",
+        x.name,
+        lowering.filled(weight, "weight"),
+        stride=list(stride),
+        padding=list(padding) * 2,
+        dilation=list(dilation),
+        groups=channels,
+    )
+    return lowering.builder.emit("reshape", name, shape=list(lowering.shape))
+
+
+@aten("einsum")
+def einsum(lowering: Lowering, *, equation: str, tensors: Sequence[Any], **rest: Any) -> Any:
+    """Einstein's sums that are a transpose, a sum over axes, or a product with one constant."""
+    del rest
+    left, arrow, out = equation.replace(" ", "").partition("->")
+    sides = left.split(",")
+    data = [(s, v) for s, v in zip(sides, tensors, strict=True) if isinstance(v, Data)]
+    fixed = [(s, v) for s, v in zip(sides, tensors, strict=True) if isinstance(v, Constant)]
+    if len(data) != 1 or len(fixed) > 1:
+        raise Blocked(REASONS["product"], "")
+    if not arrow or "." in equation or any(len(set(s)) < len(s) for s in (*sides, out)):
+        raise Blocked(f"the sum '{equation}' is written in a way that is not read")
+    (labels, x), batch = data[0], data[0][0][:1]
+    if not out.startswith(batch) or any(batch in side for side, _ in fixed):
+        raise Blocked("it moves or mixes the batch axis")
+    over, factor = fixed[0] if fixed else ("", Constant(torch.tensor(1.0), ""))
+    return _contract(lowering, x, labels, (over, factor), out)
+
+
+def _contract(
+    lowering: Lowering, x: Data, labels: str, fixed: tuple[str, Constant], out: str
+) -> str:
+    over, factor = fixed
+    emit, size = lowering.builder.emit, dict(zip(labels[1:], x.shape, strict=True))
+    alone = [d for d, k in enumerate(labels) if k not in out and k not in over]
+    if set(over) & set(labels) & set(out):
+        raise Blocked("a product for each index of a shared axis is not read as one")
+    name = x.name
+    if alone:
+        count = prod(x.shape[d - 1] for d in alone)
+        name = emit("mean", name, dims=alone, keepdim=False)
+        labels = "".join(k for k in labels if k in out or k in over)
+        ones = lowering.filled(torch.full((1,) * len(labels), float(count)), "factor")
+        name = emit("scale", name, ones)
+    summed = [k for k in labels if k in over]
+    kept = [k for k in labels[1:] if k not in over]
+    made = [k for k in over if k not in labels]
+    if set(made) - set(out):
+        raise Blocked("it sums a constant over an axis that the data has not")
+    if over:
+        name = emit("permute", name, dims=[0, *(labels.index(k) for k in (*kept, *summed))])
+        inner = prod(size[k] for k in summed)
+        name = emit("reshape", name, shape=[*(size[k] for k in kept), inner])
+        matrix = factor.value.permute([over.index(k) for k in (*summed, *made)])
+        size |= dict(zip(over, factor.value.shape, strict=True))
+        matrix = matrix.reshape(inner, prod(size[k] for k in made))
+        shape = [*(size[k] for k in kept), inner]
+        name = product(lowering.builder, name, shape, matrix)
+        name = emit("reshape", name, shape=[*(size[k] for k in kept), *(size[k] for k in made)])
+        labels = "".join((labels[0], *kept, *made))
+    order = [labels.index(k) for k in out]
+    return name if order == sorted(order) else emit("permute", name, dims=order)

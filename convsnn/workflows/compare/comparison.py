@@ -1,0 +1,142 @@
+"""Sets methods of conversion and of training side by side on one network; the way in to it all."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import RenderableType
+
+from calibrate.methods import choose_methods
+from convsnn.errors import ConfigError, MissingExtraError
+from convsnn.export import load_artifact
+from convsnn.report.comparison.document import best_row, render_comparison
+from convsnn.report.document import to_json
+from convsnn.report.files import write_text
+from convsnn.report.wording import counted
+from convsnn.spiking.network import Spiking
+from convsnn.train.samples import Augmentation
+from convsnn.workflows.compare.added import open_added
+from convsnn.workflows.compare.finetuned import plan_finetuning
+from convsnn.workflows.compare.rows import Conversion, Row
+from convsnn.workflows.compare.runs import open_bench
+from convsnn.workflows.running.result import Result
+from convsnn.workflows.running.resume import check, early_settings
+from convsnn.workflows.running.voice import note
+from convsnn.workflows.subject.opening import Subject, as_opening, opened
+from convsnn.workflows.train.lessons import require_labels
+
+
+@dataclass(frozen=True, repr=False)
+class Comparison(Result):
+    """The rows of a comparison, in `document`, and the networks of them, in `folder`."""
+
+    folder: Path
+
+    @property
+    def names(self) -> list[str]:
+        """The rows, as the table has them."""
+        return [row["name"] for row in self.document["methods"]]
+
+    @property
+    def failed(self) -> bool:
+        """Whether a row could not be made."""
+        return bool(self.document["failed"])
+
+    @property
+    def best(self) -> str | None:
+        """The row with the best score after the last step, of equals the one that costs least."""
+        row = best_row(self.document)
+        return None if row is None else str(row["name"])
+
+    def place(self, name: str) -> Path:
+        """The saved network of a row, which every command opens; ConfigError for no row."""
+        for row in self.document["methods"]:
+            if row["name"] == name:
+                return self.folder / row["network"]
+        raise ConfigError(f"the comparison has no row '{name}'", hint=", ".join(self.names))
+
+    def open(self, name: str) -> Spiking:
+        """The network of a row."""
+        place = self.place(name)
+        return load_artifact(place / "network.safetensors" if place.is_dir() else place)
+
+    def render(self, *, width: int) -> RenderableType:
+        """See `Result`."""
+        return render_comparison(self.document, width=width)
+
+    def about(self) -> str:
+        """See `Result`."""
+        best = "" if self.best is None else f", best {self.best}"
+        rows = counted(len(self.names), "method")
+        return f"{self.document['model']['name']}: {rows}{best}, in {self.folder}"
+
+    def to_json(self) -> str:
+        """The document as text, a list of numbers a line."""
+        return to_json(self.document)
+
+
+def compare(
+    subject: Subject,
+    *,
+    methods: str | Sequence[str] = "all",
+    timesteps: int = 128,
+    samples: int | None = None,
+    budget: float | None = None,
+    finetune: str | None = None,
+    finetune_steps: int | None = None,
+    epochs: int | None = None,
+    minutes: float | None = None,
+    training_samples: int | None = None,
+    augment: Augmentation | None = None,
+    add: Sequence[Path] = (),
+    folder: Path | None = None,
+    force: bool = False,
+) -> Comparison:
+    """Make and score a row for each of `methods`, of `finetune` and of the saved networks `add`.
+
+    `methods` are names of `calibrate.methods`, "all" or "none"; `samples` how many test images are
+    scored (None: all); `budget` are minutes after which no row is begun. `finetune` are names of
+    `convsnn.train.methods` or "all", each trained for `finetune_steps` time steps, `epochs` at most
+    and no longer than `minutes`, on `training_samples` images changed by `augment`. Everything is
+    kept in `folder` (default: NAME-compare), where the same call goes on; results of other settings
+    there are refused, or made anew with `force`. Raises ConfigError, LoadError, UnsupportedError
+    or RewriteError, all before any row is made; a row that cannot be made is one that says why.
+    """
+    if timesteps < 1:
+        raise ConfigError(f"--timesteps must be at least 1, not {timesteps}")
+    if budget is not None and not 0 <= budget < float("inf"):
+        raise ConfigError(f"--budget is a number of minutes of at least 0, not {budget}")
+    names = methods if isinstance(methods, str) else ",".join(methods)
+    asked = as_opening(subject)
+    rows: list[Row] = [Conversion(method, timesteps) for method in choose_methods(names)]
+    trained = plan_finetuning(
+        finetune, timesteps=timesteps, seed=asked.seed, steps=finetune_steps, epochs=epochs,
+        minutes=minutes, samples=training_samples, augment=augment,
+    )  # fmt: skip
+    if not (rows or trained or add):
+        raise ConfigError("there is nothing to compare", hint="name --methods, --finetune or --add")
+    folder = folder or Path(f"{asked.source.name}-compare")
+    early = early_settings(asked.source, steps=timesteps, seed=asked.seed)
+    check(folder, early, command="compare", force=force)
+    job = opened(asked)
+    if trained:
+        require_labels(job.data.train)
+    rows += [*open_added(add, job), *trained]  # what takes longest comes last
+    bench = open_bench(job, folder, steps=timesteps, samples=samples, force=force)
+    document = bench.run(rows, budget=None if budget is None else 60 * budget)
+    found = Comparison(document, folder)
+    _write(found)
+    return found
+
+
+def _write(found: Comparison) -> None:
+    """Write comparison.json and comparison.html."""
+    write_text(found.folder / "comparison.json", found.to_json())
+    try:
+        from convsnn.report.comparison.page import render_comparison_page
+
+        page = render_comparison_page(found.document)
+    except MissingExtraError as error:
+        note(f"comparison.html was not written: {error}; {error.hint}")
+        return
+    write_text(found.folder / "comparison.html", page)

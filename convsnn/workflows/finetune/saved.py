@@ -1,0 +1,158 @@
+"""A saved spiking network in, one trained for few time steps out: scored, written, gone on with."""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import RenderableType
+
+from convsnn.report.document import to_json
+from convsnn.report.files import ResultDirectory
+from convsnn.report.page.assemble import versions
+from convsnn.report.page.table import render_table, score_in_words
+from convsnn.spiking.network import Spiking
+from convsnn.train.devices import is_main
+from convsnn.train.distillation import Tuning
+from convsnn.train.finetune import Tuned, finetune, require_trainable
+from convsnn.train.samples import Augmentation
+from convsnn.train.settings import Settings, State
+from convsnn.workflows.evaluate import score as scoring
+from convsnn.workflows.running.processes import Dismissed, launched, leaving_together
+from convsnn.workflows.running.result import Result
+from convsnn.workflows.running.voice import note
+from convsnn.workflows.subject.saved import Saved, open_saved
+from convsnn.workflows.train.lessons import claim, labelled_images, show_epoch, worth_compiling
+from zoo.data import Preprocessing
+
+
+@dataclass(frozen=True, repr=False)
+class Finetuned(Result):
+    """The trained network, its report in `document`, how training went, and where it is written."""
+
+    net: Spiking
+    state: State
+    folder: Path
+
+    def render(self, *, width: int) -> RenderableType:
+        """See `Result`."""
+        del width  # it folds
+        return render_table(dict(self.document))
+
+    def about(self) -> str:
+        """See `Result`."""
+        steps = self.document["timesteps"]
+        return f"{score_in_words(dict(self.document))}, {steps} time steps, in {self.folder}"
+
+    def to_json(self) -> str:
+        """The document as text, a list of numbers a line."""
+        return to_json(dict(self.document))
+
+
+def finetune_saved(
+    artifact: str | Path,
+    *,
+    settings: Settings | None = None,
+    tuning: Tuning | None = None,
+    data: str | None = None,
+    preprocessing: Mapping[str, Any] | None = None,
+    augment: Augmentation = "none",
+    training_samples: int | None = None,
+    samples: int | None = None,
+    compile: bool | None = None,
+    device: str = "auto",
+    gate: float | None = None,
+    folder: Path | None = None,
+    resume: bool = False,
+    force: bool = False,
+) -> Finetuned:
+    """Train the network in `artifact` (see `load_saved`) by `tuning` and `settings`, and score it.
+
+    It learns from the data that it was calibrated on, or from `data` with `preprocessing`, by
+    `training_samples` images (None: all) that `augment` changes, and is scored on `samples` test
+    images. `gate` is the bound on the loss of accuracy, refused where nothing could be scored.
+    `compile` None compiles where that takes less time than it saves. All is written to `folder`
+    (default: NAME-METHOD), beside which a run that was stopped is gone on with by `resume`.
+
+    Raises what `open_saved` and `convsnn.train.finetune.finetune` raise, and ConfigError where
+    the folder is taken.
+    """
+    with leaving_together():
+        settings, tuning, artifact = settings or Settings(), tuning or Tuning(), Path(artifact)
+        target = scoring.pick_device(device)
+        folder = folder or _beside(artifact, tuning.method)
+        ResultDirectory(folder, force=force).check()
+        checkpoints = folder.with_name(f"{folder.name}.training")
+        claim(checkpoints, resume=resume, force=force)
+        given = preprocessing or {}
+        saved = open_saved(artifact, data=data, preprocessing=given, gate=gate)
+        require_trainable(saved.net)
+        images = labelled_images(saved.data.train, training_samples, augment, seed=settings.seed)
+        steps = settings.steps
+        if launched() == 1 and not resume:
+            before = _score(saved.net, saved, steps=steps, samples=samples, device=target)
+            note(f"as converted, after {steps} steps: {score_in_words(before)}")
+        note(f"training on {len(images)} images for {steps} steps: {tuning.method}")
+        tuned = finetune(
+            saved.net, images, settings, tuning, folder=checkpoints, device=target,
+            progress=lambda epoch: show_epoch(epoch, settings.epochs),
+            compile=worth_compiling(saved.net.graph, len(images), settings, wanted=compile),
+        )  # fmt: skip
+        if not is_main():  # of several processes one goes on
+            raise Dismissed(0)
+        known = _origin(saved, data, given)
+        found = _finished(tuned, saved, known, folder, target, samples, force=force)
+        shutil.rmtree(checkpoints, ignore_errors=True)  # nothing is lost: the result is written
+        return found
+
+
+def _beside(artifact: Path, method: str) -> Path:
+    """The result directory where none is named: `NAME-METHOD` in the current one."""
+    place = artifact if artifact.is_dir() else artifact.parent
+    return Path(f"{place.resolve().name}-{method}")
+
+
+def _origin(saved: Saved, data: str | None, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The data that the trained network is scored on again, where the user named others."""
+    known = Preprocessing.from_json(saved.origin.get("preprocessing", {}))
+    return {
+        "data": data or saved.origin.get("data"),
+        "preprocessing": known.override(**given).to_json(),
+    }
+
+
+def _score(
+    net: Spiking, saved: Saved, *, steps: int, samples: int | None, device: torch.device
+) -> dict[str, Any]:
+    """The report on `net` and the data of `saved`, the same images before training and after."""
+    about = net.provenance
+    return scoring.score(
+        net,
+        saved.data,
+        steps=steps,
+        samples=samples or about.get("samples"),
+        seed=about["seed"],
+        batch_size=about["batch_size"],
+        device=device,
+    )
+
+
+def _finished(
+    tuned: Tuned,
+    saved: Saved,
+    origin: Mapping[str, Any],
+    folder: Path,
+    device: torch.device,
+    samples: int | None,
+    *,
+    force: bool,
+) -> Finetuned:
+    """Score the trained network and write the result."""
+    known = {"command": scoring.command_line(), "versions": versions(), **origin}
+    net = replace(tuned.net, provenance={**tuned.net.provenance, **known})
+    report = _score(net, saved, steps=net.provenance["timesteps"], samples=samples, device=device)
+    for line in scoring.write_results(folder, report, force=force, net=net):
+        note(line)
+    return Finetuned(report, net, tuned.state, folder)

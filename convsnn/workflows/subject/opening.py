@@ -1,0 +1,84 @@
+"""Which model on which data: what `compare`, `tune` and `figures` are asked about, to be opened.
+
+Opening takes its time, and what a directory holds from an earlier run is checked before; so a
+workflow is handed an `Opening` and opens it when it is ready, or a `Job`, which is open.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from torch import nn
+
+from convsnn.graph import Graph
+from convsnn.workflows.evaluate import score as scoring
+from convsnn.workflows.running.precision import Wanted
+from convsnn.workflows.subject.given import Images, as_part
+from convsnn.workflows.subject.job import Job, open_job
+from convsnn.workflows.subject.source import Source, source_of
+
+
+@dataclass(frozen=True)
+class Opening:
+    """A model, as `source_of` takes it, and all that says how it and its data are read.
+
+    `data` names a data set, or is images given in Python (see `given`), which are then calibrated
+    on and scored; None is what the model names. `preprocessing` replaces the model's own where a
+    value is not None; `batch_size` None is one that fits this machine. Nothing is read before
+    `source` or `open` is asked for.
+    """
+
+    model: nn.Module | Graph | str | Path
+    data: Images | str | None = None
+    weights: Path | None = None
+    input_shape: tuple[int, ...] | None = None
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)
+    calibration_samples: int = 1000
+    batch_size: int | None = None
+    seed: int = 0
+    device: str = "auto"
+    wanted: Wanted = field(default_factory=Wanted)
+    verify: bool = True
+
+    @cached_property
+    def target(self) -> torch.device:
+        """The device that is meant; ConfigError for one that is not here."""
+        return scoring.pick_device(self.device)
+
+    @cached_property
+    def source(self) -> Source:
+        """The model, found but not yet read; see `source_of` for what is raised."""
+        assert self.target is not None  # a device that is not here is said first
+        return source_of(self.model, weights=self.weights, input_shape=self.input_shape)
+
+    def open(self) -> Job:
+        """Read data and network; see `open_job` for what is raised."""
+        given = self.data
+        data = given if given is None or isinstance(given, str) else as_part(given)
+        return open_job(
+            self.source,
+            data=data,
+            preprocessing=self.preprocessing,
+            calibration_samples=self.calibration_samples,
+            batch_size=self.batch_size,
+            seed=self.seed,
+            device=self.target,
+            verify=self.verify,
+            wanted=self.wanted,
+        )
+
+
+Subject: TypeAlias = Job | Opening | nn.Module | Graph | str | Path
+
+
+def as_opening(subject: Subject) -> Job | Opening:
+    """A model as an `Opening` with all defaults; what is one or open as it is."""
+    return subject if isinstance(subject, Job | Opening) else Opening(subject)
+
+
+def opened(subject: Job | Opening) -> Job:
+    """The job, opened where it is not."""
+    return subject if isinstance(subject, Job) else subject.open()
