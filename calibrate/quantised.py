@@ -1,5 +1,5 @@
-"""Weights refitted in a network that fires layer by layer, which is its own quantiser: each layer in
-turn, behind layers that are refitted already, without labels.
+"""Weights refitted in a network that fires layer by layer, its own quantiser: each layer in turn,
+behind layers that are refitted already, without labels.
 
 A layer with weights W and bias b gets x, what the layers before it send on average over T steps,
 and makes the mean current z of it (residual sums and the like with it), where the original has u:
@@ -8,8 +8,8 @@ and makes the mean current z of it (residual sums and the like with it), where t
 
 and [W, b] += strength D. The neurons behind send nothing for a current below zero, so that how far
 below it lies is nothing to be met: with u <= 0, `missing` is 0 where z <= 0, and -z above;
-elsewhere it is u - z. It depends on D; of D, `rounds` of Newton's method with the matrix of all rows
-find it, each for the cost of one product. r is `ridge` times the mean square of an input.
+elsewhere it is u - z. It depends on D, which `rounds` of Newton's method with the matrix of all
+rows find, each for the cost of one product. r is `ridge` times the mean square of an input.
 
 Rows are places of images, and some times as many as there are unknowns suffice: in each batch every
 n-th along both axes, beginning anywhere, and all of them where the layer has few.
@@ -96,7 +96,7 @@ def _rows(replay: Replay, layer: Layer, node: Node, place: str, *, wide: bool, s
         if share < 1 and weight.dim() == 4:
             every = int(share**-0.5)
             first = [int(n) for n in torch.randint(every, (2,), generator=generator)]
-            given = spread(node, weight, x, every=every, first=first)
+            given = spread(node, x, every=every, first=first)
             z, u = (v[:, :, first[0] :: every, first[1] :: every] for v in (z, u))
         else:
             given = node, x
@@ -106,9 +106,7 @@ def _rows(replay: Replay, layer: Layer, node: Node, place: str, *, wide: bool, s
     return _Rows(*(torch.cat(each, 2) for each in zip(*parts, strict=True)))
 
 
-def spread(
-    node: Node, weight: Tensor, x: Tensor, *, every: int, first: Sequence[int]
-) -> tuple[Node, Tensor]:
+def spread(node: Node, x: Tensor, *, every: int, first: Sequence[int]) -> tuple[Node, Tensor]:
     """A convolution that computes each `every`-th place of `node`, from the `first` on, along both
     axes, and the part of the input `x` that it reads."""
     attrs, half = node.attrs, len(node.attrs["padding"]) // 2
