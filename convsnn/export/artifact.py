@@ -27,6 +27,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from convsnn.errors import ConvsnnError, ExportError, LoadError
+from convsnn.export.topology import check_topology
 from convsnn.graph import Graph
 from convsnn.graph.ops import Role
 from convsnn.plugins import require_loaded
@@ -229,27 +230,7 @@ def _check_header(header: Any) -> None:
             raise LoadError(f"the header's '{key}' is missing or of the wrong type")
     if not all(isinstance(entry, dict) for entry in header["record"]):
         raise LoadError("the header's 'record' is not a list of objects")
-    _check_topology(header["topology"])
-
-
-def _check_topology(form: Mapping[str, Any]) -> None:
-    def texts(value: Any) -> bool:
-        return isinstance(value, list) and all(isinstance(part, str) for part in value)
-
-    def is_node(entry: Any) -> bool:
-        if not isinstance(entry, list) or len(entry) != 5:
-            return False
-        name, op, inputs, attrs, source = entry
-        return texts([name, op, source]) and texts(inputs) and isinstance(attrs, dict)
-
-    nodes = form.get("nodes")
-    if not isinstance(nodes, list) or not texts(form.get("outputs")):
-        raise LoadError("the topology needs a list of nodes and a list of outputs")
-    for place, entry in enumerate(nodes):
-        if not is_node(entry):
-            raise LoadError(
-                f"node {place} of the topology is not [name, op, inputs, attrs, source]"
-            )
+    check_topology(header["topology"])
 
 
 def _grouped(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:

@@ -23,6 +23,7 @@ share mean(part * error) / mean(error^2), which do, to 1; a share below 0 makes 
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from math import sqrt
 
 import torch
@@ -289,13 +290,12 @@ def _layer(
     activation = original[name].double()
     silent = (original[source] < 0) & (activation == 0)
     cap = neuron.spikes_per_step * planned.threshold.double()
+    settled = partial(steady, neuron, steps=heard.steps, keys=keys, schedule=net.schedule)
     parts = split_error(
         activation,
         cap,
-        answer=steady(neuron, current, steps=heard.steps, keys=keys, schedule=net.schedule),
-        answer_to_mean=steady(
-            neuron, heard.mean_current, steps=heard.steps, keys=keys, schedule=net.schedule
-        ),
+        answer=settled(current),
+        answer_to_mean=settled(heard.mean_current),
         output=heard.mean_output,
         wrong=silent & heard.fired,
     )

@@ -95,9 +95,9 @@ def evaluate(
 
     `batches` gives (x (B, *input shape), targets (B, ...) or None), x being
     (B, frames, *input shape) where the network's encoder takes sequences (the original is shown
-    their mean); samples are numbered in that order from `first`. `engine` says what is computed in (None: the float32
-    reference). `progress(images done)` is called after each batch; where memory runs out, fewer
-    images are run at once and `shrunk` is told how many. With a `share` the batches are those of
+    their mean); samples are numbered in that order from `first`. `engine` says what is computed in
+    (None: the float32 reference). `progress(images done)` is called after each batch; where memory
+    runs out, fewer images are run at once and `shrunk` is told how many. With a `share` the batches are those of
     this process, and process 0 gets the scores of all.
 
     `task` is one of `TASKS` (None: as the targets of the first batch decide it; with several

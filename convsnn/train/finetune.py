@@ -27,7 +27,6 @@ from convsnn.train.samples import Samples
 from convsnn.train.settings import Epoch, Settings, State
 from convsnn.train.thresholds import Ltmd, Threshold
 
-
 IN_LAYERS = ("lt-snn", "ltmd", "fixed")
 
 

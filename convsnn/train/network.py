@@ -21,11 +21,11 @@ from convsnn.graph import Graph, Node
 from convsnn.graph.ops import OPS, Role
 from convsnn.readouts import READOUTS, Readout
 from convsnn.spiking.schedule import Schedule
+from convsnn.train.learned import trained_tensors
 from convsnn.train.quantiser import Quantiser
 from convsnn.train.thresholds import Threshold
 
 MOMENTUM = 0.1  # of the running statistics of batch norm
-_TRAINED = {"conv": 3, "conv_transpose": 3, "linear": 3, "batch_norm": 3}  # inputs up to here learn
 Values = dict[str, Tensor]
 
 
@@ -273,16 +273,6 @@ class TrainableNetwork(nn.Module):
             else:
                 with torch.no_grad():
                     tensor.copy_(given)
-
-
-def trained_tensors(graph: Graph) -> frozenset[str]:
-    """Names of the tensors that training changes: weights and biases, gains and shifts."""
-    return frozenset(
-        name
-        for node in graph.nodes
-        for name in node.inputs[1 : _TRAINED.get(node.op, 0)]
-        if name in graph.tensors
-    )
 
 
 def ends(graph: Graph) -> tuple[str, frozenset[str]]:
