@@ -233,6 +233,24 @@ def test_no_error_is_swallowed_and_nothing_is_printed(module: str) -> None:
             assert called(node) != "print" or module.startswith("convsnn.commands")
 
 
+@pytest.mark.parametrize(
+    "module", [m for m in FILES if m.startswith("convsnn.") and "commands" not in m]
+)
+def test_only_commands_know_of_a_command_line(module: str) -> None:
+    names = [
+        name
+        for node in ast.walk(TREES[module])
+        for name in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else []
+        )
+    ]
+    assert not {name.partition(".")[0] for name in names} & {"typer", "click", "argparse"}
+
+
 # What this file looks for, in miniature: each rule can fail.
 @pytest.mark.parametrize(
     ("module", "source", "above"),

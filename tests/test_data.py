@@ -381,14 +381,15 @@ FLOATS = np.zeros((3, 1, 2, 2), np.float32)
         ({"x": np.where(np.arange(3) == 1, np.nan, 0.0)[:, None]}, "NaN .* sample 1"),
         ({"x": np.full((3, 2), -np.inf)}, "NaN or infinite"),
         ({"x": np.full((3, 2), 1e300)}, "NaN or infinite"),
-        ({"x": FLOATS, "y": np.zeros(3)}, "labels are float64, not integers"),
-        ({"x": FLOATS, "y": np.zeros(3, bool)}, "labels are bool"),
+        ({"x": FLOATS, "y": np.array([0, np.nan, 1])}, "y holds NaN or infinite"),
+        ({"x": FLOATS, "y": np.array(["a", "b", "c"])}, "y holds <U1, no numbers"),
+        ({"x": FLOATS, "y": np.zeros((3, 0))}, "y is empty"),
         ({"x": FLOATS, "y": np.array([0, -2, 1])}, "labels run from -2 to 1"),
         ({"x": FLOATS, "y": np.array([0, 1, 2**63], np.uint64)}, "labels run from"),
         ({"x": FLOATS, "y": np.zeros(2, int)}, "3 samples but 2 labels"),
         ({"x": FLOATS, "y": np.zeros(0, int)}, "3 samples but 0 labels"),
-        ({"x": FLOATS, "y": np.zeros((3, 10), int)}, "labels have shape"),
-        ({"x": FLOATS, "y": np.int64(1)}, "labels have shape"),
+        ({"x": FLOATS, "y": np.zeros((2, 10), int)}, "3 samples but 2 targets"),
+        ({"x": FLOATS, "y": np.int64(1)}, "3 samples but one number"),
         ({"x": FLOATS, "y": np.array([None] * 3)}, "array 'y' holds Python objects"),
     ],
 )
@@ -648,3 +649,24 @@ def test_a_draw_of_data_stored_by_class_is_fair_from_its_first_samples(mnist5k):
     assert labels is not None
     counts = labels.bincount(minlength=10)
     assert counts.min() >= 4  # of some 13 each
+
+
+@pytest.mark.parametrize(
+    ("y", "dtype"),
+    [
+        (np.zeros(3), torch.float64),
+        (np.zeros((3, 6), np.float16), torch.float32),
+        (np.zeros(3, bool), torch.uint8),
+        (np.zeros((3, 4, 5), np.uint8), torch.uint8),
+        (np.zeros((3, 4), np.int32), torch.int64),
+    ],
+)
+def test_targets_that_are_no_class_numbers_are_read_as_they_are(tmp_path, y, dtype):
+    for name in ("train", "test"):
+        np.savez(tmp_path / f"{name}.npz", x=FLOATS, y=y)
+    spec = f"npz:{tmp_path}/train.npz,{tmp_path}/test.npz"
+    part = open_data(spec, input_shape=FLOATS.shape[1:], preprocessing=Preprocessing()).test
+    assert (part.classes, part.labels) == (None, None)
+    assert (part.targets.dtype, part.targets.shape) == (dtype, y.shape)
+    _, got = next(part.batches(2, indices=[2, 0]))
+    assert (got.dtype, got.shape) == (dtype, (2, *y.shape[1:]))

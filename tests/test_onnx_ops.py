@@ -10,6 +10,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from convsnn.errors import UnsupportedError
 from convsnn.graph import run
 from convsnn.load.onnx import ONNX_OPS, load_onnx, onnx_reference
 from convsnn.load.onnx.base import REFUSED
@@ -377,6 +378,50 @@ CASES = [
         constants={"m": ints(-1), "i": np.arange(3 * 36).reshape(1, 3, 6, 6)[..., ::2]},
         fixed_only=True,
     ),
+    Case("Abs", (5,)),
+    Case("Pow", (5,), {"e": np.float32(1)}),
+    Case(
+        "Sign",
+        (5,),
+        nodes=(node("Sign", "x", "s"), node("Abs", "x", "a"), node("Mul", "s a", "y")),
+    ),
+    Case("CumSum", constants={"axis": np.array(3)}),
+    Case("CumSum", constants={"axis": np.array(-3)}, attrs={"exclusive": 1, "reverse": 1}),
+    Case("Einsum", attrs={"equation": "bchw->bc"}),
+    Case("Einsum", attrs={"equation": "bchw->bwhc"}),
+    Case("Einsum", constants={"w": rand(6, 4)}, attrs={"equation": "bchw,wo->bcho"}),
+    Case("Einsum", constants={"w": rand(4, 3, 6)}, attrs={"equation": "bchw,ocw->boh"}),
+    Case("Einsum", constants={"w": rand(3, 6, 2)}, attrs={"equation": "...chw,cwk->...chk"}),
+    Case("Einsum", constants={"w": rand(3)}, attrs={"equation": "bchw,c->bchw"}),
+    Case("Einsum", inputs=("w", "x"), constants={"w": rand(5, 6)}, attrs={"equation": "ow,bchw"}),
+    Case("Einsum", constants={"w": rand(6, 2)}, attrs={"equation": "bchw,wq->bc"}),
+    Case(
+        "Concat",
+        nodes=(
+            node("Unsqueeze", "x zero", "a"),
+            node("Neg", "x", "n"),
+            node("Unsqueeze", "n zero", "b"),
+            node("Concat", "a b a", "c", axis=0),
+            node("ReduceSum", "c zero", "y", keepdims=0),
+        ),
+        constants={"zero": ints(0)},
+    ),
+    Case("Slice", constants={"s": ints(-1), "e": ints(-9), "a": ints(3), "t": ints(-1)}),
+    Case("Tile", (3, 2), constants={"r": ints(1, 100, 1)}),
+    Case(
+        "QuantizeLinear",
+        constants={"s": np.float32(0.25), "z": np.uint8(3)},
+        nodes=(node("QuantizeLinear", "x s z", "q"), node("DequantizeLinear", "q s z", "y")),
+    ),
+    Case(
+        "DequantizeLinear",
+        constants={"s": np.abs(rand(3)) + 0.1, "z": np.array([-2, 0, 3], np.int8)},
+        nodes=(
+            node("QuantizeLinear", "x s z", "q", axis=1),
+            node("DequantizeLinear", "q s z", "d", axis=1),
+            node("Identity", "d", "y"),
+        ),
+    ),
 ]
 
 
@@ -398,9 +443,38 @@ def test_op_equals_onnx_runtime(case: Case, batch: int | str, tmp_path: Path) ->
         assert graph.shapes[name] == tuple(reference.shape[1:])
 
 
+WHOLE_NUMBERS = {
+    "ConvInteger": ("q", "w"),
+    "MatMulInteger": ("q", "v"),
+    "QLinearConv": ("q", "s", "z", "w", "s", "z", "s", "z"),
+    "QLinearMatMul": ("q", "s", "z", "v", "s", "z", "s", "z"),
+    "DynamicQuantizeLinear": ("x",),
+}
+
+
+@pytest.mark.parametrize("op", WHOLE_NUMBERS)
+def test_ops_of_a_quantised_runtime_are_refused_with_the_format_to_use(
+    op: str, tmp_path: Path
+) -> None:
+    outputs = ["q1", "s1", "z1"] if op.startswith("Dynamic") else ["q1"]
+    nodes = (
+        node("QuantizeLinear", "x s z", "q"),
+        helper.make_node(op, WHOLE_NUMBERS[op], outputs, name="offender"),
+        node("Cast", "q1", "y", to=TensorProto.FLOAT),
+    )
+    constants = {
+        "s": np.float32(0.5), "z": np.uint8(0),
+        "w": np.ones((2, 3, 2, 2), np.uint8), "v": np.ones((6, 2), np.uint8),
+    }  # fmt: skip
+    path = write(tmp_path / "m.onnx", Case(op, constants=constants, nodes=nodes), "n")
+    try:
+        items = load_onnx(path).blockers()
+    except UnsupportedError as error:
+        items = error.items
+    assert any(i.layer == "offender" and "QDQ" in i.remedy for i in items)
+
+
 REFUSED_INPUTS: dict[str, dict[str, Any]] = {
-    "Einsum": {"inputs": ("x", "x"), "attrs": {"equation": "nchw,nchw->nchw"}},
-    "Pow": {"constants": {"e": np.float32(2)}},
     "TopK": {"constants": {"k": ints(2)}, "outputs": ("y", "z")},
     "InstanceNormalization": {"constants": {"s": rand(3), "b": rand(3)}},
     "LayerNormalization": {"constants": {"s": rand(6)}},
@@ -418,7 +492,7 @@ REFUSED_INPUTS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("op", sorted(set(REFUSED) - {"ArgMax"}))
+@pytest.mark.parametrize("op", sorted(set(REFUSED) - {"ArgMax", *WHOLE_NUMBERS}))
 def test_refused_op_is_named_and_the_walk_goes_on(op: str, tmp_path: Path) -> None:
     case = Case(op, **REFUSED_INPUTS.get(op, {}))
     inputs = case.inputs if case.inputs is not None else ("x", *case.constants)
@@ -436,9 +510,16 @@ def test_refused_op_is_named_and_the_walk_goes_on(op: str, tmp_path: Path) -> No
     assert found["offender"].reason
 
 
-def test_an_index_as_the_answer_is_refused_with_a_remedy(tmp_path: Path) -> None:
-    path = write(tmp_path / "m.onnx", Case("ArgMax", (5,), attrs={"axis": 1}), "n")
-    assert [(i.op, i.remedy != "") for i in load_onnx(path).blockers()] == [("ArgMax", True)]
+@pytest.mark.parametrize(
+    ("op", "inputs", "attrs"),
+    [("Einsum", ("x", "x"), {"equation": "nchw,nchw->nchw"}), ("Pow", ("x", "e"), {})],
+)
+def test_products_and_powers_of_data_block(
+    op: str, inputs: tuple[str, ...], attrs: dict[str, Any], tmp_path: Path
+) -> None:
+    case = Case(op, constants={"e": np.float32(2)}, inputs=inputs, attrs=attrs)
+    (item,) = load_onnx(write(tmp_path / "m.onnx", case, "n")).blockers()
+    assert item.op == op
 
 
 def test_every_registered_op_has_a_case() -> None:

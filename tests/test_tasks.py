@@ -183,7 +183,7 @@ def test_targets_decide_the_task(case):
 
 ASKED = {
     "one-hot rows": (ONE_HOT, (4,), ("classify", "multilabel", "regress")),
-    "zeros and ones as floats": (torch.tensor([[1.0, 1, 0], [0, 0, 0]]), (3,), ("multilabel", "regress")),
+    "ones as floats": (torch.tensor([[1.0, 1, 0], [0, 0, 0]]), (3,), ("multilabel", "regress")),
     "whole numbers": (torch.tensor([[3, 1], [2, 7]]), (2,), ("regress",)),
     "class numbers as floats": (torch.tensor([0.0, 2, 1]), (3,), ("classify",)),
     "class numbers in a column": (torch.tensor([[0], [2], [1]]), (3,), ("classify",)),

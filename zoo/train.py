@@ -156,8 +156,8 @@ def onnx_file(entry: Entry, trained: Trained) -> onnx.ModelProto:
 
 def _whole(part: Part) -> tuple[Tensor, Tensor]:
     xs, ys = zip(*part.batches(500), strict=True)
-    if ys[0] is None:
-        raise ConfigError(f"{part.source} has no labels, and training needs them")
+    if ys[0] is None or part.classes is None:
+        raise ConfigError(f"{part.source} has no class numbers, and training needs them")
     return torch.cat(xs), torch.cat(ys)
 
 

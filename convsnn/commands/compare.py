@@ -48,7 +48,11 @@ def compare(
     ] = None,
     augment: Annotated[
         Augmentation | None,
-        typer.Option(help="How they are changed each time [none].", rich_help_panel=_TRAINED),
+        typer.Option(
+            metavar="MODE",
+            help="How they are changed each time: shift, shift-flip or shift-flip-mix [none].",
+            rich_help_panel=_TRAINED,
+        ),
     ] = None,
     add: Annotated[
         list[Path] | None,

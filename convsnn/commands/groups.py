@@ -41,6 +41,7 @@ class Network:
 
     weights: options.Weights = None
     input_shape: options.InputShape = None
+    answer: options.Answer = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,39 @@ class Running:
     device: options.Device = "auto"
 
 
+@dataclass(frozen=True)
+class Scoring:
+    """What is scored, and when it is good enough."""
+
+    task: options.Task = None
+    max_drop: options.MaxDrop = None
+    early_exit: options.EarlyExit = None
+    exit_data: options.ExitData = None
+
+
+@dataclass(frozen=True)
+class Again:
+    """How a saved network is run again; what is not given is as when it was made."""
+
+    samples: options.Samples = None
+    batch_size: options.BatchSize = None
+    seed: options.SavedSeed = None
+    device: options.Device = "auto"
+
+
+@dataclass(frozen=True)
+class Neurons:
+    """How activations become neurons."""
+
+    calibrate: options.Calibrate = None
+    method: options.Method = None
+    neuron: options.Neuron = "if"
+    encoder: options.Encoder = "direct"
+    max_pool: options.MaxPool = "exact"
+    readout: options.Readout = "auto"
+    readout_delay: options.ReadoutDelay = 0
+
+
 def opening(
     model: str,
     data: str | None,
@@ -75,6 +109,8 @@ def opening(
     calibration_samples: int,
     verify: bool,
     computing: Computing | None = None,
+    task: str | None = None,
+    gate: float | None = None,
 ) -> Opening:
     """The model and its data as the workflows take them."""
     return Opening(
@@ -89,6 +125,9 @@ def opening(
         device=running.device,
         wanted=(computing or Computing()).wanted(),
         verify=verify,
+        answer=network.answer,
+        task=task,
+        gate=gate,
     )
 
 

@@ -14,7 +14,6 @@ from rich.console import Console
 
 from convsnn import __version__
 from convsnn.commands.bench import bench
-from convsnn.commands.blocking import print_blockers
 from convsnn.commands.compare import compare
 from convsnn.commands.convert import convert
 from convsnn.commands.coverage import coverage
@@ -30,6 +29,7 @@ from convsnn.commands.train import train
 from convsnn.commands.tune import tune
 from convsnn.errors import ConfigError, ConvsnnError, UnsupportedError, out_of_memory
 from convsnn.plugins import load_installed, load_plugins
+from convsnn.report.refusals import render_blockers
 from convsnn.workflows.running.processes import Dismissed, speaks
 from convsnn.workflows.running.voice import heard_by
 
@@ -88,7 +88,8 @@ def _show(error: ConvsnnError, as_json: bool) -> None:
         print(json.dumps({"error": entry}, indent=2))
         return
     console = messages()
-    print_blockers(items, Console(stderr=True, highlight=False))
+    if items:
+        Console(stderr=True, highlight=False).print(render_blockers(items))
     summary = f"{len(items)} place(s) of the network would stay analog" if items else str(error)
     console.print(f"error: {summary}", style="red", markup=False)
     if error.hint and error.hint not in {item.remedy for item in items}:

@@ -34,6 +34,14 @@ InputShape = Annotated[
         rich_help_panel=_NETWORK,
     ),
 ]
+Answer = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="The output to take where the network has several, or an inner value of an ONNX file.",
+        rich_help_panel=_NETWORK,
+    ),
+]
 Data = Annotated[
     str | None,
     typer.Option(
@@ -84,6 +92,54 @@ MaxDrop = Annotated[
     typer.Option(
         help="Exit 1 if the score at the last step (accuracy, F1, mIoU; 100 x R2) falls by more "
         "points than this."
+    ),
+]
+Artifact = Annotated[
+    Path,
+    typer.Argument(
+        metavar="ARTIFACT", help="A network.safetensors of convsnn, or the folder it is in."
+    ),
+]
+SavedSteps = Annotated[
+    int | None, typer.Option(help="Number of time steps (default: those it was made for).")
+]
+SavedSeed = Annotated[
+    int | None, typer.Option(help="Chooses samples (default: that of the conversion).", min=0)
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace an earlier result.")]
+Calibrate = Annotated[
+    str | None,
+    typer.Option(
+        help="Stages like percentile:q=99.9, chained with + (default: mse+weights for if, mse "
+        "for signed, mse:steps=2 for burst, max for msat, percentile+tsc for tsc)."
+    ),
+]
+Method = Annotated[
+    str | None,
+    typer.Option(
+        help="Stages, neuron, encoder and readout of a method of compare (convsnn list methods)."
+    ),
+]
+Neuron = Annotated[str, typer.Option(help="Neuron model, like if:reset=zero.")]
+Encoder = Annotated[str, typer.Option(help="Input encoder: direct, poisson, or tsc.")]
+MaxPool = Annotated[
+    Literal["exact", "current"],
+    typer.Option(
+        metavar="MODE",
+        help="exact: running sums, graded output; current: before the neuron, cheaper, biased.",
+    ),
+]
+Readout = Annotated[
+    str,
+    typer.Option(
+        help="mean: all steps count alike; rising: step t counts t times; auto: whichever of "
+        "them is closer to the original on calibration images; switch: for tsc."
+    ),
+]
+ReadoutDelay = Annotated[
+    int,
+    typer.Option(
+        metavar=NUMBER, help="First steps that the readout leaves out; they count in T.", min=0
     ),
 ]
 Samples = Annotated[

@@ -1,6 +1,6 @@
 """The entrances: torch modules, ONNX files, and weights for modules."""
 
-from convsnn.load.onnx import load_onnx, onnx_reference, read_metadata
+from convsnn.load.onnx import load_onnx, onnx_reference, read_metadata, read_onnx
 from convsnn.load.torch_module import load_module
 from convsnn.load.weights import load_factory, load_weights
 
@@ -11,4 +11,5 @@ __all__ = [
     "load_weights",
     "onnx_reference",
     "read_metadata",
+    "read_onnx",
 ]

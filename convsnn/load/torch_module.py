@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import PurePath
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.export.graph_signature import OutputKind
@@ -21,6 +22,7 @@ from convsnn.load.wrappers import settle_lazy, unwrapped
 from convsnn.passes.outputs import named, settle_outputs
 
 _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
+_TORCH = str(PurePath(torch.__file__).parent)
 _FREE = "write x.flatten(1) or x.view(x.size(0), -1), so that the first axis may have any size"
 _CONSTANT = "does not depend on the input"
 
@@ -182,7 +184,7 @@ def _layer(node: FxNode) -> str:
 def _source(node: FxNode) -> str:
     """`file.py:12` of the innermost frame outside torch itself."""
     frames = _FRAME.findall(node.meta.get("stack_trace") or "")
-    own = [f for f in frames if "/torch/" not in f[0].replace("\\", "/")]
+    own = [f for f in frames if not f[0].startswith(_TORCH)]
     if not own:
         return ""
     path, line = own[-1]

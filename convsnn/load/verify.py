@@ -32,6 +32,7 @@ class ModuleReference:
         return float_type(self.module)
 
     def __call__(self, x: Tensor) -> Sequence[Tensor]:
+        """All tensors that the module gives for `x` (B, *input shape)."""
         with unwrapped(self.module) as module, own_copy(module) as call, torch.no_grad():
             out = call(x)
         leaves = torch.utils._pytree.tree_leaves(out)

@@ -17,7 +17,7 @@ import sysconfig
 import traceback
 import types
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -27,11 +27,12 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from convsnn.errors import LoadError
+from convsnn.load.prefixes import unprefixed
+from convsnn.load.wrappers import unwrap
 from convsnn.registry import nearest
 
 _PICKLED = (".pt", ".pth", ".th", ".bin")
 _CONTAINERS = ("state_dict", "model", "model_state_dict")
-_WRAPPERS = ("module.", "_orig_mod.")  # of DataParallel and of torch.compile
 _SHOWN = 10
 _RESAVE = (
     "nothing is unpickled here but plain tensors: where you trust the file, load it yourself and "
@@ -39,18 +40,21 @@ _RESAVE = (
 )
 
 
-def load_weights(module: nn.Module, path: Path) -> None:
+def load_weights(
+    module: nn.Module, path: Path, *, note: Callable[[str], None] | None = None
+) -> None:
     """Fill `module` in place with the weights in `path`, cast to the module's float types.
 
     Reads .safetensors, and .pt, .pth, .th or .bin as torch.save writes them. Weights may lie in a
-    dictionary under `state_dict`, `model` or `model_state_dict`, and all their names may begin
-    with `module.` or `_orig_mod.`. Raises LoadError where the file is missing, damaged, holds
-    anything but tensors, does not fit (all names at once), or holds values that are not finite;
-    the module is then unchanged.
+    dictionary under `state_dict`, `model` or `model_state_dict`, and their names may carry the
+    prefixes of wrappers (`module.`, `_orig_mod.`, `model.`, `net.`), at the front or within; what
+    was taken off is said to `note`. Wrappers around `module` itself do not matter. Raises LoadError
+    where the file is missing, damaged, holds anything but tensors, does not fit (all names at
+    once), or holds values that are not finite; the module is then unchanged.
     """
-    path = Path(path)
+    path, module = Path(path), unwrap(module)
     own = module.state_dict()
-    state = _unprefixed(_tensors(path, _read(path)), own)
+    state, taken_off = unprefixed(_tensors(path, _read(path)), own)
     _check_fit(path, state, own)
     _check_finite(path, state)
     try:
@@ -59,6 +63,8 @@ def load_weights(module: nn.Module, path: Path) -> None:
         raise LoadError(
             f"the weights '{path}' cannot be put into {type(module).__name__}: {error}"
         ) from None
+    if taken_off and note is not None:
+        note(f"took {' and '.join(taken_off)} off the names in '{path}'")
 
 
 def _read(path: Path) -> Any:
@@ -133,19 +139,6 @@ def _is_state(held: Any) -> bool:
     return isinstance(held, Mapping) and bool(held) and all(_is_weight(*i) for i in held.items())
 
 
-def _unprefixed(state: dict[str, Tensor], own: Collection[str]) -> dict[str, Tensor]:
-    """Names without the wrappers that all of them carry and the module does not."""
-
-    def wraps(prefix: str, names: Collection[str]) -> bool:
-        return bool(names) and all(name.startswith(prefix) for name in names)
-
-    while True:
-        found = [p for p in _WRAPPERS if wraps(p, state) and not wraps(p, own)]
-        if not found:
-            return state
-        state = {name.removeprefix(found[0]): value for name, value in state.items()}
-
-
 def _check_fit(path: Path, state: Mapping[str, Tensor], own: Mapping[str, Any]) -> None:
     # The count of batches seen in training is of no use here, and old checkpoints lack it.
     missing = [k for k in own if k not in state and not k.endswith("num_batches_tracked")]
@@ -211,7 +204,8 @@ def load_factory(spec: str) -> nn.Module:
 def _current_directory_first() -> Iterator[None]:
     sys.path.insert(0, "")
     try:
-        yield
+        with contextlib.redirect_stdout(sys.stderr):  # what the user's code prints is no result
+            yield
     finally:
         with contextlib.suppress(ValueError):  # the user's code may have taken it out itself
             sys.path.remove("")

@@ -8,7 +8,7 @@ import io
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -22,8 +22,8 @@ from convsnn.errors import LoadError
 
 _SHOWN = 5
 _WEIGHTS = (
-    "give trained weights with --weights FILE: such layers take their sizes from them; in Python, "
-    "load them or run the module once on an example"
+    "give trained weights with --weights FILE, which such layers take their sizes from, or "
+    "--input-shape where the weights do not matter; in Python, load them or run the module once"
 )
 
 
@@ -123,12 +123,16 @@ def silence() -> Iterator[None]:
         logging.disable(before)
 
 
+def _is_bare(part: nn.Module) -> bool:
+    return any(is_lazy(p) for p in (*part._parameters.values(), *part._buffers.values()))
+
+
 def require_weights(module: nn.Module) -> None:
     """LoadError where lazy layers have no weights yet, which names them."""
     bare = [
         f"'{name}' ({type(part).__name__})"
         for name, part in module.named_modules()
-        if any(is_lazy(p) for p in (*part._parameters.values(), *part._buffers.values()))
+        if _is_bare(part)
     ]
     if bare:
         more = f" and {len(bare) - _SHOWN} more" if len(bare) > _SHOWN else ""
@@ -145,3 +149,18 @@ def settle_lazy(module: nn.Module, example: Tensor) -> None:
     if any(isinstance(part, LazyModuleMixin) for part in module.modules()):
         with own_copy(module), torch.no_grad():
             module(as_its_input(module, example))
+
+
+def size_lazy(module: nn.Module, shape: Sequence[int]) -> None:
+    """Give lazy layers the sizes that an input (B, *shape) asks for, and weights at random."""
+    if not any(_is_bare(part) for part in module.modules()):
+        return
+    try:
+        with evaluating(module), contextlib.redirect_stdout(sys.stderr), torch.no_grad():
+            module(torch.zeros(2, *shape))
+    except Exception as error:  # user code can raise anything
+        text = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise LoadError(
+            f"{type(module).__name__} fails on an input of {tuple(shape)}: {text}",
+            hint="check the input shape",
+        ) from None

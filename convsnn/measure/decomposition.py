@@ -31,7 +31,7 @@ from torch import Tensor
 
 from convsnn.errors import ConfigError
 from convsnn.graph import run
-from convsnn.measure.evaluate import is_classifier
+from convsnn.measure.evaluate import answers_classes, are_classes
 from convsnn.measure.fitting import Batches
 from convsnn.measure.listening import Heard, listen, steady
 from convsnn.neurons import Keys
@@ -201,7 +201,7 @@ class _Scores:
             return
         wanted, got = ann[0].argmax(1).cpu(), snn[0].argmax(1).cpu()
         self.agreed += int((wanted == got).sum())
-        if y is not None:
+        if y is not None and are_classes(y):
             self.labelled += len(y)
             self.ann_right += int((wanted == y.cpu()).sum())
             self.right += int((got == y.cpu()).sum())
@@ -223,7 +223,7 @@ def decompose(
     """
     net = net.to(device=device)
     tallies = {name: _Tally() for name in net.graph.sites}
-    scores, classes = _Scores(), is_classifier(net.graph)
+    scores, classes = _Scores(), answers_classes(net)
     for x, y in batches:
         x = x.to(device)
         ids = torch.arange(scores.samples, scores.samples + len(x), device=x.device)

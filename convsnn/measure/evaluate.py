@@ -60,6 +60,11 @@ def is_classifier(graph: Graph) -> bool:
     return len(graph.outputs) == 1 and len(shape) == 1 and shape[0] > 1
 
 
+def answers_classes(net: Spiking) -> bool:
+    """Whether the answers of `net` are classes: as it says itself, or else as its outputs look."""
+    return is_classifier(net.graph) and net.provenance.get("task", "classify") == "classify"
+
+
 def score_ann(graph: Graph, batches: Batches) -> tuple[float | None, int]:
     """Accuracy of the original network (None without class numbers) and the number of images."""
     right = seen = labelled = 0
@@ -97,8 +102,8 @@ def evaluate(
     (B, frames, *input shape) where the network's encoder takes sequences (the original is shown
     their mean); samples are numbered in that order from `first`. `engine` says what is computed in
     (None: the float32 reference). `progress(images done)` is called after each batch; where memory
-    runs out, fewer images are run at once and `shrunk` is told how many. With a `share` the batches are those of
-    this process, and process 0 gets the scores of all.
+    runs out, fewer images are run at once and `shrunk` is told how many. With a `share` the
+    batches are those of this process, and process 0 gets the scores of all.
 
     `task` is one of `TASKS` (None: as the targets of the first batch decide it; with several
     processes it has to be given). The agreement with the original is the share of equal decisions;

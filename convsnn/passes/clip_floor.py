@@ -192,14 +192,44 @@ def _module(graph: Graph, source: str, end: Node) -> str:
 
 def fold_clip_floor(graph: Graph) -> Graph:
     """Fold every clip-floor activation into one node, `quantized_clip`."""
+    while (folded := _fold_one(graph)) is not None:
+        graph = folded
+    return _explained(_once(graph))
+
+
+def _fold_one(graph: Graph) -> Graph | None:
     for node in graph.nodes:
         if node.op != "rounding":
             continue
         source, before = _backward(graph, node)
         found = _best(before, node, list(_forward(graph, node)))
         if found is not None:
-            return fold_clip_floor(_replacement(graph, source, *found))
-    return _explained(graph)
+            return _replacement(graph, source, *found)
+    return None
+
+
+_KEEP = frozenset({"max_pool", "reshape", "permute", "slice", "pad", "concat", "identity", "relu"})
+
+
+def _once(graph: Graph) -> Graph:
+    """Without staircases whose input stands on their own steps already, as quantised files have
+    them around everything that only moves or chooses values."""
+    steps: dict[str, tuple[float, float]] = {}  # of values on steps: their size and the highest
+    rewired: dict[str, str] = {}
+    for node in graph.nodes:
+        known = [steps.get(name) for name in graph.data_inputs(node)]
+        same = known[0] if known and all(k == known[0] for k in known) else None
+        if node.op in _KEEP and same:
+            steps[node.name] = same
+        if node.op != "quantized_clip":
+            continue
+        own = node.attrs["ceiling"] / node.attrs["levels"], node.attrs["ceiling"]
+        steps[node.name] = own
+        equal = same and math.isclose(same[0], own[0], rel_tol=_CLOSE / node.attrs["levels"])
+        if same and equal and same[1] <= own[1] + own[0] / 2:
+            rewired[node.name] = node.inputs[0]
+            steps[node.name] = same
+    return rebuild(graph, rewired=rewired) if rewired else graph
 
 
 def _explained(graph: Graph) -> Graph:

@@ -1,8 +1,8 @@
 """Your own arrays: `npz:TRAIN.npz,TEST.npz` of images, `frames:TRAIN.npz,TEST.npz` of sequences.
 
 Each file holds `x` and, where known, `y`: class numbers (N,), numbers of the outputs' shape,
-masks (N, H, W) of class numbers, or 0 and 1 for each label (N, K). Nothing is unpickled; `x` is held as stored, which
-for images is one byte per value.
+masks (N, H, W) of class numbers, or 0 and 1 for each label (N, K). Nothing is unpickled; `x`
+is held as stored, which for images is one byte per value.
 """
 
 from functools import partial

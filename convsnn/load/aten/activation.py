@@ -6,8 +6,7 @@ from typing import Any
 import torch
 
 from convsnn.load.aten.base import RETRAIN, Blocked, Constant, Data, Lowering, aten, refuse
-from convsnn.load.aten.combine import plus, times
-from convsnn.load.aten.pool import largest
+from convsnn.load.aten.parts import largest, plus, times
 from convsnn.load.builder import FACTOR
 
 SCORES = "leave the choice of the largest to whoever reads the scores"

@@ -8,49 +8,14 @@ import torch
 
 from convsnn.graph.ops.pieces import REASONS
 from convsnn.load.aten.base import BATCH_NORM, SQUARE, Blocked, Constant, Data, Lowering, aten
+from convsnn.load.aten.parts import constant_product, plus
 from convsnn.load.builder import product
-
-
-def times(lowering: Lowering, x: Data, factor: Any) -> Data:
-    """x * factor, where the factor is a number or a constant."""
-    if not isinstance(factor, Constant) and factor == 1:
-        return x
-    rank = len(x.shape) + 1
-    name = lowering.builder.emit("scale", x.name, lowering.beside(factor, "factor", rank))
-    return Data(name, x.shape)
-
-
-def plus(lowering: Lowering, left: Any, right: Any) -> Any:
-    """left + right, each data, a constant or a number."""
-    if not isinstance(left, Data):
-        left, right = right, left
-    if not isinstance(left, Data):
-        first, second = (v.value if isinstance(v, Constant) else v for v in (left, right))
-        return Constant(torch.as_tensor(first + second), f"{lowering.builder.layer}.constant")
-    if isinstance(right, Data):
-        return Data(lowering.builder.emit("add", left.name, right.name), lowering.shape)
-    name = lowering.beside(right, "constant", len(lowering.shape) + 1)
-    return Data(lowering.builder.emit("add_constant", left.name, name), lowering.shape)
-
-
-def _constant_product(lowering: Lowering, left: Any, right: Any, value: Any) -> Any:
-    """left * right * value with at most one of them data."""
-    if isinstance(left, Data) and isinstance(right, Data):
-        raise Blocked(REASONS["product"], "")
-    if not isinstance(left, Data):
-        left, right = right, left
-    plain = right.value if isinstance(right, Constant) else right
-    factor = Constant(torch.as_tensor(plain * value), f"{lowering.builder.layer}.factor")
-    if isinstance(left, Data):
-        return times(lowering, left, factor)
-    first = left.value if isinstance(left, Constant) else left
-    return Constant(torch.as_tensor(first * factor.value), f"{lowering.builder.layer}.constant")
 
 
 @aten("addcmul")
 def addcmul(lowering: Lowering, *, tensor1: Any, tensor2: Any, value: Any = 1, **rest: Any) -> Any:
     """self + value * tensor1 * tensor2."""
-    added = _constant_product(lowering, tensor1, tensor2, value)
+    added = constant_product(lowering, tensor1, tensor2, value)
     return plus(lowering, rest["self"], added)
 
 
@@ -60,7 +25,7 @@ def addcdiv(lowering: Lowering, *, tensor1: Any, tensor2: Any, value: Any = 1, *
     if not isinstance(tensor2, Constant):
         raise Blocked("division by a value that depends on the input is not linear")
     inverse = Constant(1 / tensor2.value, f"{tensor2.name}.inverse")
-    return plus(lowering, rest["self"], _constant_product(lowering, tensor1, inverse, value))
+    return plus(lowering, rest["self"], constant_product(lowering, tensor1, inverse, value))
 
 
 @aten("lerp")
@@ -72,7 +37,7 @@ def lerp(lowering: Lowering, *, end: Any, weight: Any, **arguments: Any) -> Any:
     parts = []
     for side, share in ((arguments["self"], 1 - number), (end, number)):
         factor = Constant(share, f"{lowering.builder.layer}.factor")
-        parts.append(_constant_product(lowering, side, factor, 1))
+        parts.append(constant_product(lowering, side, factor, 1))
     return plus(lowering, *parts)
 
 
@@ -113,6 +78,7 @@ def cumsum(lowering: Lowering, *, dim: int, **arguments: Any) -> str:
 @aten("pow")
 def pow_(lowering: Lowering, *, exponent: Any, **arguments: Any) -> Data:
     """The data to the power of 1; any other power is not linear."""
+    del lowering
     x = arguments["self"]
     number = exponent
     if isinstance(exponent, Constant) and exponent.value.numel() == 1:

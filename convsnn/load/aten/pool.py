@@ -5,6 +5,7 @@ from math import prod
 from typing import Any
 
 from convsnn.load.aten.base import Blocked, Data, Lowering, aten
+from convsnn.load.aten.parts import largest
 from convsnn.load.aten.weighted import _per_axis
 from convsnn.load.builder import adaptive_average
 
@@ -108,19 +109,6 @@ def adaptive_max_pool(lowering: Lowering, **arguments: Any) -> tuple[str, ...]:
 def amax(lowering: Lowering, *, dim: Any, keepdim: bool = False, **arguments: Any) -> str:
     """Maximum over all spatial axes, as max pooling."""
     return largest(lowering, arguments["self"], dim, keepdim)
-
-
-def largest(lowering: Lowering, x: Data, dim: Sequence[int], keepdim: bool) -> str:
-    """Maximum over all spatial axes, as max pooling; Blocked over others."""
-    rank = len(x.shape) + 1
-    if sorted(d % rank for d in dim) != list(range(2, rank)) or rank > 5:
-        raise Blocked("a maximum over other than all spatial axes has no spiking form here")
-    kernel = list(x.shape[1:])
-    ones, padding = [1] * len(kernel), [0] * (2 * len(kernel))
-    name = lowering.builder.emit(
-        "max_pool", x.name, kernel=kernel, stride=kernel, padding=padding, dilation=ones
-    )
-    return name if keepdim else lowering.builder.emit("reshape", name, shape=[x.shape[0]])
 
 
 @aten("mean")

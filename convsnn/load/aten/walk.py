@@ -26,11 +26,13 @@ _WHOLE = MASKS | {"argmax", "max"}  # ops that make whole numbers out of real on
 # what reads a value whose batch stands second, as torch.stack(..., 0) makes it
 _BESIDE_BATCH = frozenset(("sum", "mean", "select", "unbind", "transpose"))
 # what a normalisation consists of, behind the square that it begins with
-_PARTS = frozenset(
-    ("mul", "add", "div", "pow", "sqrt", "rsqrt", "reciprocal", "clamp", "clamp_min", "maximum")
-    + ("expand", "expand_as", "avg_pool2d", "avg_pool3d", "constant_pad_nd", "pad", "unsqueeze")
-    + ("squeeze", "view", "reshape", "sum", "mean", "linalg_vector_norm")
-)
+_PARTS = frozenset((
+    *("mul", "add", "div", "pow", "sqrt", "rsqrt", "reciprocal"),
+    *("clamp", "clamp_min", "maximum", "expand", "expand_as", "avg_pool2d", "avg_pool3d"),
+    *("constant_pad_nd", "pad", "unsqueeze", "squeeze", "view", "reshape", "sum"),
+    *("mean", "linalg_vector_norm"),
+))  # fmt: skip
+_UNSIZED = "how many elements it gives depends on values; pick by a list of numbers instead"
 _HANDS_ON = frozenset(
     ("_to_copy", "to", "view", "reshape", "squeeze", "unsqueeze", "flatten", "clone", "contiguous")
 )
@@ -178,6 +180,8 @@ def _readable(
         raise Blocked(f"the op {kind} has no spiking form here", "")
     if not all(d.sound for d in data) and not hasattr(function, "refuses"):
         raise Blocked("")  # it only follows what is refused already
+    if shape is None and any(not isinstance(size, int) for size in value.shape[1:]):
+        raise Blocked(_UNSIZED if isinstance(value.shape[0], torch.SymInt) else MIXED)
     if shape is None and kind != "stack":
         raise Blocked(MIXED)
     if not value.is_floating_point() and not _is_whole(node, kind):

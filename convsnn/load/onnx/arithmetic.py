@@ -54,7 +54,8 @@ def sub(net: Net, a: Value, b: Value) -> Data:
 def mul(net: Net, a: Value, b: Value) -> Data:
     """a * b, one of them constant."""
     if isinstance(a, Data) and isinstance(b, Data):
-        if not any(net.builder.is_op(value.name, "compare") for value in (a, b)):
+        made = net.builder.is_op
+        if not any(made(v.name, op) for v in (a, b) for op in ("compare", "sign")):
             raise Blocked("it multiplies two values that both depend on the input")
         return net.piece("product", a, b)
     x, constant = (a, b) if isinstance(a, Data) else (b, a)

@@ -54,7 +54,7 @@ def unsqueeze(net: Net, x: Value, axes: Ints) -> Data:
     given = as_ints(axes, "list of axes") or []
     rank = len(data.shape) + 1 + len(given)
     new = {net.axis(a, rank) for a in given}
-    if new == {0} and net.batch != 1 and data.mixed is None:  # as torch.stack along axis 0 does
+    if new == {0} and data.mixed is None:  # as torch.stack along axis 0 does
         put = net.reshape(data, (net.batch, 1, *data.shape))
         return net.moved(put, [1, 0, *range(2, rank)])
     rest = iter(net.file_shape(data))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from convsnn.errors import LoadError
 from convsnn.load.onnx.budget import Budget
 from convsnn.load.onnx.compute import compute
+from convsnn.load.onnx.shown import shown
 from convsnn.load.onnx.values import Constant, Data, Value
 
 _SMALL = 1 << 12  # constants up to this size may decide the shape of an output
@@ -45,8 +46,8 @@ def check(node: onnx.NodeProto, label: str, opset: int) -> None:
     try:
         onnx.checker.check_node(node, context)
     except onnx.checker.ValidationError as error:
-        text = str(error).strip().splitlines()[0]
-        raise LoadError(f"node '{label}' ({node.op_type}) is malformed: {text}") from None
+        text = shown(str(error).strip().splitlines()[0])
+        raise LoadError(f"node '{label}' ({shown(node.op_type)}) is malformed: {text}") from None
 
 
 def fold(

@@ -25,8 +25,10 @@ def inlined(path: str, model: onnx.ModelProto, budget: Budget) -> onnx.ModelProt
     budget.read(_total(model.graph.node, sizes), path)
     try:
         return onnx.inliner.inline_local_functions(model)
-    except (RuntimeError, ValueError, DecodeError) as error:
-        raise LoadError(f"{path}: its functions cannot be inlined: {error}", hint=_HINT) from None
+    except (RuntimeError, ValueError, DecodeError, onnx.checker.ValidationError) as error:
+        raise LoadError(
+            f"{path}: its functions cannot be inlined: {shown(str(error))}", hint=_HINT
+        ) from None
 
 
 def _key(entry: onnx.FunctionProto | onnx.NodeProto) -> _Key:

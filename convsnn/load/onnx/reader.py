@@ -86,8 +86,8 @@ class Reader:
         net = self.net
         label = _layer(node) or node.name or next(filter(None, node.output), node.op_type)
         net.label = label if len(label) <= _LONGEST else _shortened(label)
-        net.budget.read(1, f"node '{shown(net.label)}' ({node.op_type})")
-        net.op, net.outputs = node.op_type, outputs
+        net.budget.read(1, f"node '{shown(net.label)}' ({shown(node.op_type)})")
+        net.op, net.outputs = shown(node.op_type), outputs
         net.builder.source = _source(node)
         for name in node.input:
             if name and name not in net.values:
@@ -106,12 +106,15 @@ class Reader:
         net = self.net
         if any(isinstance(value, Lost) for value in inputs):
             if node.op_type in REFUSED:
-                self._block(node, _refusal(node.op_type))
+                self._block(_refusal(node.op_type))
             self._lose(node.output)
             return
         try:
             if node.op_type == "If":
                 self._branch(node, inputs[0])
+                return
+            if node.op_type == "Loop" and len(inputs) > 1:
+                self._loop(node, inputs)
                 return
             if not any(isinstance(v, Data) for v in inputs):
                 net.values.update(self._fold(node, inputs))
@@ -174,12 +177,32 @@ class Reader:
                 raise self.net.error(f"has no value '{inner}' in its {wanted}")
             self.net.values[outer] = self.net.values[inner]
 
+    def _loop(self, node: onnx.NodeProto, inputs: Sequence[Value]) -> None:
+        """Read the body of a Loop as often as its constant number of rounds says."""
+        body = next((a.g for a in node.attribute if a.name == "body"), onnx.GraphProto())
+        names, made = [v.name for v in body.input], [v.name for v in body.output]
+        carried = list(inputs[2:])
+        if len(names) != len(inputs) or not len(made) == len(node.output) + 1 == len(inputs) - 1:
+            raise Blocked("it collects what each round of a loop gives")
+        rounds, going = (_one(value) for value in inputs[:2])
+        count = 0
+        while (rounds is None or count < rounds) and going is not False:
+            self.net.budget.read(1, f"node '{shown(node.name)}' (Loop)")
+            first = Constant(names[0], np.array(count, np.int64))
+            self.net.values |= dict(zip(names, [first, inputs[1], *carried], strict=True))
+            self.read(body, made)
+            if any(name not in self.net.values for name in made):
+                raise self.net.error("has a body that does not make its outputs")
+            going, *carried = (self.net.values[name] for name in made)
+            going, count = _one(going), count + 1
+        self.net.values.update(zip(node.output, carried, strict=True))
+
     def _opaque(
         self, node: onnx.NodeProto, inputs: list[Value], refusal: Blocked, first: int = 0
     ) -> None:
         """Stand an opaque node in for the outputs from `first` on; lose those of unknown shape."""
         net = self.net
-        self._block(node, refusal)
+        self._block(refusal)
         data = list(dict.fromkeys(v for v in inputs if isinstance(v, Data)))
         shapes = evaluate.infer(node, inputs, opset=net.opset, batch=net.batch)
         for name in [n for n in net.outputs[first:] if n]:
@@ -190,20 +213,29 @@ class Reader:
             made = net.emit(
                 "opaque",
                 *data,
-                kind=node.op_type,
+                kind=net.op,
                 reason=refusal.reason,
                 remedy=refusal.remedy,
                 shape=list(dims[1:]),
             )
             net.values[name] = Data(made.name, made.shape, kind in INTEGERS)
 
-    def _block(self, node: onnx.NodeProto, refusal: Blocked) -> None:
+    def _block(self, refusal: Blocked) -> None:
         label, source = self.net.label, self.net.builder.source
-        self.blocked.append(Blocker(label, node.op_type, refusal.reason, refusal.remedy, source))
+        self.blocked.append(Blocker(label, self.net.op, refusal.reason, refusal.remedy, source))
 
     def _lose(self, outputs: Iterable[str]) -> None:
         self.lost = True
         self.net.values.update({name: Lost() for name in outputs if name})
+
+
+def _one(value: Value) -> Any:
+    """A constant number of rounds or a constant condition; None where there is none."""
+    if value is None:
+        return None
+    if not isinstance(value, Constant) or value.array.size != 1:
+        raise Blocked("how often it runs depends on the data")
+    return value.array.reshape(()).item()
 
 
 def _unknown(node: onnx.NodeProto) -> Blocked:
@@ -212,13 +244,13 @@ def _unknown(node: onnx.NodeProto) -> Blocked:
             ("QLinear", "DynamicQuantize", "MatMulInteger", "QGemm")
         )
         return Blocked(
-            f"{node.op_type} is no operator of ONNX: ONNX Runtime put it into the file",
+            f"{shown(node.op_type)} is no operator of ONNX: ONNX Runtime put it into the file",
             _IN_QDQ if quantised else _UNFUSED,
         )
     if node.domain not in ("", "ai.onnx"):
-        text = f"the op {node.op_type} of '{shown(node.domain)}' is no operator of ONNX"
+        text = f"the op {shown(node.op_type)} of '{shown(node.domain)}' is no operator of ONNX"
         return Blocked(text, "export the network with the standard operators only")
-    return Blocked(f"the op {node.op_type} has no spiking form here")
+    return Blocked(f"the op {shown(node.op_type)} has no spiking form here")
 
 
 def _refusal(kind: str) -> Blocked:

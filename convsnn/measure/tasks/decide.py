@@ -61,7 +61,8 @@ def _several(outputs: Mapping[str, Shape], targets: Tensor | None, asked: str | 
     text = f"the network has {len(outputs)} outputs: {named}"
     if asked is not None:
         raise ConfigError(f"--task {asked}: {text}", hint=CHOOSE)
-    return Decision(TASKS.create("none"), text if targets is not None else UNLABELLED)
+    unscored = UNLABELLED if targets is None else f"{text}; {CHOOSE}"
+    return Decision(TASKS.create("none"), unscored)
 
 
 CHOOSE = "choose the one to be scored with --answer NAME"

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from convsnn.measure.decomposition import PARTS, Decomposition, LayerError
-from convsnn.measure.evaluate import is_classifier
+from convsnn.measure.evaluate import answers_classes
 from convsnn.report.page.assemble import versions
 from convsnn.report.wording import counted, neurons_named, percent, points, significant
 from convsnn.spiking.network import Spiking
@@ -40,7 +40,7 @@ def diagnosis(net: Spiking, found: Decomposition, *, header: Mapping[str, Any]) 
     """The document without its findings; `header` has command, seed, timesteps, model, method
     and data."""
     graph = net.graph
-    classes = graph.shapes[graph.outputs[0]][0] if is_classifier(graph) else None
+    classes = graph.shapes[graph.outputs[0]][0] if answers_classes(net) else None
     largest = max(found.layers, key=lambda layer: layer.error or 0.0)
     maker = max(found.layers, key=lambda layer: layer.made_here or 0.0)
     lost = (layer.name for layer in found.layers if (layer.error or 0.0) > LOST)

@@ -50,6 +50,7 @@ def render_html(report: Report) -> str:
         beside=beside(report),
         grouped=grouped(report),
         not_scored=not_scored(report),
+        doubt=report.get("doubt"),
         shown=shown_steps(report["timesteps"]),
         last=row(report, report["timesteps"]),
         rows=rows(report),

@@ -11,15 +11,17 @@ from calibrate.methods import choose_methods
 from convsnn.errors import ConfigError
 from convsnn.graph import Graph
 from convsnn.readouts import READOUTS, delayed
+from convsnn.spiking.network import Spiking
 from convsnn.spiking.plan import Stage
 from convsnn.spiking.population import site_neurons
-from convsnn.workflows.evaluate import score as scoring
+from convsnn.workflows.evaluate.early_exit import plan_exits
+from convsnn.workflows.evaluate.scores import Scores
 from convsnn.workflows.running.precision import Asked, Wanted
-from convsnn.workflows.running.voice import note
+from convsnn.workflows.running.voice import note, reported
 from convsnn.workflows.snn import SNN
-from convsnn.workflows.subject.given import Images, as_part
-from convsnn.workflows.subject.job import Method, open_job
-from convsnn.workflows.subject.source import source_of
+from convsnn.workflows.subject.given import Images
+from convsnn.workflows.subject.job import Job, Method
+from convsnn.workflows.subject.opening import Opening
 
 
 def convert(
@@ -37,6 +39,8 @@ def convert(
     schedule: str | None = None,
     weights: str | Path | None = None,
     input_shape: Sequence[int] | None = None,
+    answer: str | None = None,
+    task: str | None = None,
     preprocessing: Mapping[str, Any] | None = None,
     calibration_samples: int = 1000,
     batch_size: int | None = None,
@@ -55,7 +59,8 @@ def convert(
     again; or a text that names a data set as `--data` does, with its `preprocessing` (scale, mean,
     std, resize, layout); None takes the data that the model names. All else is as in
     `convsnn convert`; `calibrate` may be stages instead of their text, `method` one of
-    `convsnn list methods`.
+    `convsnn list methods`; of several outputs `answer` names the one to take, `task` says what it
+    is for.
 
     Raises ConfigError, LoadError, UnsupportedError (what would stay analog, all of it),
     RewriteError and CalibrationError.
@@ -71,24 +76,60 @@ def convert(
         readout_delay=readout_delay,
         schedule=schedule,
     )
-    job = open_job(
-        source_of(
-            model,
-            weights=None if weights is None else Path(weights),
-            input_shape=None if input_shape is None else tuple(input_shape),
-        ),
-        data=images if images is None or isinstance(images, str) else as_part(images),
+    opening = Opening(
+        model,
+        data=images,
+        weights=None if weights is None else Path(weights),
+        input_shape=None if input_shape is None else tuple(input_shape),
         preprocessing=preprocessing or {},
         calibration_samples=calibration_samples,
         batch_size=batch_size,
         seed=seed,
-        device=scoring.pick_device(device),
-        verify=verify,
+        device=device,
         wanted=Wanted(precision, weight_bits, compile),
+        verify=verify,
+        answer=answer,
+        task=task,
     )
+    return SNN(converted(opening.open(), how, timesteps))
+
+
+def converted(job: Job, how: Method, timesteps: int, *, samples: int | None = None) -> Spiking:
+    """The spiking network of an open job; `samples` is how many test images will be scored."""
     site_neurons(how.neuron, job.graph)  # layers that it cannot stand for, all at once
     note(f"calibrating on {len(job.images.indices)} training images: {how.calibrate}")
-    return SNN(job.convert(how, steps=timesteps))
+    return job.convert(how, steps=timesteps, samples=samples)
+
+
+def convert_and_score(
+    opening: Opening,
+    how: Method,
+    timesteps: int,
+    *,
+    samples: int | None = None,
+    early_exit: float | None = None,
+    exit_data: str | None = None,
+) -> Scores:
+    """Convert, and score every step on `samples` test images (None: all), as the command does.
+
+    `early_exit` is a percentage: see `convsnn.workflows.evaluate.early_exit`. Whatever can be
+    refused is refused before any calibration.
+    """
+    job = opening.open()
+    early = plan_exits(
+        early_exit,
+        exit_data,
+        graph=job.graph,
+        steps=timesteps,
+        data=job.data,
+        preprocessing=job.preprocessing,
+        calibration=lambda: job.images,
+        task=opening.task,
+    )
+    net = converted(job, how, timesteps, samples=samples)
+    report = job.score(net, steps=timesteps, samples=samples, also=early)
+    reported(report["warnings"])
+    return Scores(report, net)
 
 
 def chosen_method(

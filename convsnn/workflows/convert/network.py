@@ -19,6 +19,7 @@ from convsnn.spiking.population import site_neurons
 from convsnn.spiking.schedule import require_schedule
 from convsnn.spiking.turns import fill_windows
 from convsnn.workflows.convert.closest_readout import with_closest_readout
+from convsnn.workflows.running.voice import note
 
 
 def convert(
@@ -52,7 +53,7 @@ def convert(
     if isinstance(model, Graph):
         graph = model
     elif isinstance(model, nn.Module):
-        graph = load_module(model, example)
+        graph = load_module(model, example, note=note)
         graph.require_convertible()
         verify_import(graph, module_reference(model), example)
     else:

@@ -20,6 +20,7 @@ from convsnn.load.verify import Reference, module_reference
 from convsnn.measure.census import Census, count
 from convsnn.measure.onnx_census import count_onnx
 from convsnn.passes import TOLERANCE
+from convsnn.passes.outputs import outputs_of
 from convsnn.simulate import simulate
 from convsnn.workflows.convert.network import convert
 from convsnn.workflows.coverage.networks import (
@@ -207,7 +208,9 @@ def _gap(graph: Graph, reference: Reference, x: Tensor) -> float:
     with torch.no_grad():
         got = run(graph, x)
     found = []
-    for name, wanted in zip(graph.outputs, reference(x), strict=True):
+    answers = reference(x)
+    for output in outputs_of(graph):
+        name, wanted = output.name, answers[output.place]
         moves = float((wanted[1:] - wanted[:1]).abs().max())
         same = got[name].shape == wanted.shape and moves > 0
         found.append(float((got[name] - wanted).abs().max()) / moves if same else math.inf)

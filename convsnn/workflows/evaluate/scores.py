@@ -52,12 +52,12 @@ class Scores(Result):
         del width  # it folds
         return render_table(dict(self.document))
 
-    def write(self, folder: str | Path, *, force: bool = False) -> Path:
-        """Write report.json, report.html and the network, as `convsnn convert` does; the folder.
+    def write(self, folder: str | Path, *, force: bool = False, network: bool = True) -> Path:
+        """Write report.json, report.html and the `network`, as `convsnn convert` does; the folder.
 
         ConfigError where there is something else, or an earlier result without `force`.
         """
-        kept = self.network.to(device="cpu")
+        kept = self.network.to(device="cpu") if network else None
         for line in write_results(Path(folder), dict(self.document), force=force, net=kept):
             note(line)
         return Path(folder)

@@ -27,8 +27,9 @@ class Opening:
 
     `data` names a data set, or is images given in Python (see `given`), which are then calibrated
     on and scored; None is what the model names. `preprocessing` replaces the model's own where a
-    value is not None; `batch_size` None is one that fits this machine. Nothing is read before
-    `source` or `open` is asked for.
+    value is not None; `batch_size` None is one that fits this machine. Of several outputs `answer`
+    names the one to take, `task` says what it is for, `gate` is the bound on the loss of score.
+    Nothing is read before `source` or `open` is asked for.
     """
 
     model: nn.Module | Graph | str | Path
@@ -42,6 +43,9 @@ class Opening:
     device: str = "auto"
     wanted: Wanted = field(default_factory=Wanted)
     verify: bool = True
+    answer: str | None = None
+    task: str | None = None
+    gate: float | None = None
 
     @cached_property
     def target(self) -> torch.device:
@@ -52,7 +56,9 @@ class Opening:
     def source(self) -> Source:
         """The model, found but not yet read; see `source_of` for what is raised."""
         assert self.target is not None  # a device that is not here is said first
-        return source_of(self.model, weights=self.weights, input_shape=self.input_shape)
+        return source_of(
+            self.model, weights=self.weights, input_shape=self.input_shape, answer=self.answer
+        )
 
     def open(self) -> Job:
         """Read data and network; see `open_job` for what is raised."""
@@ -68,6 +74,8 @@ class Opening:
             device=self.target,
             verify=self.verify,
             wanted=self.wanted,
+            task=self.task,
+            gate=self.gate,
         )
 
 

@@ -17,13 +17,16 @@ from convsnn.graph import Graph, run
 from convsnn.load import (
     load_factory,
     load_module,
-    load_onnx,
     load_weights,
     onnx_reference,
     read_metadata,
+    read_onnx,
 )
 from convsnn.load.verify import Reference, module_reference
+from convsnn.load.wrappers import require_weights, size_lazy, unwrap
+from convsnn.passes.outputs import choose_output
 from convsnn.registry import nearest
+from convsnn.workflows.running.voice import note
 from zoo.data import Preprocessing
 from zoo.models import MODELS
 
@@ -50,12 +53,16 @@ class Source:
     described_in: str = ""  # the place that names the data
     trained: bool = True
     loaded: bool = True  # False where only the user's own code can know whether it loads weights
+    answer: str | None = None  # the output to take, where there are several
+    notes: tuple[str, ...] = ()  # what of a file was left out
 
     def graph(self, example: Tensor) -> Graph:
         """The network as a graph; `example` is (B, *input shape)."""
         if self.module is not None:
-            return load_module(self.module, example)
+            return load_module(self.module, example, output=self.answer, note=note)
         assert self.read is not None
+        for text in self.notes:
+            note(text)
         return self.read
 
     def reference(self) -> Reference:
@@ -81,11 +88,16 @@ def source_of(
     *,
     weights: Path | None = None,
     input_shape: tuple[int, ...] | None = None,
+    answer: str | None = None,
 ) -> Source:
-    """The source of a model given in Python: a module, a graph, or what `find_source` finds."""
+    """The source of a model given in Python: a module, a graph, or what `find_source` finds.
+
+    Of several outputs `answer` names the one to take.
+    """
     if isinstance(model, nn.Module):
         if weights is not None:
-            load_weights(model, weights)
+            load_weights(model, weights, note=note)
+        require_weights(model)
         name = type(model).__name__
         return Source(
             name.lower(),
@@ -93,18 +105,26 @@ def source_of(
             _module_digest(model),
             module=model,
             input_shape=input_shape,
+            answer=answer,
         )
     if isinstance(model, Graph):
+        model = model if answer is None else choose_output(model, answer)
         shape = tuple(model.input.attrs["shape"])
         text = "graph given in Python"
         return Source("graph", text, _graph_digest(model), read=model, input_shape=shape)
-    return find_source(str(model), weights=weights, input_shape=input_shape)
+    return find_source(str(model), weights=weights, input_shape=input_shape, answer=answer)
 
 
-def find_source(text: str, *, weights: Path | None, input_shape: tuple[int, ...] | None) -> Source:
+def find_source(
+    text: str,
+    *,
+    weights: Path | None,
+    input_shape: tuple[int, ...] | None,
+    answer: str | None = None,
+) -> Source:
     """Find the model that `text` names; LoadError or ConfigError says what is wrong with it.
 
-    `input_shape` is that of one sample.
+    `input_shape` is that of one sample; of several outputs `answer` names the one to take.
     """
     kind, colon, name = text.partition(":")
     if Path(text).suffix == ".py":
@@ -113,7 +133,7 @@ def find_source(text: str, *, weights: Path | None, input_shape: tuple[int, ...]
     if Path(text).suffix == ".onnx" or (len(text) < 4096 and os.path.isfile(text)):
         if weights is not None:
             raise ConfigError("an ONNX file holds its own weights", hint="leave out --weights")
-        return _onnx(text, Path(text), input_shape)
+        return _onnx(text, Path(text), input_shape, answer)
     if not colon:
         beside = Path(f"{text}.onnx")
         forms = "give an ONNX file, package.module:factory, torchvision:NAME, timm:NAME or zoo:NAME"
@@ -129,12 +149,16 @@ def find_source(text: str, *, weights: Path | None, input_shape: tuple[int, ...]
     module = source.module
     assert module is not None
     if weights is not None:
-        load_weights(module, weights)
+        load_weights(module, weights, note=note)
+    elif input_shape is not None:
+        size_lazy(module, input_shape)
+    require_weights(module)
     return replace(
         source,
         text=text,
         sha256=_module_digest(module) if weights is None else _file_digest(weights),
         input_shape=input_shape or source.input_shape,
+        answer=answer,
         trained=source.trained or weights is not None,
         loaded=source.loaded or weights is not None,
     )
@@ -146,7 +170,7 @@ def _file_digest(path: Path) -> str:
 
 
 def _module_digest(module: nn.Module) -> str:
-    return _digest(module.state_dict())
+    return _digest(unwrap(module).state_dict())
 
 
 def _graph_digest(graph: Graph) -> str:
@@ -161,10 +185,11 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _onnx(text: str, path: Path, input_shape: tuple[int, ...] | None) -> Source:
+def _onnx(text: str, path: Path, input_shape: tuple[int, ...] | None, answer: str | None) -> Source:
     if not path.is_file():
         raise LoadError(f"{path} does not exist or is no file", hint="check the path")
-    graph = load_onnx(path, input_shape=input_shape)
+    found = read_onnx(path, input_shape=input_shape, output=answer)
+    graph = found.graph
     shape = tuple(graph.input.attrs["shape"])
     if input_shape not in (None, shape):
         raise ConfigError(f"--input-shape {input_shape} contradicts {path}, which takes {shape}")
@@ -194,6 +219,7 @@ def _onnx(text: str, path: Path, input_shape: tuple[int, ...] | None) -> Source:
         _file_digest(path),
         path=path,
         read=graph,
+        notes=found.notes,
         input_shape=shape,
         preprocessing=preprocessed,
         data=data,

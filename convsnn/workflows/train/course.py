@@ -21,7 +21,7 @@ from convsnn.train.methods import learned_thresholds
 from convsnn.train.samples import Samples
 from convsnn.train.settings import Epoch, State
 from convsnn.workflows.evaluate import score as scoring
-from convsnn.workflows.train.lessons import labelled_images, worth_compiling
+from convsnn.workflows.train.lessons import labelled_images, missing_labels, worth_compiling
 from zoo.data import DataSet, Part, Preprocessing, choose, open_data
 from zoo.models import MODELS, Entry
 from zoo.recipes.spiking import SpikingRecipe
@@ -112,7 +112,7 @@ def open_course(name: str, recipe: SpikingRecipe) -> Course:
     part = opened.train
     if part.classes is None or opened.test.classes is None:
         raise LoadError(
-            f"{part.source} has no labels, which training needs",
+            f"{part.source} has no {missing_labels(part)}, which training needs",
             hint="give labelled data with --data",
         )
     largest = max(part.classes, opened.test.classes)

@@ -7,6 +7,7 @@ import torch
 
 from convsnn.errors import ConfigError, LoadError
 from convsnn.graph import Graph
+from convsnn.measure.tasks.base import described
 from convsnn.neurons.fused import compiler
 from convsnn.train.devices import is_main
 from convsnn.train.samples import Augmentation, InMemory, Samples, Sequences
@@ -17,11 +18,18 @@ from convsnn.workflows.running.voice import note, warn
 from zoo.data import Part, choose
 
 
+def missing_labels(part: Part) -> str:
+    """What a split without classes lacks, in words: it may have targets of another kind."""
+    if part.targets is None:
+        return "labels"
+    return f"class numbers but targets ({described(part.targets)})"
+
+
 def require_labels(part: Part) -> None:
     """Raise LoadError unless `part` has the labels that training needs."""
     if part.classes is None:
         raise LoadError(
-            f"{part.source} ({part.split}) has no labels, which training needs",
+            f"{part.source} ({part.split}) has no {missing_labels(part)}, which training needs",
             hint="give labelled data with --data",
         )
 

@@ -9,7 +9,7 @@ import torch
 
 from convsnn.errors import ConfigError
 from convsnn.graph import run
-from convsnn.measure import is_classifier
+from convsnn.measure import answers_classes
 from convsnn.registry import split_spec
 from convsnn.simulate import simulate
 from convsnn.workflows.evaluate.score import Images
@@ -87,7 +87,7 @@ def measure(job: Job, method: Method, images: Images, *, steps: Sequence[int]) -
     at = [step - 1 for step in steps]
     error = torch.zeros(len(at), dtype=torch.float64)
     agreed = torch.zeros(len(at), dtype=torch.float64)
-    seen, classes = 0, is_classifier(net.graph)
+    seen, classes = 0, answers_classes(net)
     for x in images:
         with torch.no_grad():
             found = run(net.graph, x)

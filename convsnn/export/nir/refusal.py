@@ -1,0 +1,56 @@
+"""What of a network NIR can say: its neurons, what is written, and what is refused by name."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from convsnn.neurons.integrate import IntegrateAndFire
+from convsnn.neurons.lif import LeakyIntegrateAndFire
+
+CHANNEL = "calibrate with one threshold a layer or a channel, like channel:q=99.9"
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A layer that NIR cannot say, and the nearest thing that it can."""
+
+    layer: str
+    reason: str
+    remedy: str
+
+
+class Unsayable(Exception):
+    """Raised while one layer is written; the others go on being looked at."""
+
+    def __init__(self, reason: str, remedy: str) -> None:
+        super().__init__(reason)
+        self.reason, self.remedy = reason, remedy
+
+
+@dataclass
+class Written:
+    """Nodes by name, each a type of NIR and its fields; edges; what was refused and remarked."""
+
+    nodes: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
+    edges: list[tuple[str, str]] = field(default_factory=list)
+    refused: list[Refusal] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+
+def reset_of(neuron: object) -> str:
+    """How its neurons reset: subtract or zero; Unsayable for neurons that NIR has no word for."""
+    if isinstance(neuron, LeakyIntegrateAndFire) and neuron.decay == 1:
+        return "subtract" if neuron.reset == "soft" else "zero"
+    if isinstance(neuron, IntegrateAndFire):
+        return "subtract" if neuron.reset == "soft" else "zero"
+    what = {
+        "Burst": "they send several spikes a step",
+        "Signed": "they send spikes of both signs",
+        "Msat": "their thresholds change from step to step",
+        "LeakyIntegrateAndFire": "their leak counts in steps, which NIR's time constants do not",
+    }.get(type(neuron).__name__, "NIR has no such neurons")
+    raise Unsayable(what, "convert with --neuron if or if:reset=zero")
+
+
+def fires_of(neuron: object) -> str:
+    """Whether they fire `at` the threshold or only `above` it."""
+    return "above" if getattr(neuron, "strict", False) else "at"

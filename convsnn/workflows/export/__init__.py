@@ -1,0 +1,1 @@
+"""A spiking network in formats that others run."""
