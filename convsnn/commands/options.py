@@ -191,10 +191,10 @@ Compile = Annotated[
     ),
 ]
 Schedule = Annotated[
-    Literal["steps", "layers"],
+    Literal["steps", "layers"] | None,
     typer.Option(
         help="steps: neurons fire as their current comes; layers: a layer fires once all of it has "
-        "come, which takes longer and loses less.",
+        "come, which takes longer and loses less. [default: steps]",
     ),
 ]
 SavedSchedule = Annotated[

@@ -37,6 +37,7 @@ from convsnn.measure.listening import Heard, listen, steady
 from convsnn.neurons import Keys
 from convsnn.spiking.network import Spiking
 
+_Values = Mapping[str, Tensor]
 MADE_HERE = ("clipping", "quantisation")
 PARTS = (*MADE_HERE, "sin", "inherited", "uneven")
 
@@ -277,12 +278,7 @@ def _original(net: Spiking, x: Tensor) -> tuple[dict[str, Tensor], dict[str, Ten
 
 
 def _layer(
-    net: Spiking,
-    name: str,
-    heard: Heard,
-    original: Mapping[str, Tensor],
-    own: Mapping[str, Tensor],
-    keys: Keys,
+    net: Spiking, name: str, heard: Heard, original: _Values, own: _Values, keys: Keys
 ) -> Divided:
     planned, neuron = net.plan.sites[name], net.neurons[name]
     source = net.graph.by_name[name].inputs[0]

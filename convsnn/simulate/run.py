@@ -56,8 +56,9 @@ def simulate(
     node that sends or fires put out, (len(steps), B, ...). A `Program` made once saves preparing
     the network for every batch; else `engine` says what is computed in. Without `count` nothing is
     counted, which is faster. A network that fires layer by layer is run to each number of steps in
-    `at` (default: `steps` alone), see `Run`; any other is read out at every step. Raises ConfigError for steps < 1 or a wrong shape, SimulationError
-    where an image or the output is not finite.
+    `at` (default: `steps` alone), see `Run`; any other is read out at every step. Raises
+    ConfigError for steps < 1 or a wrong shape, SimulationError where an image or the output is not
+    finite.
     """
     if steps < 1:
         raise ConfigError(f"timesteps must be at least 1, not {steps}")

@@ -111,6 +111,22 @@ class Spiking:
         return replace(self, graph=self.graph.to(dtype, device), plan=plan)
 
 
+def scheduled(net: Spiking, schedule: str | None) -> Spiking:
+    """`net` firing by another schedule (None: as it is), all else as it was made.
+
+    Raises what `require_schedule` raises.
+    """
+    if schedule is None or schedule == net.schedule:
+        return net
+    readout = "mean" if schedule == "layers" else net.readout  # there is nothing to weigh
+    known = require_schedule(
+        schedule, graph=net.graph, neuron=net.neuron, encoder=net.encoder, readout=readout
+    )
+    method = {**net.provenance.get("method", {}), "readout": readout, "schedule": known}
+    provenance = {**net.provenance, "method": method}
+    return replace(net, schedule=known, readout=readout, provenance=provenance)
+
+
 def to_spiking(
     graph: Graph,
     plan: Plan,

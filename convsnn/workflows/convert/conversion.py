@@ -125,6 +125,7 @@ def convert_and_score(
         preprocessing=job.preprocessing,
         calibration=lambda: job.images,
         task=opening.task,
+        schedule=how.schedule,
     )
     net = converted(job, how, timesteps, samples=samples)
     report = job.score(net, steps=timesteps, samples=samples, also=early)
