@@ -20,7 +20,7 @@ from convsnn.measure import evaluate
 from convsnn.measure.decomposition import decompose
 from convsnn.neurons import NEURONS
 from convsnn.report.page.assemble import assemble
-from convsnn.simulate import simulate
+from convsnn.simulate import Program, Simulation, SpikingModule, record, simulate
 from convsnn.spiking.network import Spiking, to_spiking
 from convsnn.spiking.plan import Plan, SitePlan
 from convsnn.spiking.schedule import latency, scored_steps, sorted_train
@@ -323,3 +323,21 @@ def test_fine_tuning_follows_the_schedule(method: str) -> None:
     assert torch.allclose(logits[0], simulate(tuned, x, steps=4).outputs[0][0], atol=1e-5)
     with pytest.raises(ConfigError, match="single spikes"):
         finetune(net, InMemory(x, labels), Settings(), Tuning(method="dsr"))
+
+
+def test_recorded_trains_are_sorted_and_leave_what_was_not_sent() -> None:
+    net, x = network(), images()
+    names = list(net.graph.sites)
+    seen = record(net, x, steps=4, layers=names)
+    assert torch.equal(seen.outputs[0][0], simulate(net, x, steps=4).outputs[0][0])
+    for name in names:
+        spikes = seen.spikes[name]
+        assert set(spikes.unique().tolist()) <= {0.0, 1.0}
+        assert torch.equal(spikes.sort(0, descending=True).values, spikes)
+        left = seen.potentials[name][-1]
+        full = spikes.sum(0) == 4
+        assert bool((left[~full] < seen.thresholds[name][-1][~full]).all())
+    with pytest.raises(UnsupportedError, match="single steps"):
+        SpikingModule(net, steps=4)
+    with pytest.raises(ConfigError, match="before its last step"):
+        Simulation(Program(net), x)

@@ -42,7 +42,8 @@ def evaluate_saved(
 
     What is None is as when the network was made; `schedule` is "steps" or "layers". `early_exit` is
     a percentage, `gate` the bound on the loss of its score, `task` what the network is for, `place`
-    where it came from, for messages, and a `group` of processes shares the images. Raises ConfigError, LoadError and SimulationError.
+    where it came from, for messages, and a `group` of processes shares the images. Raises
+    ConfigError, LoadError and SimulationError.
     """
     net = scheduled(net, schedule)
     origin = net.provenance
