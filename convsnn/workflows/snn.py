@@ -21,6 +21,7 @@ from convsnn.workflows.finetune import finetune_network
 from convsnn.workflows.running.precision import Asked
 from convsnn.workflows.subject.given import Images
 from convsnn.workflows.subject.saved import data_of
+from zoo.data import data_place
 
 
 class SNN:
@@ -136,6 +137,7 @@ class SNN:
         known: dict[str, Any] = {"preprocessing": settings.to_json()}
         if train is not None:
             known["data"] = train if isinstance(train, str) else None
+            known |= data_place(known["data"])
         return SNN(replace(tuned, provenance={**tuned.provenance, **known}))
 
     def with_thresholds(self, thresholds: Mapping[str, Tensor | float | Sequence[float]]) -> "SNN":

@@ -208,7 +208,7 @@ def _onnx(text: str, path: Path, input_shape: tuple[int, ...] | None, answer: st
         if data is not None and not isinstance(data, str):
             raise ValueError("'data' is not text")
         preprocessed = Preprocessing.from_json(preprocessing)
-    except (ValueError, KeyError, TypeError, OSError, ConfigError) as error:
+    except (ValueError, KeyError, TypeError, OSError, RecursionError, ConfigError) as error:
         raise LoadError(
             f"{where} does not describe a data set: {error}",
             hint='it should hold {"data": "mnist5k", "preprocessing": {"mean": [0.1307]}}',
