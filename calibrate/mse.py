@@ -20,6 +20,7 @@ from convsnn.neurons import NEURONS
 from convsnn.spiking.plan import Plan
 
 BINS = 1 << 11
+ENOUGH = 1 << 12  # values of a channel in each batch, where a pass over the images counts
 FINEST = 100_000
 LEVELS = 10  # as few suffice, and smaller thresholds speak sooner
 
@@ -49,7 +50,8 @@ def best_thresholds(found: Histogram, steps: int, potential: float, grid: int) -
 @CALIBRATORS.register("mse")
 @dataclass(frozen=True)
 class MeanSquaredError(SetsThresholds):
-    """The best staircase for `steps` time steps (default: of the conversion, at most 10 levels).
+    """The best staircase for `steps` time steps (default: of the conversion; of those that
+    fire step by step, at most 10 levels).
 
     `per` channel or layer; `potential` is the initial potential as a fraction of the threshold;
     `grid` thresholds are tried between zero and the maximum.
@@ -71,8 +73,11 @@ class MeanSquaredError(SetsThresholds):
         """See `Stage`."""
         spikes = NEURONS.create(context.neuron, threshold=1.0).spikes_per_step
         steps = self.steps or max(1, min(context.steps, round(LEVELS / spikes)))
+        if context.schedule == "layers" and self.steps is None:
+            steps = context.steps  # another number is another network
         tops = maxima(context)
-        found = histograms(context, tops, per_channel=self.per == "channel", bins=BINS)
+        most = ENOUGH if context.schedule == "layers" else None
+        found = histograms(context, tops, per_channel=self.per == "channel", bins=BINS, most=most)
         sites = {}
         for name, site in context.graph.sites.items():
             values = best_thresholds(found[name], steps * spikes, self.potential, self.grid)

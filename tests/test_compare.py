@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from calibrate.methods import LONGEST, NamedMethod, choose_methods, methods
+from calibrate.methods import choose_methods, methods
+from calibrate.named import LONGEST, NamedMethod
 from calibrate.published import TABLE_2
 from convsnn.commands import main
 from convsnn.errors import ConfigError

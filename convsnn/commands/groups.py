@@ -105,6 +105,7 @@ class Neurons:
     max_pool: options.MaxPool = "exact"
     readout: options.Readout = "auto"
     readout_delay: options.ReadoutDelay = 0
+    schedule: options.Schedule = None
 
 
 def opening(

@@ -5,7 +5,8 @@ each site: `threshold/SITE`, `potential/SITE`, and any of `shift`, `confidence`,
 The header's metadata has the single key `convsnn` (its order would vary with more), which is one
 JSON object with sorted keys:
 
-    format, kind, topology, neuron, encoder, readout, plugins, record, provenance, versions, sha256
+    format, kind, topology, neuron, encoder, readout, schedule, plugins, record, provenance,
+    versions, sha256
 
 `sha256` is taken over that object without it and over every tensor, so that a file that changed
 since it was written is refused. Equal networks give equal bytes.
@@ -110,6 +111,7 @@ def _header(net: Spiking) -> dict[str, Any]:
         "neuron": net.neuron,
         "encoder": net.encoder.spec(),
         "readout": net.readout,
+        "schedule": net.schedule,
         "plugins": list(net.plugins),
         "record": list(net.plan.record),
         "provenance": net.provenance,
@@ -190,6 +192,7 @@ def _restore(text: str, tensors: Mapping[str, Tensor]) -> Spiking:
             encoder=header["encoder"],
             provenance=header["provenance"],
             readout=header["readout"],
+            schedule=header.get("schedule", "steps"),  # before there was another
         )
         intact = _digest(header, tensors) == header["sha256"]
     except ConvsnnError as error:

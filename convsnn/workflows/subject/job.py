@@ -21,6 +21,7 @@ from convsnn.readouts import READOUTS
 from convsnn.report.page.assemble import versions
 from convsnn.spiking.network import Spiking
 from convsnn.spiking.plan import Stage
+from convsnn.spiking.schedule import as_schedule, require_patient
 from convsnn.workflows.convert.network import convert
 from convsnn.workflows.evaluate import score as scoring
 from convsnn.workflows.running.precision import Wanted
@@ -46,6 +47,7 @@ class Method:
     max_pool: Literal["exact", "current"] = "exact"
     readout: str = "mean"
     given: tuple[Stage, ...] | None = None
+    schedule: str = "steps"
 
     def __post_init__(self) -> None:
         self.stages()
@@ -57,6 +59,8 @@ class Method:
                 hint="use --encoder direct or poisson; convsnn train learns from sequences",
             )
         READOUTS.create(self.readout)
+        if as_schedule(self.schedule) == "layers":
+            require_patient(self.neuron)
 
     def stages(self) -> Sequence[Stage]:
         """The calibration stages."""
@@ -77,6 +81,7 @@ class Method:
             "encoder": self.encoder,
             "max_pool": self.max_pool,
             "readout": self.readout,
+            "schedule": self.schedule,
             **({"plugins": plugins} if plugins else {}),
         }
 
@@ -138,6 +143,7 @@ class Job:
             encoder=method.encoder,
             max_pool=method.max_pool,
             readout=method.readout,
+            schedule=method.schedule,
             seed=self.seed,
         )
         used = replace(method, readout=net.readout)
