@@ -235,6 +235,6 @@ def test_a_forgotten_mean_is_found_and_named(here, capsys):
     assert report["warnings"][0] == report["doubt"]
     assert report["doubt"] in " ".join(err.split())
     assert "with --mean 0.5 --std 0.5 it has accuracy 1.000" in report["doubt"]
-    code, out, err = run(capsys, *options, "--mean", "0.5", "--std", "0.5", "-o", "b")
+    _, out, err = run(capsys, *options, "--mean", "0.5", "--std", "0.5", "-o", "b")
     assert json.loads(out)["ann"]["accuracy"] == 1
     assert json.loads(out)["doubt"] is None
