@@ -229,7 +229,7 @@ def test_an_original_that_only_guesses_is_the_first_thing_that_is_said(here, cap
 
 def test_a_forgotten_mean_is_found_and_named(here, capsys):
     options = ("convert", "tasknets:centred", "--data", bright(), *SMALL, "--json")
-    code, out, err = run(capsys, *options, "-o", "a")
+    _, out, err = run(capsys, *options, "-o", "a")
     report = json.loads(out)
     assert report["ann"]["accuracy"] == 1 / 8
     assert report["warnings"][0] == report["doubt"]

@@ -4,117 +4,28 @@ Exit codes: 0 done and every gate met, 1 ran but a gate failed, 2 could not run 
 its result, 130 interrupted (143 by SIGTERM, 129 by SIGHUP).
 """
 
-import contextlib
-import json
 import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import Annotated
+from collections.abc import Sequence
 
 import typer
-from rich.console import Console
 
 from convsnn import __version__
-from convsnn.commands.bench import bench
-from convsnn.commands.checked import checked, refuse_empty
-from convsnn.commands.compare import compare
-from convsnn.commands.convert import convert
-from convsnn.commands.coverage import coverage
-from convsnn.commands.diagnose import diagnose
-from convsnn.commands.evaluate import evaluate
-from convsnn.commands.export import export
+from convsnn.commands.app import COMMANDS, app
+from convsnn.commands.checked import refuse_empty
+from convsnn.commands.errors import show_error
 from convsnn.commands.faults import closed_output, explain
-from convsnn.commands.figures import figures
-from convsnn.commands.finetune import finetune
-from convsnn.commands.fit import fit
 from convsnn.commands.hints import fitting, options_of
-from convsnn.commands.inspect import inspect
-from convsnn.commands.list import list_
 from convsnn.commands.signals import as_interrupts
 from convsnn.commands.streams import is_closed, streams
 from convsnn.commands.terminal import Terminal, messages
-from convsnn.commands.train import train
-from convsnn.commands.tune import tune
-from convsnn.errors import ConfigError, ConvsnnError, UnsupportedError
+from convsnn.errors import ConfigError, ConvsnnError
 from convsnn.plugins import load_installed, load_plugins
-from convsnn.report.refusals import render_blockers
 from convsnn.workflows.running.cache import require_cache
 from convsnn.workflows.running.processes import Dismissed, speaks
 from convsnn.workflows.running.voice import heard_by
 
-app = typer.Typer(
-    name="convsnn",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
 INTERRUPTED = 130
-_COMMANDS: dict[str, Callable[..., int | None]] = {
-    "bench": bench,
-    "compare": compare,
-    "convert": convert,
-    "coverage": coverage,
-    "diagnose": diagnose,
-    "evaluate": evaluate,
-    "export": export,
-    "figures": figures,
-    "finetune": finetune,
-    "fit": fit,
-    "inspect": inspect,
-    "list": list_,
-    "train": train,
-    "tune": tune,
-}
-
-
-@app.callback()
-def root(
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version and leave.")
-    ] = False,
-    plugin: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="A module outside convsnn that enrols neurons, stages or others; more than once, "
-            "anywhere on the line. CONVSNN_PLUGINS and installed packages name more."
-        ),
-    ] = None,
-) -> None:
-    """Turn trained ReLU networks into calibrated spiking networks."""
-    del version, plugin  # read by `main`, before the names that options take are looked at
-
-
-for _name, _command in _COMMANDS.items():
-    app.command(_name)(checked(_command))
-
-
-def _show(error: ConvsnnError, as_json: bool) -> None:
-    items = error.items if isinstance(error, UnsupportedError) else ()
-    if as_json and not is_closed():
-        entry = {
-            "type": type(error).__name__,
-            "message": str(error),
-            "hint": error.hint,
-            "items": [vars(item) for item in items],
-        }
-        print(json.dumps({"error": entry}, indent=2))
-        return
-    console = messages()
-    if items:
-        Console(stderr=True, highlight=False).print(render_blockers(items))
-    summary = f"{len(items)} place(s) of the network would stay analog" if items else str(error)
-    console.print(f"error: {summary}", style="red", markup=False)
-    if error.hint and error.hint not in {item.remedy for item in items}:
-        console.print(f"hint: {error.hint}", markup=False)
-
-
-def _show_where_possible(error: ConvsnnError, as_json: bool) -> None:
-    """Show it, where anybody still reads."""
-    try:
-        _show(error, as_json)
-    except OSError:
-        with contextlib.suppress(OSError):
-            _show(error, False)
 
 
 def _without_plugins(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -140,10 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             code = 128 + came[0] if came else INTERRUPTED
             shown = ConvsnnError("interrupted; nothing is left half written")
         if shown is not None:
-            if shown.hint and given and given[0] in _COMMANDS:
+            if shown.hint and given and given[0] in COMMANDS:
                 known = {*options_of(app, given[0]), "--plugin"}
                 shown.hint = fitting(shown.hint, command=given[0], known=known)
-            _show_where_possible(shown, "--json" in given)
+            show_error(shown, "--json" in given)
     return code
 
 
@@ -175,7 +86,7 @@ def _run(given: list[str]) -> tuple[int, ConvsnnError | None]:
         cause = error.__context__
         shown = closed_output(cause if isinstance(cause, OSError) else None)
     except typer.TyperException as error:
-        command = f" {given[0]}" if given and given[0] in _COMMANDS else ""
+        command = f" {given[0]}" if given and given[0] in COMMANDS else ""
         message = error.format_message().replace("Value error, ", "")
         if speaks():  # of several processes each reads the same wrong options
             shown = ConfigError(message, hint=f"see convsnn{command} --help")
