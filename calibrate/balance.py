@@ -15,7 +15,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from calibrate.base import CALIBRATORS, Context
+from calibrate.base import CALIBRATORS, Context, SetsThresholds, check_potential
 from calibrate.statistics import by_channel, maxima, sizes
 from calibrate.thresholds import guarded, site_plan
 from convsnn.graph import Node, run
@@ -25,7 +25,7 @@ from convsnn.spiking.plan import Plan
 
 @CALIBRATORS.register("balance")
 @dataclass(frozen=True)
-class Balance:
+class Balance(SetsThresholds):
     """Channel thresholds that climb to balance clipping, over `batches` calibration batches.
 
     Batches are taken again from the first when there are fewer. `rate` is the step size;
@@ -37,6 +37,7 @@ class Balance:
     potential: float = 0.5
 
     def __post_init__(self) -> None:
+        check_potential(self.potential)
         if self.batches < 1:
             raise ValueError(f"batches must be at least 1, not {self.batches}")
         if not 0 < self.rate < float("inf"):

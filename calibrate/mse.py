@@ -13,13 +13,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from calibrate.base import CALIBRATORS, Context
+from calibrate.base import CALIBRATORS, Context, SetsThresholds, check_potential
 from calibrate.statistics import Histogram, histograms, maxima
 from calibrate.thresholds import guarded, site_plan
 from convsnn.neurons import NEURONS
 from convsnn.spiking.plan import Plan
 
 BINS = 1 << 11
+FINEST = 100_000
 LEVELS = 10  # as few suffice, and smaller thresholds speak sooner
 
 
@@ -47,7 +48,7 @@ def best_thresholds(found: Histogram, steps: int, potential: float, grid: int) -
 
 @CALIBRATORS.register("mse")
 @dataclass(frozen=True)
-class MeanSquaredError:
+class MeanSquaredError(SetsThresholds):
     """The best staircase for `steps` time steps (default: of the conversion, at most 10 levels).
 
     `per` channel or layer; `potential` is the initial potential as a fraction of the threshold;
@@ -60,10 +61,11 @@ class MeanSquaredError:
     grid: int = 100
 
     def __post_init__(self) -> None:
+        check_potential(self.potential)
         if self.steps is not None and self.steps < 1:
             raise ValueError(f"steps must be at least 1, not {self.steps}")
-        if self.grid < 2:
-            raise ValueError(f"grid must be at least 2, not {self.grid}")
+        if not 2 <= self.grid <= FINEST:
+            raise ValueError(f"grid must be from 2 to {FINEST}, not {self.grid}")
 
     def __call__(self, context: Context, plan: Plan) -> Plan:
         """See `Stage`."""

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 
 import torch
 
-from calibrate.base import CALIBRATORS, Context
+from calibrate.base import CALIBRATORS, Context, check_potential
 from calibrate.thresholds import site_plan
 from convsnn.errors import CalibrationError
 from convsnn.spiking.plan import Plan
@@ -29,6 +29,9 @@ class Trained:
     """
 
     potential: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_potential(self.potential)
 
     def __call__(self, context: Context, plan: Plan) -> Plan:
         """See `Stage`; CalibrationError names the layers that have no threshold from anywhere."""

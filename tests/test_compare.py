@@ -339,7 +339,8 @@ def test_a_budget_leaves_out_and_says_so(here, capsys):
 
 
 def test_warnings_of_msat_reach_the_comparison(here_with_page, capsys):
-    _, document, _ = compare(capsys, methods="msat-vgg16,msat-confidence,msat-scale-free")
+    code, document, err = compare(capsys, methods="msat-vgg16,msat-confidence,msat-scale-free")
+    assert code == 0, err
     warned = {row["name"]: row["warnings"] for row in document["methods"]}
     assert warned["msat-scale-free"] == []
     for name in ("msat-vgg16", "msat-confidence"):

@@ -1,8 +1,10 @@
 """The program: collects the commands, turns errors into one clear message and an exit code.
 
-Exit codes: 0 done and every gate met, 1 ran but a gate failed, 2 could not run, 130 interrupted.
+Exit codes: 0 done and every gate met, 1 ran but a gate failed, 2 could not run or could not print
+its result, 130 interrupted (143 by SIGTERM, 129 by SIGHUP).
 """
 
+import contextlib
 import json
 import os
 import sys
@@ -14,24 +16,29 @@ from rich.console import Console
 
 from convsnn import __version__
 from convsnn.commands.bench import bench
+from convsnn.commands.checked import checked, refuse_empty
 from convsnn.commands.compare import compare
 from convsnn.commands.convert import convert
 from convsnn.commands.coverage import coverage
 from convsnn.commands.diagnose import diagnose
 from convsnn.commands.evaluate import evaluate
 from convsnn.commands.export import export
+from convsnn.commands.faults import closed_output, explain
 from convsnn.commands.figures import figures
 from convsnn.commands.finetune import finetune
 from convsnn.commands.fit import fit
 from convsnn.commands.hints import fitting, options_of
 from convsnn.commands.inspect import inspect
 from convsnn.commands.list import list_
+from convsnn.commands.signals import as_interrupts
+from convsnn.commands.streams import is_closed, streams
 from convsnn.commands.terminal import Terminal, messages
 from convsnn.commands.train import train
 from convsnn.commands.tune import tune
-from convsnn.errors import ConfigError, ConvsnnError, UnsupportedError, out_of_memory
+from convsnn.errors import ConfigError, ConvsnnError, UnsupportedError
 from convsnn.plugins import load_installed, load_plugins
 from convsnn.report.refusals import render_blockers
+from convsnn.workflows.running.cache import require_cache
 from convsnn.workflows.running.processes import Dismissed, speaks
 from convsnn.workflows.running.voice import heard_by
 
@@ -41,6 +48,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+INTERRUPTED = 130
 _COMMANDS: dict[str, Callable[..., int | None]] = {
     "bench": bench,
     "compare": compare,
@@ -77,12 +85,12 @@ def root(
 
 
 for _name, _command in _COMMANDS.items():
-    app.command(_name)(_command)
+    app.command(_name)(checked(_command))
 
 
 def _show(error: ConvsnnError, as_json: bool) -> None:
     items = error.items if isinstance(error, UnsupportedError) else ()
-    if as_json:
+    if as_json and not is_closed():
         entry = {
             "type": type(error).__name__,
             "message": str(error),
@@ -100,17 +108,13 @@ def _show(error: ConvsnnError, as_json: bool) -> None:
         console.print(f"hint: {error.hint}", markup=False)
 
 
-def _fault(error: Exception) -> ConvsnnError:
-    """What to say of an error that nothing was prepared for."""
-    if out_of_memory(error):
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        return ConvsnnError(
-            f"memory ran out: {first}", hint="choose a smaller --batch-size, or --set batch_size=N"
-        )
-    return ConvsnnError(
-        f"unexpected {type(error).__name__}: {error}",
-        hint="please report it; CONVSNN_DEBUG=1 shows the traceback",
-    )
+def _show_where_possible(error: ConvsnnError, as_json: bool) -> None:
+    """Show it, where anybody still reads."""
+    try:
+        _show(error, as_json)
+    except OSError:
+        with contextlib.suppress(OSError):
+            _show(error, False)
 
 
 def _without_plugins(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -130,14 +134,33 @@ def _without_plugins(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program on `arguments` (default: those of the process); returns the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    with as_interrupts() as came, streams():
+        code, shown = _run(given)
+        if code == INTERRUPTED:
+            code = 128 + came[0] if came else INTERRUPTED
+            shown = ConvsnnError("interrupted; nothing is left half written")
+        if shown is not None:
+            if shown.hint and given and given[0] in _COMMANDS:
+                known = {*options_of(app, given[0]), "--plugin"}
+                shown.hint = fitting(shown.hint, command=given[0], known=known)
+            _show_where_possible(shown, "--json" in given)
+    return code
+
+
+def _run(given: list[str]) -> tuple[int, ConvsnnError | None]:
+    """The exit code, and the error to show."""
+    if is_closed():  # before any work, whose result nobody could read
+        return 2, closed_output(None)
     if given == ["--version"]:
         print(f"convsnn {__version__}")
-        return 0
+        return 0, None
     shown: ConvsnnError | None = None
     code = 2
     try:
+        refuse_empty(given)
+        require_cache()
         with heard_by(Terminal()):
-            given, names = _without_plugins(given)
+            given[:], names = _without_plugins(given)
             load_plugins(names)
             for error in load_installed():
                 messages().print(f"warning: {error}", style="yellow", markup=False)
@@ -147,7 +170,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Dismissed as leave:
         code = leave.code
     except (KeyboardInterrupt, typer.Abort):
-        code = 130
+        code = INTERRUPTED
+    except SystemExit as error:  # typer's answer to a pipe that nobody reads any more
+        cause = error.__context__
+        shown = closed_output(cause if isinstance(cause, OSError) else None)
     except typer.TyperException as error:
         command = f" {given[0]}" if given and given[0] in _COMMANDS else ""
         message = error.format_message().replace("Value error, ", "")
@@ -156,14 +182,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # a fault of ours; exit code 1 would say that a gate failed
         if os.environ.get("CONVSNN_DEBUG"):
             raise
-        shown = _fault(error)
+        shown = explain(error)
     else:
         code = result if isinstance(result, int) else 0
-    if code == 130:
-        shown = ConvsnnError("interrupted; nothing is left half written")
-    if shown is not None:
-        if shown.hint and given and given[0] in _COMMANDS:
-            known = {*options_of(app, given[0]), "--plugin"}
-            shown.hint = fitting(shown.hint, command=given[0], known=known)
-        _show(shown, "--json" in given)
-    return code
+        try:
+            sys.stdout.flush()
+        except OSError as error:  # a pipe without a reader, a full disk
+            code, shown = 2, closed_output(error)
+    return code, shown

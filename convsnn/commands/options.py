@@ -1,11 +1,13 @@
 """Options that several commands share, and how their texts are read."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
 from convsnn.errors import ConfigError
+from convsnn.ranges import VALUES
 from zoo.data import Binning
 
 NUMBER = "N"  # short, so that 80 columns have room for the longest option's name
@@ -257,7 +259,10 @@ def sizes(text: str, option: str) -> tuple[int, ...]:
 
 def shape(text: str | None) -> tuple[int, ...] | None:
     """What --input-shape says, None where it is not given."""
-    return None if text is None else sizes(text, "--input-shape")
+    found = None if text is None else sizes(text, "--input-shape")
+    if found is not None and math.prod(found) > VALUES:
+        raise ConfigError(f"--input-shape {text} has more than {VALUES} values")
+    return found
 
 
 def preprocessing(

@@ -25,6 +25,7 @@ from convsnn.workflows.fit.chip import fit as fit_network
 from convsnn.workflows.running.precision import Asked
 from convsnn.workflows.subject.given import Images
 from convsnn.workflows.subject.saved import data_of
+from zoo.data import data_place
 
 
 class SNN:
@@ -140,6 +141,7 @@ class SNN:
         known: dict[str, Any] = {"preprocessing": settings.to_json()}
         if train is not None:
             known["data"] = train if isinstance(train, str) else None
+            known |= data_place(known["data"])
         return SNN(replace(tuned, provenance={**tuned.provenance, **known}))
 
     def with_thresholds(self, thresholds: Mapping[str, Tensor | float | Sequence[float]]) -> "SNN":

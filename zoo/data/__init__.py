@@ -11,6 +11,7 @@ from zoo.data.base import (
     find_images,
     open_data,
 )
+from zoo.data.places import absolute, data_place, is_there
 from zoo.data.preprocessing import Preprocessing
 
 import_siblings(__name__, __path__)
@@ -21,8 +22,11 @@ __all__ = [
     "DataSet",
     "Part",
     "Preprocessing",
+    "absolute",
     "choose",
+    "data_place",
     "draw",
     "find_images",
+    "is_there",
     "open_data",
 ]

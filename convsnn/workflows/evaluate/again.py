@@ -47,6 +47,7 @@ def evaluate_saved(
     steps = origin["timesteps"] if timesteps is None else timesteps
     if steps < 1:
         raise ConfigError(f"timesteps must be at least 1, not {steps}")
+    scoring.require_answer(net, steps)
     target = scoring.pick_device(device)
     data, settings = data_of(net, test, preprocessing or {}, place=place)
     task = task or origin.get("task")

@@ -28,7 +28,7 @@ from convsnn.workflows.running.processes import require_alone
 from convsnn.workflows.running.voice import note, warn
 from convsnn.workflows.subject.given import require_shape
 from convsnn.workflows.subject.source import NO_WEIGHTS, Source
-from zoo.data import DataSet, Part, Preprocessing, draw, open_data
+from zoo.data import DataSet, Part, Preprocessing, data_place, draw, open_data
 
 EXAMPLES = 4  # images that every exact step is verified on
 
@@ -177,6 +177,7 @@ class Job:
                 "input_shape": list(self.example.shape[1:]),
             },
             "data": self.spec,
+            **data_place(self.spec),
             "task": self.task,
             "preprocessing": self.preprocessing,
             "versions": versions(),
@@ -257,7 +258,7 @@ def _open(
             )
         require_shape(data, source.input_shape)
         return None, settings, DataSet("given", data, data)
-    spec = scoring.require_data(data or source.data, source.text)
-    with scoring.named_in("" if data else source.described_in):
+    spec = scoring.require_data(source.data if data is None else data, source.text)
+    with scoring.named_in(source.described_in if data is None else ""):
         shape = source.input_shape or scoring.natural_shape(spec, settings.resize)
         return spec, settings, open_data(spec, input_shape=shape, preprocessing=settings)
