@@ -55,13 +55,16 @@ Compile = Annotated[
 Schedule = Annotated[
     Literal["steps", "layers"] | None,
     typer.Option(
+        metavar="MODE",
         help="steps: neurons fire as their current comes; layers: a layer fires once all of it has "
         "come, which takes longer and loses less. [default: steps]",
     ),
 ]
 SavedSchedule = Annotated[
     Literal["steps", "layers"] | None,
-    typer.Option(help="When layers fire, steps or layers (default: as it was made)."),
+    typer.Option(
+        metavar="MODE", help="When layers fire, steps or layers (default: as it was made)."
+    ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
