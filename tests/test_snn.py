@@ -199,6 +199,28 @@ def test_as_a_module(snn, images):
     assert {"stem.weight", "act.threshold", "head.bias"} <= set(made.state_dict())
 
 
+class Clashing(nn.Module):
+    """Names that the module which runs the network has itself, or once had."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, 5), nn.ReLU())
+        self.readout = nn.Linear(5, 4)
+        self.step = nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.step(self.readout(self.encoder(x)).relu())
+
+
+def test_a_module_may_have_layers_of_any_name(images):
+    torch.manual_seed(0)
+    snn = convsnn.convert(Clashing().eval(), images[:20], timesteps=3, calibrate="mse")
+    made = snn.as_module()
+    torch.testing.assert_close(made(images[:4]), snn(images[:4]))
+    named = set(made.state_dict())
+    assert {"encoder.1.weight", "encoder.2.threshold", "readout.weight", "step_.bias"} <= named
+
+
 def test_python_and_the_command_line_open_each_others(tmp_path, monkeypatch, capsys, labels, module,
                                                       images, snn):  # fmt: skip
     monkeypatch.chdir(tmp_path)

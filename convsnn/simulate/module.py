@@ -93,7 +93,8 @@ class SpikingModule(nn.Module):
     """`net` for `steps` time steps; layers are submodules under the names of the original.
 
     Calling it runs all steps from rest and gives the answer after the last (B, ...), a tuple where
-    the network has several outputs. `step` is one time step.
+    the network has several outputs. `step` is one time step. A layer whose name is taken, as `step`
+    is, gets a `_` behind it.
     """
 
     def __init__(self, net: Spiking, *, steps: int) -> None:
@@ -107,11 +108,12 @@ class SpikingModule(nn.Module):
             )
         if net.encoder.steps is not None:
             raise UnsupportedError("a network that is shown sequences is no module of images")
-        self.steps, self.readout, self._encoder = steps, READOUTS.create(net.readout), net.encoder
+        self._steps, self._readout, self._encoder = steps, READOUTS.create(net.readout), net.encoder
         self._graph: Graph = net.body
         self._tail = net.body.behind([Role.READOUT])
         read = {i for node in net.body.nodes if node.name in self._tail for i in node.inputs}
         self._ends = ({*net.body.outputs} | read) - self._tail - net.body.tensors.keys()
+        self._places: dict[str, str] = {}  # of every node the submodule that it is
         numbers = {name: number for number, name in enumerate(net.graph.sites, 1)}
         for node in net.body.nodes:
             if node.role is Role.ACTIVATION:
@@ -121,17 +123,12 @@ class SpikingModule(nn.Module):
                 made = Layer(node, net.body.tensors)
             else:
                 continue
-            _place(self, node.name, made)
-
-    @property
-    def encoder(self) -> Encoder:
-        """What makes the input of every step."""
-        return self._encoder
+            self._places[node.name] = _place(self, node.name, made)
 
     def forward(self, x: Tensor) -> Any:
         """The answer to images `x` (B, *input shape) after all steps."""
         state, answer = NetworkState(), None
-        for _ in range(self.steps):
+        for _ in range(self._steps):
             answer, state = self.step(x, state)
         return answer
 
@@ -154,7 +151,7 @@ class SpikingModule(nn.Module):
             if node.role is Role.INPUT:
                 values[node.name] = self._encoder.encode(x, ids, now)[0]
             elif node.role is Role.ACTIVATION:
-                sent, neurons[node.name] = self.get_submodule(node.name)(
+                sent, neurons[node.name] = self._layer(node)(
                     given[0], neurons.get(node.name), ids
                 )
                 values[node.name] = sent
@@ -164,11 +161,14 @@ class SpikingModule(nn.Module):
                 )
                 values[node.name] = passed[0]
             else:
-                values[node.name] = self.get_submodule(node.name)(*given)
+                values[node.name] = self._layer(node)(*given)
         answers, sums = self._read(values, now, state.sums)
         outputs = tuple(answers[name] for name in self._graph.outputs)
         after = NetworkState(now.stop, neurons, pools, sums)
         return outputs[0] if len(outputs) == 1 else outputs, after
+
+    def _layer(self, node: Node) -> nn.Module:
+        return self.get_submodule(self._places[node.name])
 
     def _read(
         self, values: Mapping[str, Tensor], now: range, sums: Mapping[str, Mapping[str, Tensor]]
@@ -178,31 +178,43 @@ class SpikingModule(nn.Module):
         after: dict[str, Mapping[str, Tensor]] = {}
         for name in self._ends:
             answer, after[name] = accumulate(
-                self.readout, values[name][None], now, sums.get(name, {})
+                self._readout, values[name][None], now, sums.get(name, {})
             )
             answers[name] = answer[0]
         for node in self._graph.nodes:
             if node.name in self._tail:
                 given = [answers[name] for name in node.inputs if name in answers]
-                answers[node.name] = self.get_submodule(node.name)(*given)
+                answers[node.name] = self._layer(node)(*given)
         return answers, after
 
     def extra_repr(self) -> str:
         """How long it runs and what comes in."""
-        return f"steps={self.steps}, input={self._encoder.spec()}"
+        return f"steps={self._steps}, input={self._encoder.spec()}"
 
 
-def _place(root: nn.Module, name: str, made: nn.Module) -> None:
-    """Make `made` the submodule `name`, whose dots lead through modules as in the original."""
+def _place(root: nn.Module, name: str, made: nn.Module) -> str:
+    """Make `made` the submodule `name`, whose dots lead through modules as in the original; the
+    name that it got."""
     *path, last = name.split(".")
+    found = []
     for part in path:
-        inner = root._modules.get(part)
+        found.append(_free(root, part))
+        inner = root._modules.get(found[-1])
         if inner is None:
             inner = nn.Module()
-            root.add_module(part, inner)
+            root.add_module(found[-1], inner)
         root = inner
-    before = root._modules.get(last)
+    found.append(_free(root, last))
+    before = root._modules.get(found[-1])
     if before is not None:  # what stood there only held others
         for child, module in before.named_children():
             made.add_module(child, module)
-    root.add_module(last, made)
+    root.add_module(found[-1], made)
+    return ".".join(found)
+
+
+def _free(root: nn.Module, part: str) -> str:
+    """`part`, where it is no attribute of `root` that is none of its submodules."""
+    while not part or (part not in root._modules and hasattr(root, part)):
+        part += "_"
+    return part

@@ -92,9 +92,8 @@ def as_part(images: Images, *, split: str = "given") -> Part:
     kind = f"{type(images).__module__.partition('.')[0]}.{type(images).__name__}"
     if all(hasattr(images, name) for name in ("batches", "classes", "labels", "steps")):
         return images  # type: ignore[return-value]
-    if isinstance(images, tuple) and len(images) == 2 and _is_array(images[0]):
-        return _in_memory(_batch(images), split)
-    if _is_array(images):
+    pair = isinstance(images, tuple) and len(images) == 2 and _is_array(images[0])
+    if pair or _is_array(images):
         return _in_memory(_batch(images), split)
     if isinstance(images, DataLoader) and isinstance(images.dataset, Sized):
         return _from_dataset(images.dataset, images.collate_fn, split)
@@ -138,9 +137,15 @@ def _batch(value: Any) -> Batch:
     x = x.to(torch.float32)
     if not bool(x.isfinite().all()):
         raise LoadError("images hold NaN or infinite numbers", hint="leave such samples out")
-    if len(parts) < 2:
+    if len(parts) < 2 or parts[1] is None:
         return x, None
-    y = torch.as_tensor(parts[1]).detach()
+    try:
+        y = torch.as_tensor(parts[1]).detach()
+    except (TypeError, ValueError, RuntimeError):
+        raise ConfigError(
+            f"labels given as {type(parts[1]).__name__} are no numbers",
+            hint="give class numbers, or whatever else the outputs are held against, as a tensor",
+        ) from None
     if y.dim() < 1 or len(y) != len(x):
         raise LoadError(f"{len(x)} images have labels of shape {tuple(y.shape)}")
     return x, y if y.is_floating_point() else y.to(torch.int64)
@@ -192,6 +197,10 @@ def _from_batches(batches: Iterable[Any], kind: str, split: str) -> Given:
         labels += [] if y is None else [y]
     if not sizes:
         raise ConfigError(f"{kind} holds no images", hint=_FORMS)
+    if labels and len(labels) < len(sizes):
+        raise ConfigError(
+            f"{len(labels)} of {len(sizes)} batches have labels", hint="give all of them labels"
+        )
     known = torch.cat(labels) if labels else None
     source = f"{kind} {mark} given in Python"
     return Given(source, split, sum(sizes), read, stream, known)
