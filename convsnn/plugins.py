@@ -65,11 +65,12 @@ def require_loaded(names: Any) -> None:
 
 
 def _load(module: str, name: str) -> None:
+    module = module.partition(":")[0]  # an entry point may name something in it
     if module in _LOADED:
         return
     try:
         with enrolling_for(module):
-            importlib.import_module(module.partition(":")[0])
+            importlib.import_module(module)
     except Exception as error:  # a module of somebody else can raise anything
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ConfigError(

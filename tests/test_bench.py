@@ -319,10 +319,11 @@ def test_peak_memory_is_that_of_another_process(spiking: tuple[Spiking, Tensor])
         (["--timesteps", "0"], "--timesteps 0 is not a list of positive whole numbers"),
         (["--batch-size", "a"], "--batch-size a is not"),
         (["--minutes", "0"], "--minutes is a positive number"),
-        (["--weights", "w.safetensors"], "--weights are those of one model"),
+        (["--weights", "w.safetensors"], "--weights is for one model"),
         (["--neurons", "iff"], "unknown neuron 'iff'"),
         (["zoo:nothing"], "nothing"),
         (["-o", "no/such/file.json"], "does not exist"),
+        (["zoo:a", "zoo:b", "--answer", "x"], "--answer is for one model"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(

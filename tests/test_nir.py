@@ -294,7 +294,14 @@ def test_a_file_is_converted_without_calibration(
     assert main(["evaluate", "net-snn"]) == 0
     assert main(["convert", "net.nir", *data, "--calibrate", "mse", "-o", "b"]) == 2
     assert "--calibrate would do nothing" in capsys.readouterr().err
+    given = ["--calibration-samples", "5", "--no-verify", "-o", "b"]
+    assert main(["convert", "net.nir", *data, *given]) == 2
+    assert "--calibration-samples, --no-verify would do nothing" in capsys.readouterr().err
+    assert main(["convert", "net.nir", *data[:2], "-o", "b"]) == 2
+    assert "does not say for how many time steps" in capsys.readouterr().err
     assert main(["export", "net-snn", "--to", "nir", "-o", "again.nir"]) == 0
+    assert main(["convert", "again.nir", "-o", "c"]) == 0  # data and time steps are in the file
+    assert load_artifact(tmp_path / "c" / "network.safetensors").provenance["timesteps"] == 3
     assert main(["export", "net-snn", "--to", "nir", "-o", "c.nir", "--form", "loop"]) == 2
     assert main(["export", "net-snn", "--to", "onnx", "-o", "again.nir"]) == 2
     assert main(["inspect", "net.nir"]) == 2

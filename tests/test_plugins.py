@@ -92,7 +92,7 @@ def test_a_plugin_is_used_named_and_asked_for(outside, capsys):
 
 def test_an_installed_package_names_its_plugin(outside, monkeypatch):
     class Entry:
-        name, value = "outside", "outside.neurons"
+        name, value = "outside", "outside.neurons:Outsider"
 
     class Broken:
         name, value = "worn", "broken"
@@ -123,6 +123,7 @@ def test_the_list_of_plugins_in_a_file_is_checked():
 def test_version(capsys):
     code, out, _ = run(capsys, "--version")
     assert (code, out.startswith("convsnn ")) == (0, True)
+    assert run(capsys, "--version", "list", "neurons")[1] == out
 
 
 def test_artifacts_without_plugins_open_as_before(outside, capsys):

@@ -97,6 +97,8 @@ def test_images_come_in_every_usual_form(module, images, labels, snn, form):
         (lambda x: [{"image": x}], "not images"),
         (lambda x: torch.full_like(x, torch.nan), "NaN"),
         (lambda x: x[:, :, :4], r"\(1, 4, 8\)"),
+        (lambda x: (x, ["cat"] * len(x)), "no numbers"),
+        (lambda x: [(x, torch.zeros(len(x))), (x, None)], "1 of 2 batches have labels"),
     ],
 )
 def test_images_that_are_none_are_refused(module, images, given, says):
@@ -116,6 +118,8 @@ def test_stages_are_text_or_objects(module, images, snn):
     assert torch.equal(named.run(images[:4]).outputs[0], snn.run(images[:4]).outputs[0])
     with pytest.raises(ConfigError, match="says itself what neuron is"):
         convsnn.convert(module, images, method="mse", neuron="burst")
+    with pytest.raises(ConfigError, match="says itself what readout is"):
+        convsnn.convert(module, images, method="mse", readout="rising")
 
 
 def test_a_recording_adds_up(snn, images):
@@ -145,6 +149,16 @@ def test_scores_and_warnings(module, images, labels, snn):
     assert unlabelled.accuracy is None
     with pytest.warns(ConvsnnWarning, match="calibrated"):
         snn.evaluate((images[:20], labels[:20]))
+
+
+def test_what_a_network_is_for_can_be_said(snn, images, labels):
+    ones = nn.functional.one_hot(labels, 3)
+    with pytest.raises(ConfigError, match="classify or multilabel or regress"):
+        snn.evaluate((images, ones))
+    assert snn.evaluate((images, ones), task="multilabel").document["headline"] == "f1"
+    assert snn.evaluate((images, labels), schedule="layers").network.schedule == "layers"
+    with pytest.raises(ConfigError, match="fitted on the images that are scored"):
+        snn.evaluate((images, labels), early_exit=90.0)
 
 
 def test_thresholds_are_set_and_on_record(snn, images):

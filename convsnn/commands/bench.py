@@ -90,8 +90,8 @@ def bench(
         precisions=choose_precisions(precision, target),
         repeats=repeats, device=target, threads=threads, minutes=minutes, max_pool=max_pool,
         schedule=schedule,
-        weights=network.weights, input_shape=options.shape(network.input_shape), seed=seed,
-        peak=peak, memory=memory, stages=stages,
+        weights=network.weights, input_shape=options.shape(network.input_shape),
+        answer=network.answer, seed=seed, peak=peak, memory=memory, stages=stages,
         neurons=() if neurons is None else tuple(costs.neuron_specs(neurons)),
     )  # fmt: skip
     found = measure(models or MODELS, settings, output=output)

@@ -66,6 +66,7 @@ def compare(
         Literal["steps", "layers"] | None,
         typer.Option(help="Only methods whose layers fire so (default: both)."),
     ] = None,
+    task: options.Task = None,
     network: groups.Network,
     samples: options.Samples = None,
     calibration_samples: options.CalibrationSamples = 1000,
@@ -89,7 +90,7 @@ def compare(
     """
     subject = groups.opening(
         model, data, network=network, reading=reading, running=running, computing=computing,
-        calibration_samples=calibration_samples, verify=verify,
+        calibration_samples=calibration_samples, verify=verify, task=task,
     )  # fmt: skip
     found = compare_methods(
         subject, methods=methods, timesteps=timesteps, samples=samples, budget=budget,

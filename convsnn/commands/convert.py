@@ -17,17 +17,21 @@ from convsnn.workflows.evaluate.again import evaluate_saved
 from convsnn.workflows.evaluate.score import gate
 from convsnn.workflows.evaluate.scores import Scores
 
+CALIBRATED = 1000  # training images
+
 
 @groups.grouped
 def convert(
     model: options.Model,
     *,
     data: options.Data = None,
-    timesteps: Annotated[int, typer.Option(help="Number of time steps.")] = 32,
+    timesteps: Annotated[
+        int | None, typer.Option(help="Number of time steps [32, or what a .nir file says].")
+    ] = None,
     neurons: groups.Neurons,
     network: groups.Network,
     samples: options.Samples = None,
-    calibration_samples: options.CalibrationSamples = 1000,
+    calibration_samples: options.CalibrationSamples = CALIBRATED,
     running: groups.Running,
     computing: groups.Computing,
     reading: groups.Reading,
@@ -42,8 +46,10 @@ def convert(
 ) -> int:
     """Convert a trained ReLU network into a spiking network and report what it cost."""
     if is_nir(model):
-        _refuse_choices(model, (neurons, groups.Neurons()), (network, groups.Network()))
-        _refuse_choices(model, (replace(scoring, max_drop=None), groups.Scoring()))
+        _refuse_choices(
+            model, neurons, network, replace(scoring, max_drop=None),
+            calibration_samples=calibration_samples != CALIBRATED, no_verify=not verify,
+        )  # fmt: skip
         folder = output or Path(f"{Path(model).stem}-snn")
         ResultDirectory(folder, force=force).check()
         net = neurons_given(
@@ -62,7 +68,8 @@ def convert(
             "converted is not shown",
             hint="leave them out",
         )
-    how = chosen_method(timesteps, **vars(neurons))
+    steps = 32 if timesteps is None else timesteps
+    how = chosen_method(steps, **vars(neurons))
     opening = groups.opening(
         model, data, network=network, reading=reading, running=running, computing=computing,
         calibration_samples=calibration_samples, verify=verify, task=scoring.task,
@@ -71,7 +78,7 @@ def convert(
     folder = output or Path(f"{opening.source.name}-snn")
     ResultDirectory(folder, force=force).check()
     found = convert_and_score(
-        opening, how, timesteps, samples=samples, early_exit=scoring.early_exit,
+        opening, how, steps, samples=samples, early_exit=scoring.early_exit,
         exit_data=scoring.exit_data,
     )  # fmt: skip
     return _finish(found, folder, force=force, as_json=as_json, most=scoring.max_drop)
@@ -84,14 +91,17 @@ def _finish(scores: Scores, folder: Path, *, force: bool, as_json: bool, most: f
     return gate(dict(scores.document), most)
 
 
-def _refuse_choices(model: str, *groups_given: tuple[Any, Any]) -> None:
-    """Raise ConfigError for options that a file which holds its neurons leaves nothing to do."""
-    named = [
-        f"--{name.replace('_', '-')}"
-        for given, usual in groups_given
-        for name, value in vars(given).items()
-        if value != getattr(usual, name)
+def _refuse_choices(model: str, *given: Any, **others: bool) -> None:
+    """Raise ConfigError for options that a file which holds its neurons leaves nothing to do: of
+    the groups `given` what is not as usual, and those `others` that are true."""
+    taken = [
+        name
+        for group in given
+        for name, value in vars(group).items()
+        if value != getattr(type(group)(), name)
     ]
+    taken += [name for name, chosen in others.items() if chosen]
+    named = [f"--{name.replace('_', '-')}" for name in taken]
     if named:
         raise ConfigError(
             f"'{model}' holds its neurons already, so {', '.join(named)} would do nothing",

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from convsnn.commands import options
 from convsnn.commands.terminal import messages
 from convsnn.errors import ConfigError
 from convsnn.workflows.export.network import export as write
@@ -13,12 +14,7 @@ _ONNX, _NIR = "ONNX", "NIR"
 
 
 def export(
-    artifact: Annotated[
-        Path,
-        typer.Argument(
-            metavar="ARTIFACT", help="A network.safetensors of convsnn, or the folder it is in."
-        ),
-    ],
+    artifact: options.Artifact,
     *,
     to: Annotated[Literal["onnx", "nir"], typer.Option(help="The format.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The file to write.")],

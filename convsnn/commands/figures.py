@@ -24,6 +24,7 @@ def figures(
     confidence: Annotated[
         str, typer.Option(help="The stage that sets spike confidence.")
     ] = "confidence",
+    task: options.Task = None,
     network: groups.Network,
     samples: options.Samples = None,
     calibration_samples: options.CalibrationSamples = 1000,
@@ -40,7 +41,7 @@ def figures(
     """Redraw the figures 2 to 5 of MSAT for a network; goes on where it was stopped."""
     subject = groups.opening(
         model, data, network=network, reading=reading, running=running,
-        calibration_samples=calibration_samples, verify=verify,
+        calibration_samples=calibration_samples, verify=verify, task=task,
     )  # fmt: skip
     drawn = draw(
         subject, timesteps=timesteps, neuron=neuron, confidence=confidence, samples=samples,

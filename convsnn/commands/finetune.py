@@ -14,12 +14,7 @@ from convsnn.workflows.finetune import finetune_saved
 
 @groups.grouped
 def finetune(
-    artifact: Annotated[
-        Path,
-        typer.Argument(
-            metavar="ARTIFACT", help="A network.safetensors of convsnn, or the folder it is in."
-        ),
-    ],
+    artifact: options.Artifact,
     *,
     data: options.Data = None,
     timesteps: Annotated[int, typer.Option(help="Time steps to train for.")] = 4,
@@ -40,7 +35,7 @@ def finetune(
         bool, typer.Option("--resume", help="Go on with a run that was stopped.")
     ] = False,
     as_json: options.Json = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace an earlier result.")] = False,
+    force: options.Force = False,
 ) -> int:
     """Train a converted network for few time steps, starting from what conversion gave it."""
     found = finetune_saved(

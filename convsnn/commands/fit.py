@@ -1,6 +1,5 @@
 """`convsnn fit`: whether a saved spiking network fits a chip, and what it would cost there."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,12 +9,7 @@ from convsnn.workflows.fit.chip import fit as check
 
 
 def fit(
-    artifact: Annotated[
-        Path,
-        typer.Argument(
-            metavar="ARTIFACT", help="A network.safetensors of convsnn, or the folder it is in."
-        ),
-    ],
+    artifact: options.Artifact,
     *,
     chip: Annotated[str, typer.Option(help="loihi2, speck, spinnaker2, xylo, or FILE.toml.")],
     weight_bits: Annotated[

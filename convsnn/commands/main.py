@@ -62,7 +62,7 @@ def _run(given: list[str]) -> tuple[int, ConvsnnError | None]:
     """The exit code, and the error to show."""
     if is_closed():  # before any work, whose result nobody could read
         return 2, closed_output(None)
-    if given == ["--version"]:
+    if given[:1] == ["--version"]:
         print(f"convsnn {__version__}")
         return 0, None
     shown: ConvsnnError | None = None

@@ -54,7 +54,7 @@ def train(
         bool, typer.Option("--resume", help="Go on with a run that was stopped.")
     ] = False,
     as_json: options.Json = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace an earlier result.")] = False,
+    force: options.Force = False,
 ) -> None:
     """Train a spiking network from the start by a recipe, with thresholds that learn."""
     given: dict[str, Any] = parsed(set_ or [])

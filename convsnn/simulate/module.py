@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from convsnn.encoders import Encoder
 from convsnn.errors import ConfigError, UnsupportedError
 from convsnn.graph import Graph, Node, Site
 from convsnn.graph.ops import OPS, Role
@@ -151,9 +150,7 @@ class SpikingModule(nn.Module):
             if node.role is Role.INPUT:
                 values[node.name] = self._encoder.encode(x, ids, now)[0]
             elif node.role is Role.ACTIVATION:
-                sent, neurons[node.name] = self._layer(node)(
-                    given[0], neurons.get(node.name), ids
-                )
+                sent, neurons[node.name] = self._layer(node)(given[0], neurons.get(node.name), ids)
                 values[node.name] = sent
             elif node.role is Role.MAX_POOL and not node.attrs.get("each_step"):
                 passed, pools[node.name] = sum_pool(

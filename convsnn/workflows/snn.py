@@ -91,7 +91,11 @@ class SNN:
         precision: Asked | None = None,
         weight_bits: int | None = None,
         compile: bool | None = None,
+        early_exit: float | None = None,
+        exit_data: str | None = None,
         preprocessing: Mapping[str, Any] | None = None,
+        task: str | None = None,
+        schedule: str | None = None,
     ) -> Scores:
         """Score every time step on test images: see `convsnn evaluate`, whose options these are."""
         self._scores = evaluate_saved(
@@ -105,7 +109,11 @@ class SNN:
             precision=precision,
             weight_bits=weight_bits,
             compile=compile,
+            early_exit=early_exit,
+            exit_data=exit_data,
             preprocessing=preprocessing or {},
+            task=task,
+            schedule=schedule,
         )
         return self._scores
 

@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 import typer
 
-NUMBER = "N"  # short, so that 80 columns have room for the longest option's name
+from convsnn.commands.options.engine import NUMBER
+
 _DATA = "Data and preprocessing"
 _EXIT = "Early exit"
 

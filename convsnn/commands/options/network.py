@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
-NUMBER = "N"  # short, so that 80 columns have room for the longest option's name
+from convsnn.commands.options.engine import NUMBER
+
 _NETWORK = "Network"
 
 Model = Annotated[

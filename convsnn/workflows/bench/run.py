@@ -66,8 +66,9 @@ def bench(
     entry that says why.
     """
     settings = settings or Settings()
-    if settings.weights is not None and len(models) != 1:
-        raise ConfigError("--weights are those of one model", hint="name that model alone")
+    for name in ("weights", "answer"):
+        if getattr(settings, name) is not None and len(models) != 1:
+            raise ConfigError(f"--{name} is for one model", hint="name that model alone")
     if output is not None:
         _check_target(output)
     with _threads(settings.threads):
@@ -149,6 +150,7 @@ class _Bench:
             text,
             weights=s.weights,
             input_shape=s.input_shape,
+            answer=s.answer,
             steps=max(s.timesteps),
             seed=s.seed,
             device=s.device,

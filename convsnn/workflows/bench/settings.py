@@ -18,8 +18,9 @@ from convsnn.workflows.evaluate import score as scoring
 class Settings:
     """What to measure, all as the options of `convsnn bench`; ConfigError for what cannot be.
 
-    `peers` are the packages to compare with, by default those that are installed. `weights` and
-    `input_shape` are those of one model; `threads` None are as many as torch takes.
+    `peers` are the packages to compare with, by default those that are installed. `weights`,
+    `input_shape` and `answer` (the output to take of several) are those of one model; `threads`
+    None are as many as torch takes.
     """
 
     peers: tuple[str, ...] = field(default_factory=lambda: installed(list(PEERS), asked=False))
@@ -34,6 +35,7 @@ class Settings:
     schedule: Schedule = "steps"
     weights: Path | None = None
     input_shape: tuple[int, ...] | None = None
+    answer: str | None = None
     seed: int = 0
     peak: bool = True
     memory: bool = False

@@ -55,12 +55,13 @@ def open_subject(
     steps: int,
     seed: int,
     device: torch.device,
+    answer: str | None = None,
     max_pool: MaxPool = "current",
     schedule: str = "steps",
 ) -> Subject:
     """Read and convert the model `text`; see `find_source` and `convert` for what is raised."""
     torch.manual_seed(seed)  # weights that nobody trained are drawn anew
-    source = find_source(text, weights=weights, input_shape=input_shape)
+    source = find_source(text, weights=weights, input_shape=input_shape, answer=answer)
     shape = source.input_shape
     if shape is None:
         raise ConfigError(f"'{text}' does not say its input shape", hint="give --input-shape")
@@ -100,7 +101,10 @@ def _converted(
         seed=seed,
     )
     seconds["calibration"] = clock()
-    ann = source.module if source.module is not None else as_module(graph)
+    whole = (
+        source.module if source.answer is None else None
+    )  # with all outputs, of which one is run
+    ann = as_module(graph) if whole is None else whole
     return Subject(
         source.name, ann.to(device).eval(), net, tuple(images.shape[1:]), source.trained, seconds
     )

@@ -149,7 +149,12 @@ def chosen_method(
     if timesteps < 1:
         raise ConfigError(f"timesteps must be at least 1, not {timesteps}")
     if method is not None:
-        others = {"calibrate": calibrate, "neuron": neuron != "if", "encoder": encoder != "direct"}
+        others = {
+            "calibrate": calibrate is not None,
+            "neuron": neuron != "if",
+            "encoder": encoder != "direct",
+            "readout": readout != "auto",
+        }
         taken = [name for name, given in others.items() if given]
         if taken:
             raise ConfigError(

@@ -49,7 +49,9 @@ def neurons_given(
     settings = _known_preprocessing(path, given).override(**(preprocessing or {}))
     if binning is not None:
         settings = settings.override(binning=binning)
-    steps = timesteps or _number(given.metadata.get("timesteps"))
+    steps = timesteps
+    if steps is None:
+        steps = _number(given.metadata.get("timesteps"))
     if steps is None:
         raise ConfigError(
             f"'{path}' does not say for how many time steps it is meant", hint="give --timesteps"

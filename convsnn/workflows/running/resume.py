@@ -39,6 +39,7 @@ def job_settings(job: Job, *, steps: int) -> dict[str, Any]:
         **early_settings(job.source, steps=steps, seed=job.seed),
         "data": job.spec,
         "preprocessing": job.preprocessing,
+        "task": job.task,
         "calibration_samples": len(job.images.indices),
         "training_digest": job.data.train.digest,
         "network_digest": _network_digest(job.graph),
