@@ -21,6 +21,7 @@ full. On a ResNet-20 the error of the logits at steps 16, 32 and 64 was .34, .20
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -52,13 +53,25 @@ class Weights:
     `potential` does, for the mean of 8, 16... up to `potential` steps; 0 leaves them alone.
     """
 
-    steps: int | None = None
-    samples: int | None = None
-    ridge: float = 0.03
-    power: float = 2.0
-    strength: float = 0.5
-    potential: int = 32
-    sweeps: int = 2
+    steps: Annotated[
+        int | None,
+        "time steps up to which means are fitted; none: those of the conversion, 16 to 32",
+    ] = None
+    samples: Annotated[
+        int | None,
+        "calibration images to simulate, the first; none: 256, fewer in large networks",
+    ] = None
+    ridge: Annotated[float, "how firmly weights are held: multiple of an input's mean square"] = (
+        0.03
+    )
+    power: Annotated[
+        float, "exponent of the step that its error is weighted by; more favours late steps"
+    ] = 2.0
+    strength: Annotated[float, "share of the change that is kept, above 0 and at most 1"] = 0.5
+    potential: Annotated[
+        int, "time steps for which initial potentials are corrected too; 0: not at all"
+    ] = 32
+    sweeps: Annotated[int, "corrections that are tried for each layer"] = 2
 
     def __post_init__(self) -> None:
         check_options(
