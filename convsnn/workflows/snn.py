@@ -31,7 +31,7 @@ class SNN:
     """
 
     def __init__(self, net: Spiking, *, scores: Scores | None = None) -> None:
-        self._net = net.copied()
+        self._net = net.copied().to(device="cpu")  # it runs where the images are
         self._scores = scores
 
     @property
@@ -59,7 +59,9 @@ class SNN:
         """The answer to images (B, *input shape) after all steps: (B, ...), a tuple where the
         network has several outputs."""
         steps = self.timesteps if timesteps is None else timesteps
-        outputs = simulate(self._net, _images(x), steps=steps, count=False).outputs
+        x = _images(x)
+        net = self._net.to(device=x.device)
+        outputs = simulate(net, x, steps=steps, count=False).outputs
         answers = tuple(output[-1] for output in outputs)
         return answers[0] if len(answers) == 1 else answers
 
@@ -68,7 +70,9 @@ class SNN:
     ) -> Recording:
         """Answers after every step, and the spikes and potentials of the layers in `record`."""
         steps = self.timesteps if timesteps is None else timesteps
-        return _record(self._net, _images(x), steps=steps, layers=list(record))
+        x = _images(x)
+        net = self._net.to(device=x.device)
+        return _record(net, x, steps=steps, layers=list(record))
 
     def evaluate(
         self,
