@@ -24,6 +24,7 @@ from convsnn.commands.finetune import finetune
 from convsnn.commands.hints import fitting, options_of
 from convsnn.commands.inspect import inspect
 from convsnn.commands.list import list_
+from convsnn.commands.predict import predict
 from convsnn.commands.terminal import Terminal, messages
 from convsnn.commands.train import train
 from convsnn.commands.tune import tune
@@ -50,6 +51,7 @@ _COMMANDS: dict[str, Callable[..., int | None]] = {
     "finetune": finetune,
     "inspect": inspect,
     "list": list_,
+    "predict": predict,
     "train": train,
     "tune": tune,
 }

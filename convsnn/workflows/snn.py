@@ -18,6 +18,7 @@ from convsnn.workflows.diagnose import Diagnosis, diagnose
 from convsnn.workflows.evaluate.again import evaluate_saved
 from convsnn.workflows.evaluate.scores import Scores
 from convsnn.workflows.finetune import finetune_network
+from convsnn.workflows.predict import Predictions, predict
 from convsnn.workflows.running.precision import Asked
 from convsnn.workflows.subject.given import Images
 from convsnn.workflows.subject.saved import data_of
@@ -73,6 +74,15 @@ class SNN:
         x = _images(x)
         net = self._net.to(device=x.device)
         return _record(net, x, steps=steps, layers=list(record))
+
+    def predict(
+        self, images: str | Path | Sequence[str | Path] | Images, **options: Any
+    ) -> Predictions:
+        """The answers to files, folders or images, and when each settled.
+
+        `options` are those of `convsnn predict`: top, labels, timesteps, early_exit, ...
+        """
+        return predict(self._net, images, **options)
 
     def evaluate(
         self,

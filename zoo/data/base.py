@@ -32,6 +32,7 @@ __all__ = [
     "Stored",
     "checked_labels",
     "choose",
+    "class_names",
     "in_memory",
     "local_path",
     "open_data",
@@ -120,6 +121,10 @@ class _Prepared:
     @property
     def steps(self) -> int | None:
         return self.stored.steps
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        return self.stored.class_names
 
     def under(self, preprocessing: Preprocessing) -> "Part":
         """The same samples under other preprocessing."""
@@ -254,6 +259,12 @@ def draw(part: Part, samples: int | None, *, seed: int) -> list[int]:
         raise ConfigError(f"the number of samples must be at least 1, not {samples}")
     keys = uniform(seed, torch.arange(len(part)), _CHOICE_SITE, range(1), ())[0]
     return [int(i) for i in keys.argsort(stable=True)[:samples]]
+
+
+def class_names(part: Part) -> list[str] | None:
+    """What the classes of a split are called, in the order of their numbers, where it says so."""
+    names = getattr(part, "class_names", None)  # images given in Python need not have it
+    return None if names is None else [str(name) for name in names]
 
 
 def local_path(place: str, *, what: str, hint: str) -> Path:

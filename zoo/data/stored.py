@@ -22,7 +22,7 @@ class Stored:
     (b, C, H, W), (b, C, L) or (b, F) in the stored type; with `steps` each is a sequence of so many
     frames, (b, steps, C, ...). `labels` are int64 (count,). Values are divided by `scale` unless
     the preprocessing names another. `classes`: None without labels. `other` are targets that are
-    no class numbers, (count, ...).
+    no class numbers, (count, ...); `class_names` are in the order of the class numbers.
     """
 
     source: str
@@ -34,6 +34,7 @@ class Stored:
     scale: float
     steps: int | None = None
     other: Tensor | None = None
+    class_names: tuple[str, ...] | None = None
 
     @property
     def targets(self) -> Tensor | None:
