@@ -29,7 +29,7 @@ def predict(
     artifact: options.Artifact,
     images: Annotated[
         list[Path],
-        typer.Argument(metavar="IMAGE...", help="Image, .npy and .npz files, or folders of them."),
+        typer.Argument(metavar="IMAGE", help="Image, .npy and .npz files, or folders of them."),
     ],
     *,
     top: Annotated[

@@ -9,11 +9,11 @@ import torch
 from rich.console import Group, RenderableType
 from torch import Tensor
 
-from convsnn import __version__
 from convsnn.errors import ConfigError
 from convsnn.measure.fitting import fitting_batch, in_pieces
 from convsnn.measure.margins import Margins
 from convsnn.measure.sharing import Alone
+from convsnn.report.page.assemble import versions
 from convsnn.simulate import Program
 from convsnn.spiking.network import Spiking
 from convsnn.workflows.evaluate import score as scoring
@@ -109,7 +109,7 @@ def predict(
     return Predictions(
         {
             "schema": SCHEMA,
-            "convsnn": __version__,
+            "convsnn": versions()["convsnn"],
             "command": command_line(),
             "model": net.provenance.get("model"),
             "timesteps": steps,
