@@ -16,7 +16,7 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from calibrate.base import CALIBRATORS, Context
+from calibrate.base import CALIBRATORS, Context, SetsThresholds, check_potential
 from calibrate.statistics import by_channel, maxima, sizes
 from calibrate.thresholds import guarded, site_plan
 from convsnn.graph import Node, run
@@ -26,7 +26,7 @@ from convsnn.spiking.plan import Plan
 
 @CALIBRATORS.register("balance")
 @dataclass(frozen=True)
-class Balance:
+class Balance(SetsThresholds):
     """Channel thresholds that climb to balance clipping, over `batches` calibration batches.
 
     Batches are taken again from the first when there are fewer. `rate` is the step size;
@@ -42,6 +42,7 @@ class Balance:
     potential: Annotated[float, "initial potential, as a fraction of the threshold"] = 0.5
 
     def __post_init__(self) -> None:
+        check_potential(self.potential)
         if self.batches < 1:
             raise ValueError(f"batches must be at least 1, not {self.batches}")
         if not 0 < self.rate < float("inf"):

@@ -15,7 +15,7 @@ from typing import Annotated
 
 import torch
 
-from calibrate.base import CALIBRATORS, Context
+from calibrate.base import CALIBRATORS, Context, SetsThresholds
 from calibrate.statistics import histograms, maxima
 from calibrate.thresholds import site_plan
 from convsnn.errors import CalibrationError
@@ -26,7 +26,7 @@ BINS = 1 << 16
 
 @CALIBRATORS.register("burst")
 @dataclass(frozen=True)
-class Burst:
+class Burst(SetsThresholds):
     """The q-th percentile of each layer's activations cut at `gamma`; for `burst:gamma=...`.
 
     Give the neuron the same `gamma`.

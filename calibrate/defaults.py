@@ -9,6 +9,12 @@ from convsnn.registry import split_spec
 # Plain soft-reset neurons: thresholds of least error for ten steps, then weights that answer the
 # spikes that arrive.
 ANY_TIME = "mse+weights"
+# Networks that fire layer by layer: thresholds for the T that is asked for, and weights behind
+# them; whatever the neuron, for all of them send what a quantiser does.
+LAYERS = "mse+weights"
+# Networks that fire layer by layer: thresholds for the T that is asked for, and weights behind
+# them; whatever the neuron, for all of them send what a quantiser does.
+LAYERS = "mse+weights"
 _BY_NEURON = {
     "burst": "mse:steps=2",  # many levels a step already; the refit has nothing left to mend
     "msat": "max",  # V_max of the paper, which the neuron lowers by itself
@@ -17,9 +23,11 @@ _BY_NEURON = {
 }
 
 
-def default_stages(neuron: str) -> str:
+def default_stages(neuron: str, schedule: str = "steps") -> str:
     """The stages for a neuron such as `if` or `msat:set=vgg16`, as `--calibrate` takes them."""
     name, options = split_spec(neuron)
+    if schedule == "layers":
+        return LAYERS
     if name == "if" and options.get("reset") == "zero":
         return "mse"  # what a reset throws away no weight brings back
     return _BY_NEURON.get(name, ANY_TIME)

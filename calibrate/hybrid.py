@@ -11,7 +11,7 @@ starts from this plan; without it this is only a starting point.
 from dataclasses import asdict, dataclass
 from typing import Annotated
 
-from calibrate.base import CALIBRATORS, Context
+from calibrate.base import CALIBRATORS, Context, SetsThresholds
 from calibrate.currents import balance, check_options
 from convsnn.spiking.plan import Plan
 
@@ -20,7 +20,7 @@ NEURON = "if:reset=soft"
 
 @CALIBRATORS.register("hybrid")
 @dataclass(frozen=True)
-class Hybrid:
+class Hybrid(SetsThresholds):
     """The layer's largest current at any step times 0.7: a start for training on spikes.
 
     `steps` are simulated per layer (default: those of the conversion).

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Annotated
 
-from calibrate.base import CALIBRATORS, Context
+from calibrate.base import CALIBRATORS, Context, SetsThresholds, check_potential
 from calibrate.statistics import maxima
 from calibrate.thresholds import site_plan
 from convsnn.spiking.plan import Plan
@@ -11,7 +11,7 @@ from convsnn.spiking.plan import Plan
 
 @CALIBRATORS.register("max")
 @dataclass(frozen=True)
-class Maximum:
+class Maximum(SetsThresholds):
     """The layer's largest activation on the calibration images, times `factor`.
 
     `potential` is the initial potential as a fraction of the threshold.
@@ -21,6 +21,7 @@ class Maximum:
     potential: Annotated[float, "initial potential, as a fraction of the threshold"] = 0.0
 
     def __post_init__(self) -> None:
+        check_potential(self.potential)
         if not 0 < self.factor < float("inf"):
             raise ValueError(f"factor must be positive, not {self.factor}")
 

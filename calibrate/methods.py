@@ -9,77 +9,13 @@ reconstruction: without the authors' code a fault of ours could not be told from
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import replace
 
 from calibrate.defaults import ANY_TIME
-from calibrate.published import TABLE_2, Published
+from calibrate.named import NamedMethod
+from calibrate.published import TABLE_2
 from convsnn.errors import ConfigError
-from convsnn.readouts import READOUTS
 from convsnn.registry import nearest
-
-LONGEST = 32  # steps a method is calibrated for at most: its stages simulate every layer
-
-
-Spikes = Literal["binary", "graded", "signed"]
-
-
-def kind_in_words(
-    spikes: Spikes, *, trained: bool, labels: bool = False, rebuilt: bool = False, delay: int = 0
-) -> str:
-    """What is sent, whether it was trained and with labels, whether the method was rebuilt from
-    its description, and how many steps are no answer."""
-    training = "trained" if trained else "training-free"
-    used = ", uses labels" if labels else ""
-    late = f", {delay} delay step{'s' if delay > 1 else ''}" if delay else ""
-    again = ", reconstruction" if rebuilt else ""
-    return f"{spikes} spikes, {training}{used}{again}{late}"
-
-
-@dataclass(frozen=True)
-class NamedMethod:
-    """One method: how to run it, what kind it is, and how it differs from what was published.
-
-    `calibrate` may hold `{steps}`, for the number of steps to calibrate for. `spikes` says what a
-    neuron can send: one value, several, or both signs. `readout` is how its steps
-    become one answer. `differs` says what the authors do otherwise, and `published`
-    what they report; `reconstruction` that the text was too short to follow, and no code is public.
-    """
-
-    name: str
-    title: str
-    calibrate: str
-    neuron: str = "if"
-    encoder: str = "direct"
-    spikes: Spikes = "binary"
-    trained: bool = False
-    labels: bool = False
-    reconstruction: bool = False
-    readout: str = "mean"
-    source: str = ""
-    note: str = ""
-    differs: str = ""
-    published: tuple[Published, ...] = field(default=(), repr=False)
-
-    def stages(self, steps: int) -> str:
-        """The calibration text for a conversion to `steps` time steps."""
-        return self.calibrate.replace("{steps}", str(min(steps, LONGEST)))
-
-    def reading(self, steps: int) -> str:
-        """The readout for a conversion to `steps` time steps."""
-        return self.readout.replace("{delay}", str(min(8, steps // 4)))
-
-    def delay(self, steps: int) -> int:
-        """Steps before the readout begins, which count in T."""
-        return READOUTS.create(self.reading(steps)).delay
-
-    @property
-    def kind(self) -> str:
-        """What it sends, whether it trains, uses labels or is a reconstruction, in words."""
-        return kind_in_words(
-            self.spikes, trained=self.trained, labels=self.labels, rebuilt=self.reconstruction
-        )
-
 
 _TUNED_ON = "the paper tunes its constants for its own networks"
 _CURRENT = "the paper uses Poisson input and 2,500 calibration steps, here {0} the image itself"
@@ -101,6 +37,23 @@ _TABLE: tuple[NamedMethod, ...] = (
         ANY_TIME,
         source="this project",
         note="the same with all steps counting alike",
+    ),
+    NamedMethod(
+        "layers",
+        "Layer by layer",
+        "mse:steps={steps}+weights",
+        schedule="layers",
+        source="this project, after PSC and Li et al. 2021, section 4",
+        note="a layer fires once all its input has come: no wrong and no uneven spikes, the first "
+        "answer after T steps for each layer; made for the last T, and run at those before",
+    ),
+    NamedMethod(
+        "layers-mse",
+        "Layer by layer, MSE thresholds",
+        "mse:steps={steps}",
+        schedule="layers",
+        source="this project",
+        note="the same with the weights as they are",
     ),
     NamedMethod(
         "mse",

@@ -13,13 +13,15 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from calibrate.base import CALIBRATORS, Context
+from calibrate.base import CALIBRATORS, Context, SetsThresholds, check_potential
 from calibrate.statistics import Histogram, histograms, maxima
 from calibrate.thresholds import guarded, site_plan
 from convsnn.neurons import NEURONS
 from convsnn.spiking.plan import Plan
 
 BINS = 1 << 11
+ENOUGH = 1 << 12  # values of a channel in each batch, where a pass over the images counts
+FINEST = 100_000
 LEVELS = 10  # as few suffice, and smaller thresholds speak sooner
 
 
@@ -47,8 +49,9 @@ def best_thresholds(found: Histogram, steps: int, potential: float, grid: int) -
 
 @CALIBRATORS.register("mse")
 @dataclass(frozen=True)
-class MeanSquaredError:
-    """The best staircase for `steps` time steps (default: of the conversion, at most 10 levels).
+class MeanSquaredError(SetsThresholds):
+    """The best staircase for `steps` time steps (default: of the conversion; of those that
+    fire step by step, at most 10 levels).
 
     `per` channel or layer; `potential` is the initial potential as a fraction of the threshold;
     `grid` thresholds are tried between zero and the maximum.
@@ -63,17 +66,21 @@ class MeanSquaredError:
     grid: Annotated[int, "thresholds that are tried between zero and the maximum"] = 100
 
     def __post_init__(self) -> None:
+        check_potential(self.potential)
         if self.steps is not None and self.steps < 1:
             raise ValueError(f"steps must be at least 1, not {self.steps}")
-        if self.grid < 2:
-            raise ValueError(f"grid must be at least 2, not {self.grid}")
+        if not 2 <= self.grid <= FINEST:
+            raise ValueError(f"grid must be from 2 to {FINEST}, not {self.grid}")
 
     def __call__(self, context: Context, plan: Plan) -> Plan:
         """See `Stage`."""
         spikes = NEURONS.create(context.neuron, threshold=1.0).spikes_per_step
         steps = self.steps or max(1, min(context.steps, round(LEVELS / spikes)))
+        if context.schedule == "layers" and self.steps is None:
+            steps = context.steps  # another number is another network
         tops = maxima(context)
-        found = histograms(context, tops, per_channel=self.per == "channel", bins=BINS)
+        most = ENOUGH if context.schedule == "layers" else None
+        found = histograms(context, tops, per_channel=self.per == "channel", bins=BINS, most=most)
         sites = {}
         for name, site in context.graph.sites.items():
             values = best_thresholds(found[name], steps * spikes, self.potential, self.grid)

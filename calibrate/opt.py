@@ -14,7 +14,7 @@ ceiling along. For a network that was trained without, a percentile `q` below 10
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated
 
-from calibrate.base import CALIBRATORS, Context
+from calibrate.base import CALIBRATORS, Context, SetsThresholds
 from calibrate.statistics import histograms, maxima
 from calibrate.thresholds import site_plan
 from convsnn.errors import CalibrationError
@@ -25,7 +25,7 @@ BINS = 1 << 16
 
 @CALIBRATORS.register("opt")
 @dataclass(frozen=True)
-class Optimal:
+class Optimal(SetsThresholds):
     """The q-th percentile of each layer's activations and a shift of half a level per neuron.
 
     The shift is right after `steps` time steps (default: those of the conversion).

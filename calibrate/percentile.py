@@ -10,7 +10,7 @@ from typing import Annotated
 
 import torch
 
-from calibrate.base import CALIBRATORS, Context
+from calibrate.base import CALIBRATORS, Context, SetsThresholds, check_potential
 from calibrate.statistics import histograms, maxima
 from calibrate.thresholds import guarded, site_plan
 from convsnn.errors import CalibrationError
@@ -21,7 +21,7 @@ CHANNEL_BINS = 1 << 12
 
 
 @dataclass(frozen=True)
-class _Quantile:
+class _Quantile(SetsThresholds):
     """The options of both stages.
 
     `q` in (0, 100]; `nonzero` leaves zeros out; `potential` is the initial potential as a
@@ -33,6 +33,7 @@ class _Quantile:
     potential: Annotated[float, "initial potential, as a fraction of the threshold"] = 0.0
 
     def __post_init__(self) -> None:
+        check_potential(self.potential)
         if not 0 < self.q <= 100:
             raise ValueError(f"q is a percentile in (0, 100], not {self.q}")
 

@@ -12,17 +12,17 @@ input currents of the layer at hand are held beside it where they take half a gi
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from calibrate.base import Context
+from calibrate.sent import Sent
 from convsnn.errors import CalibrationError
 from convsnn.graph import Node, Site
 from convsnn.graph.ops import OPS, Role
 from convsnn.neurons import Keys
+from convsnn.neurons.base import Patient
 from convsnn.spiking.plan import Plan, SitePlan
 from convsnn.spiking.population import population
 from convsnn.spiking.turns import takes_turns
@@ -43,46 +43,6 @@ class Layer:
     site: Site | None
 
 
-@dataclass(frozen=True)
-class Sent:
-    """What a population sent, (T, B, ...): bits along the steps times a threshold, or values.
-
-    Where spikes have a sign, `negative` holds the bits of the negative ones.
-    """
-
-    data: np.ndarray[Any, Any] | Tensor
-    threshold: Tensor
-    steps: int
-    negative: np.ndarray[Any, Any] | None = None
-
-    @staticmethod
-    def pack(values: Tensor, threshold: Tensor) -> "Sent":
-        """Keep `values` exactly, as bits where each is zero or the threshold with either sign."""
-        bits, minus = values > 0, values < 0
-        if torch.equal(bits * threshold - minus * threshold, values):
-            negative = _packed(minus) if bool(minus.any()) else None
-            return Sent(_packed(bits), threshold, len(values), negative)
-        return Sent(values, threshold, len(values))
-
-    def values(self, steps: int) -> Tensor:
-        """The values that were packed, of the first `steps` at most."""
-        if isinstance(self.data, Tensor):
-            return self.data[:steps]
-        count = min(steps, self.steps)
-        spikes = _unpacked(self.data, count)
-        if self.negative is not None:
-            spikes = spikes - _unpacked(self.negative, count)
-        return spikes.to(self.threshold.device) * self.threshold
-
-
-def _packed(bits: Tensor) -> np.ndarray[Any, Any]:
-    return np.packbits(bits.cpu().numpy(), axis=0)
-
-
-def _unpacked(data: np.ndarray[Any, Any], count: int) -> Tensor:
-    return torch.from_numpy(np.unpackbits(data, axis=0, count=count)).to(torch.int8)
-
-
 @dataclass
 class _Images:
     """One batch on its way: what was sent, and what the original network has in its place."""
@@ -96,8 +56,10 @@ class _Images:
 class Replay:
     """A pass over the layers of a network with a plan that changes on the way.
 
-    `steps` are simulated on the first `samples` calibration images. Raises CalibrationError where
-    a layer has no threshold yet, where layers take turns, or there are no images.
+    Where layers fire one after another, all that is said of steps here is one mean over `steps`,
+    (1, B, ...). `steps` are simulated on the first `samples` calibration images. Raises
+    CalibrationError where a layer has no threshold yet, where layers take turns, or there are no
+    images.
     """
 
     context: Context
@@ -106,6 +68,7 @@ class Replay:
     samples: int
     _batches: list[_Images] = field(init=False)
     _kept: tuple[str, list[tuple[Tensor, Tensor]]] | None = field(init=False, default=None)
+    _targets: tuple[str, list[Tensor]] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         if takes_turns(self.context.neuron):
@@ -121,10 +84,20 @@ class Replay:
                 "there are no calibration images", hint="give --calibration-samples at least 1"
             )
 
+    @property
+    def by_layers(self) -> bool:
+        """Whether layers fire one after another."""
+        return self.context.schedule == "layers"
+
+    @property
+    def length(self) -> int:
+        """How many values there are of each neuron: one a step, or one mean."""
+        return 1 if self.by_layers else self.steps
+
     def _read(self) -> Iterator[_Images]:
         context, seen = self.context, 0
         largest = max(torch.Size(shape).numel() for shape in context.graph.shapes.values())
-        size = max(1, ELEMENTS // (largest * self.steps))
+        size = max(1, ELEMENTS // (largest * self.length))
         count = range(1 if context.encoder.constant else self.steps)
         name = context.graph.input.name
         for batch in context.batches:
@@ -152,12 +125,22 @@ class Replay:
             for images, (currents, target) in zip(self._batches, self.currents(stop), strict=True):
                 if stop.site.name in later:
                     values = self.fire(stop, images.ids, currents)
-                    threshold = self.plan.sites[stop.site.name].threshold
-                    images.sent[stop.site.name] = Sent.pack(values, threshold.to(values))
+                    threshold = self.plan.sites[stop.site.name].threshold.to(values)
+                    images.sent[stop.site.name] = (
+                        Sent.count(values, threshold, self.steps)
+                        if self.by_layers
+                        else Sent.pack(values, threshold)
+                    )
                     images.original[stop.site.name] = graph.activate(stop.site.name, target)
                 for name in [n for n in images.sent if n not in later]:
                     del images.sent[name], images.original[name]
-            self._kept = None
+            self._kept = self._targets = None
+
+    def keep_targets(self, layer: Layer, targets: list[Tensor]) -> None:
+        """The original's values at the end of `layer`, (B, ...) of each batch, need not be computed
+        again as long as the layer is at hand."""
+        if sum(target.numel() for target in targets) <= KEPT:
+            self._targets = layer.end, targets
 
     def currents(self, layer: Layer, steps: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Per batch the value of `layer.end` at the first `steps` (default: all), (T, B, ...), or
@@ -166,26 +149,33 @@ class Replay:
             images = sum(len(batch.ids) for batch in self._batches)
             shape = torch.Size(self.context.graph.shapes[layer.end])
             self._kept = None
-            if images * self.steps * shape.numel() > KEPT:
+            if images * self.length * shape.numel() > KEPT:
                 for spiking, original in self.values(layer, steps):
                     yield spiking[layer.end], original[layer.end][0]
                 return
-            known = [(s[layer.end], o[layer.end][0]) for s, o in self.values(layer)]
+            if self._targets is None or self._targets[0] != layer.end:
+                known = [(s[layer.end], o[layer.end][0]) for s, o in self.values(layer)]
+                self._targets = layer.end, [target for _, target in known]
+            else:  # only what the spiking network makes of it has changed
+                own = (s[layer.end] for s, _ in self.values(layer, original=False))
+                known = list(zip(own, self._targets[1], strict=True))
             self._kept = layer.end, known
         for currents, target in self._kept[1]:
             yield currents[: steps or self.steps], target
 
     def values(
-        self, layer: Layer, steps: int | None = None
+        self, layer: Layer, steps: int | None = None, *, original: bool = True
     ) -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]:
         """Per batch every value that `layer` reads or makes, by name: in the spiking network at
-        the first `steps`, (T, B, ...) or (1, B, ...), and in the original one, (1, B, ...)."""
+        the first `steps`, (T, B, ...) or (1, B, ...), and, where wanted, in the `original` one,
+        (1, B, ...)."""
         steps = steps or self.steps
         tensors = {**self.context.graph.tensors, **self.plan.weights}
         for images in self._batches:
             sent = {n: v.values(steps) for n, v in images.sent.items() if n in _reads(layer)}
             plain = {n: v[None] for n, v in images.original.items() if n in _reads(layer)}
-            yield _run(layer, tensors, sent), _run(layer, self.context.graph.tensors, plain)
+            own = _run(layer, tensors, sent)
+            yield own, _run(layer, self.context.graph.tensors, plain) if original else {}
 
     def ids(self) -> Iterator[Tensor]:
         """Per batch the numbers of its samples."""
@@ -201,6 +191,9 @@ class Replay:
         if planned.shift is not None:
             currents = currents + planned.shift
         neuron = population(self.context.neuron, layer.site, planned)
+        if self.by_layers and isinstance(neuron, Patient):
+            total = steps or self.steps
+            return neuron.count(currents * total, total) * planned.threshold / total
         currents = currents.expand(steps or self.steps, *currents.shape[1:])
         keys = Keys(ids, list(sites).index(layer.site.name) + 1)
         return neuron.scan(currents, keys=keys)[0]

@@ -12,7 +12,7 @@ clipping for latency.
 from dataclasses import asdict, dataclass
 from typing import Annotated
 
-from calibrate.base import CALIBRATORS, Context
+from calibrate.base import CALIBRATORS, Context, SetsThresholds
 from calibrate.currents import balance, check_options
 from convsnn.spiking.plan import Plan
 
@@ -21,7 +21,7 @@ NEURON = "if:reset=soft"
 
 @CALIBRATORS.register("rmp")
 @dataclass(frozen=True)
-class ResidualPotential:
+class ResidualPotential(SetsThresholds):
     """The layer's largest current at any step, behind soft-reset neurons, times `factor`.
 
     `steps` are simulated per layer (default: those of the conversion).

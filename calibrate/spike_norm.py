@@ -11,7 +11,7 @@ Poisson input, no biases and 2,500 steps.
 from dataclasses import asdict, dataclass
 from typing import Annotated
 
-from calibrate.base import CALIBRATORS, Context
+from calibrate.base import CALIBRATORS, Context, SetsThresholds
 from calibrate.currents import balance, check_options
 from convsnn.spiking.plan import Plan
 
@@ -20,7 +20,7 @@ NEURON = "if:reset=zero"
 
 @CALIBRATORS.register("spike-norm")
 @dataclass(frozen=True)
-class SpikeNorm:
+class SpikeNorm(SetsThresholds):
     """The layer's largest current at any step, behind zero-reset neurons; for `if:reset=zero`.
 
     `steps` are simulated per layer (default: those of the conversion).

@@ -94,9 +94,17 @@ class Histogram:
 
 
 def histograms(
-    context: Context, tops: dict[str, Tensor], *, per_channel: bool, bins: int
+    context: Context,
+    tops: dict[str, Tensor],
+    *,
+    per_channel: bool,
+    bins: int,
+    most: int | None = None,
 ) -> dict[str, Histogram]:
-    """One histogram per channel, or one per layer, of every site; `tops` comes from `maxima`."""
+    """One histogram per channel, or one per layer, of every site; `tops` comes from `maxima`.
+
+    `most` is how many values of a channel of each batch are counted, spread evenly; None for all.
+    """
     edges = {name: top if per_channel else top.max()[None] for name, top in tops.items()}
     rows = {name: len(edge) for name, edge in edges.items()}
     counts = {
@@ -109,7 +117,10 @@ def histograms(
             return
         name = node.name
         site = context.graph.sites[name]
-        flat = sizes(site, by_channel(site, value)).reshape(rows[name], -1)
+        values = by_channel(site, value)
+        if most is not None and values.shape[1] > most:
+            values = values[:, :: values.shape[1] // most | 1]  # odd: not one column of an image
+        flat = sizes(site, values).reshape(rows[name], -1)
         scale = torch.where(edges[name] > 0, bins / edges[name], 0.0)
         scale = torch.where(scale.isfinite(), scale, 0.0)  # a silent channel counts as zeros
         index = (flat * scale[:, None]).ceil_().clamp_(0, bins).long()

@@ -14,7 +14,7 @@ from typing import Annotated
 
 import torch
 
-from calibrate.base import CALIBRATORS, Context
+from calibrate.base import CALIBRATORS, Context, check_potential
 from calibrate.thresholds import site_plan
 from convsnn.errors import CalibrationError
 from convsnn.spiking.plan import Plan
@@ -32,6 +32,9 @@ class Trained:
     potential: Annotated[
         float, "initial potential, as a fraction of the threshold; for layers clipped without steps"
     ] = 0.5
+
+    def __post_init__(self) -> None:
+        check_potential(self.potential)
 
     def __call__(self, context: Context, plan: Plan) -> Plan:
         """See `Stage`; CalibrationError names the layers that have no threshold from anywhere."""

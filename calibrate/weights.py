@@ -18,27 +18,34 @@ full. On a ResNet-20 the error of the logits at steps 16, 32 and 64 was .34, .20
 1, and .36, .19, .13 at 0.65.
 """
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from calibrate.base import CALIBRATORS, Context
 from calibrate.correction import check_options, correct_potential
+from calibrate.least_squares import (
+    WIDEST,
+    Normal,
+    apply_change,
+    by_group,
+    features,
+    fitted,
+    passes_on,
+)
+from calibrate.quantised import Fit, images_held, refit_quantised
 from calibrate.replay import Layer, Replay, means
 from convsnn.graph import Graph, Node
-from convsnn.graph.ops.weighted import split_padding
 from convsnn.spiking.plan import Plan
 
 SAMPLES = 256
+MOST = 1000  # where layers fire one after another: a value a neuron is kept, whatever T is
+STRENGTH, STRENGTH_IN_LAYERS = 0.5, 0.7
 FEWEST = 8
 SPIKES = 1 << 31  # of all neurons, steps and images together: a replay keeps a bit for each
 FIRST = 8  # before it too little has arrived in deep layers to fit anything to
-WIDEST = 4608  # inputs of one output: beyond it only the bias is fitted
 
 
 @CALIBRATORS.register("weights")
@@ -51,6 +58,10 @@ class Weights:
     networks as few as 8); `strength` of the change is kept: less errs more at early steps and
     less at late ones. After each fit the layer's initial potentials are corrected as the stage
     `potential` does, for the mean of 8, 16... up to `potential` steps; 0 leaves them alone.
+
+    Where layers fire one after another, every layer is fitted to `steps` (default: those of the
+    conversion) in `rounds` on as many of the images as memory holds, and `power`, `potential`
+    and `sweeps` say nothing.
     """
 
     steps: Annotated[
@@ -67,11 +78,14 @@ class Weights:
     power: Annotated[
         float, "exponent of the step that its error is weighted by; more favours late steps"
     ] = 2.0
-    strength: Annotated[float, "share of the change that is kept, above 0 and at most 1"] = 0.5
+    strength: Annotated[
+        float | None, "share of the change that is kept, up to 1; none: 0.5, layer by layer 0.7"
+    ] = None
     potential: Annotated[
         int, "time steps for which initial potentials are corrected too; 0: not at all"
     ] = 32
     sweeps: Annotated[int, "corrections that are tried for each layer"] = 2
+    rounds: Annotated[int, "fits of each layer, where layers fire one after another"] = 4
 
     def __post_init__(self) -> None:
         check_options(
@@ -83,13 +97,17 @@ class Weights:
             raise ValueError(f"ridge must be positive, not {self.ridge}")
         if not 0 <= self.power <= 8:
             raise ValueError(f"power must be between 0 and 8, not {self.power}")
-        if not 0 < self.strength <= 1:
+        if self.strength is not None and not 0 < self.strength <= 1:
             raise ValueError(f"strength must be above 0 and at most 1, not {self.strength}")
+        if self.rounds < 1:
+            raise ValueError(f"rounds must be at least 1, not {self.rounds}")
         if self.potential < 0:
             raise ValueError(f"potential is a number of steps, not {self.potential}")
 
     def __call__(self, context: Context, plan: Plan) -> Plan:
         """See `Stage`."""
+        if context.schedule == "layers":
+            return self._in_layers(context, plan)
         steps = self.steps or min(max(context.steps, 16), 32)
         simulated = max(steps, self.potential)
         samples = self.samples or affordable(context.graph, simulated)
@@ -97,14 +115,33 @@ class Weights:
         at = fitted_steps(steps)
         with torch.no_grad():
             for layer in replay.layers():
-                for node in _fitted(context.graph, layer):
+                for node in fitted(context.graph, layer):
                     _refit(replay, layer, node, at=at, ridge=self.ridge, power=self.power)
                 if self.potential:
                     late = fitted_steps(self.potential)
                     correct_potential(replay, layer, at=late, per="neuron", sweeps=self.sweeps)
-        kept = _blended(context.graph, plan, replay.plan, self.strength)
-        record = {"stage": "weights", **asdict(self), "steps": steps, "samples": samples}
+        strength = STRENGTH if self.strength is None else self.strength
+        kept = _blended(context.graph, plan, replay.plan, strength)
+        record = {
+            "stage": "weights",
+            **asdict(self),
+            "steps": steps,
+            "samples": samples,
+            "strength": strength,
+        }
         return kept.with_sites({}, record)
+
+    def _in_layers(self, context: Context, plan: Plan) -> Plan:
+        steps = self.steps or context.steps
+        samples = images_held(context.graph, self.samples or MOST)
+        fit = Fit(
+            self.ridge, STRENGTH_IN_LAYERS if self.strength is None else self.strength, self.rounds
+        )
+        replay = Replay(context, plan, steps, samples)
+        with torch.no_grad():
+            refit_quantised(replay, fit)
+        record = {"stage": "weights", "steps": steps, "samples": samples, **asdict(fit)}
+        return replay.plan.with_sites({}, record)
 
 
 def affordable(graph: Graph, steps: int) -> int:
@@ -129,47 +166,6 @@ def fitted_steps(steps: int) -> list[int]:
     return [*found, steps]
 
 
-def _fitted(graph: Graph, layer: Layer) -> Iterator[Node]:
-    """The nodes of a layer whose weights can be refitted: no other node shares their tensors."""
-    uses = Counter(name for node in graph.nodes for name in node.inputs)
-    for node in layer.nodes:
-        known = node.op in ("conv", "linear") and graph.weight(node).dim() <= 4
-        if known and all(uses[name] == 1 for name in node.inputs[1:]):
-            yield node
-
-
-def _passes_on(layer: Layer, node: Node) -> bool:
-    """Whether the value of `node` reaches the end of the layer as it is, in sums at most."""
-    name = node.name
-    for later in layer.nodes[layer.nodes.index(node) + 1 :]:
-        if name in later.inputs:
-            if later.op not in ("add", "identity", "add_constant"):
-                return False
-            name = later.name
-    return name == layer.end
-
-
-@dataclass
-class _Normal:
-    """Normal equations of one layer, (groups, features, features) and (groups, features, outputs)
-    of a group."""
-
-    gram: Tensor
-    moment: Tensor
-
-    def solve(self, ridge: float, *, biased: bool) -> Tensor:
-        """The ridge solution, (groups, features, outputs of a group)."""
-        diagonal = self.gram.diagonal(dim1=1, dim2=2)
-        weights = diagonal[:, :-1] if biased else diagonal
-        scale = weights.mean() if weights.numel() else diagonal.mean()
-        penalty = torch.full_like(diagonal, ridge * float(scale))
-        if biased:
-            penalty[:, -1] = 1e-9 * diagonal[:, -1]  # the bias moves freely
-        # where nothing arrives at all, the smallest number keeps the system solvable
-        penalty = penalty.clamp(min=torch.finfo(torch.float32).tiny)
-        return torch.linalg.solve(self.gram + torch.diag_embed(penalty), self.moment)
-
-
 def _refit(
     replay: Replay, layer: Layer, node: Node, *, at: Sequence[int], ridge: float, power: float
 ) -> None:
@@ -177,80 +173,26 @@ def _refit(
     weight = replay.context.graph.weight(node)
     wide = weight[0].numel() > WIDEST
     biased = len(node.inputs) > 2
-    place = layer.end if _passes_on(layer, node) else node.name
+    place = layer.end if passes_on(layer, node) else node.name
     if wide and not biased:
         return
-    found: _Normal | None = None
+    found: Normal | None = None
     for spiking, original in replay.values(layer):
         source = spiking[node.inputs[0]]
         if len(source) == 1:
             return  # driven by the input itself: nothing is lost on the way
         for x, z, step in zip(means(source, at), means(spiking[place], at), at, strict=True):
-            features = _features(node, weight, x, wide=wide, biased=biased)
-            missing = _by_group(node, original[place][0] - z)
-            part = _Normal(
-                (features @ features.mT).double() * (step / FIRST) ** power,
-                (features @ missing.mT).double() * (step / FIRST) ** power,
+            rows = features(node, weight, x, wide=wide, biased=biased)
+            missing = by_group(node, original[place][0] - z)
+            part = Normal(
+                (rows @ rows.mT).double() * (step / FIRST) ** power,
+                (rows @ missing.mT).double() * (step / FIRST) ** power,
             )
             found = (
                 part
                 if found is None
-                else _Normal(found.gram + part.gram, found.moment + part.moment)
+                else Normal(found.gram + part.gram, found.moment + part.moment)
             )
     if found is not None:
         change = found.solve(ridge, biased=biased).to(weight).mT  # (groups, outputs, features)
-        _change(replay, node, change.flatten(0, 1), wide=wide, biased=biased)
-
-
-def _change(replay: Replay, node: Node, change: Tensor, *, wide: bool, biased: bool) -> None:
-    known = {**replay.context.graph.tensors, **replay.plan.weights}
-    changed = {}
-    if biased:
-        changed[node.inputs[2]] = known[node.inputs[2]] + change[:, -1]
-        change = change[:, :-1]
-    if not wide:
-        weight = known[node.inputs[1]]
-        changed[node.inputs[1]] = weight + change.reshape(weight.shape)
-    replay.set_weights(changed)
-
-
-def _features(node: Node, weight: Tensor, x: Tensor, *, wide: bool, biased: bool) -> Tensor:
-    """What every output of a group is a linear function of: (groups, features, places)."""
-    groups = node.attrs.get("groups", 1)
-    if node.op == "linear":
-        rows = x.flatten(0, -2).mT[None]
-    else:
-        rows = _windows(node, weight, x).unflatten(1, (groups, -1)).movedim(0, 2).flatten(2)
-    parts = [] if wide else [rows]
-    if biased:
-        parts.append(torch.ones_like(rows[:, :1]))
-    return torch.cat(parts, 1)
-
-
-def _windows(node: Node, weight: Tensor, x: Tensor) -> Tensor:
-    """The inputs of each place of a convolution, (B, channels x kernel, places)."""
-    padding, pads = split_padding(node.attrs["padding"])
-    if pads is not None:
-        x = F.pad(x, pads)
-    if weight.dim() == 3:  # unfold knows images only
-        x = x[:, :, None]
-    return F.unfold(
-        x,
-        _pair(weight.shape[2:], 1),
-        dilation=_pair(node.attrs["dilation"], 1),
-        padding=_pair(padding, 0),
-        stride=_pair(node.attrs["stride"], 1),
-    )
-
-
-def _pair(sizes: Sequence[int], missing: int) -> tuple[int, int]:
-    """Two sizes, the first `missing` where there is one axis only."""
-    return (sizes[0], sizes[1]) if len(sizes) == 2 else (missing, sizes[0])
-
-
-def _by_group(node: Node, value: Tensor) -> Tensor:
-    """(B, ...) as (groups, outputs of a group, places), places in the order of `_features`."""
-    if node.op == "linear":
-        return value.flatten(0, -2).mT[None]
-    groups = node.attrs.get("groups", 1)
-    return value.flatten(2).unflatten(1, (groups, -1)).movedim(0, 2).flatten(2)
+        apply_change(replay, node, change.flatten(0, 1), wide=wide, biased=biased)

@@ -13,15 +13,27 @@ if TYPE_CHECKING:
     from convsnn.load import load_module, load_onnx
     from convsnn.plugins import load_plugins
     from convsnn.simulate import simulate
+    from convsnn.workflows.bench import bench
+    from convsnn.workflows.compare import compare
     from convsnn.workflows.convert.conversion import convert
     from convsnn.workflows.convert.loading import load
+    from convsnn.workflows.coverage import coverage
+    from convsnn.workflows.figures import figures
+    from convsnn.workflows.inspect import inspect
     from convsnn.workflows.snn import SNN
+    from convsnn.workflows.train import train
+    from convsnn.workflows.tune import tune
 
 # What the front hands out, and where it lives: read when it is first asked for, since torch alone
 # takes seconds.
 _HOMES = {
     "SNN": "convsnn.workflows.snn",
+    "bench": "convsnn.workflows.bench",
+    "compare": "convsnn.workflows.compare",
     "convert": "convsnn.workflows.convert.conversion",
+    "coverage": "convsnn.workflows.coverage",
+    "figures": "convsnn.workflows.figures",
+    "inspect": "convsnn.workflows.inspect",
     "load": "convsnn.workflows.convert.loading",
     "load_artifact": "convsnn.export",
     "load_module": "convsnn.load",
@@ -29,11 +41,18 @@ _HOMES = {
     "load_plugins": "convsnn.plugins",
     "save_artifact": "convsnn.export",
     "simulate": "convsnn.simulate",
+    "train": "convsnn.workflows.train",
+    "tune": "convsnn.workflows.tune",
 }
 
 __all__ = [
     "SNN",
+    "bench",
+    "compare",
     "convert",
+    "coverage",
+    "figures",
+    "inspect",
     "load",
     "load_artifact",
     "load_module",
@@ -41,6 +60,8 @@ __all__ = [
     "load_plugins",
     "save_artifact",
     "simulate",
+    "train",
+    "tune",
 ]
 
 

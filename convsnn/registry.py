@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import inspect
+import math
 import pkgutil
 import types
 import typing
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from convsnn.errors import ConfigError
+from convsnn.ranges import SEED
 
 T = TypeVar("T")
 
@@ -64,9 +66,12 @@ def _convert(text: str, kind: Any) -> Any:
         return text.lower() in ("true", "1", "yes")
     if kind in (int, float):
         try:
-            return kind(text)
+            value = kind(text)
         except ValueError:
             raise ValueError("a whole number" if kind is int else "a number") from None
+        if not math.isfinite(value) or (kind is int and abs(value) > SEED):
+            raise ValueError(f"a whole number up to {SEED}" if kind is int else "a finite number")
+        return value
     if kind is str:
         return text
     raise TypeError("not an option that can be written as text")

@@ -12,7 +12,13 @@ PACKAGES = ("convsnn", "calibrate", "zoo")
 
 # Lowest first; a module may import from its own layer and from those above it in this list.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("convsnn.errors", "convsnn.registry", "convsnn.random", "convsnn.plugins"),
+    (
+        "convsnn.errors",
+        "convsnn.registry",
+        "convsnn.random",
+        "convsnn.plugins",
+        "convsnn.ranges",
+    ),
     ("convsnn.graph",),
     ("convsnn.neurons", "convsnn.encoders", "convsnn.readouts"),
     ("convsnn.passes", "convsnn.load"),

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from calibrate import CALIBRATORS, parse_stages
+from calibrate.base import SetsThresholds
 from calibrate.mse import best_thresholds, staircase
 from calibrate.percentile import CHANNEL_BINS, LAYER_BINS
 from calibrate.statistics import Histogram, histograms, maxima
@@ -57,7 +58,8 @@ def loud_networks() -> list[tuple[Graph, Tensor]]:
 
 def calibrated(name: str, graph: Graph, *batches: Tensor) -> Plan:
     given_ = context(graph, *batches, neuron=NEURON.get(name, "if"))
-    return run_stages(given_, parse_stages(f"max+{name}"))
+    first = "" if isinstance(CALIBRATORS.create(name), SetsThresholds) else "max+"
+    return run_stages(given_, parse_stages(first + name))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -237,7 +237,7 @@ BAD = {
     "bad mean": ["convert", "zoo:mnist5k-cnn", "--mean", "a,b"],
     "wrong mean length": ["convert", "zoo:mnist5k-cnn", "--mean", "1,2,3"],
     "bad shape": ["inspect", "zoo:mnist5k-cnn", "--input-shape", "0,1"],
-    "wrong shape": ["inspect", "zoo:mnist5k-cnn", "--input-shape", "3,9,9"],
+    "wrong shape": ["convert", "zoo:mnist5k-cnn", "--input-shape", "3,9,9"],
 }
 
 

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from calibrate.methods import LONGEST, NamedMethod, choose_methods, methods
+from calibrate.methods import choose_methods, methods
+from calibrate.named import LONGEST, NamedMethod
 from calibrate.published import TABLE_2
 from convsnn.commands import main
 from convsnn.errors import ConfigError
@@ -339,7 +340,8 @@ def test_a_budget_leaves_out_and_says_so(here, capsys):
 
 
 def test_warnings_of_msat_reach_the_comparison(here_with_page, capsys):
-    _, document, _ = compare(capsys, methods="msat-vgg16,msat-confidence,msat-scale-free")
+    code, document, err = compare(capsys, methods="msat-vgg16,msat-confidence,msat-scale-free")
+    assert code == 0, err
     warned = {row["name"]: row["warnings"] for row in document["methods"]}
     assert warned["msat-scale-free"] == []
     for name in ("msat-vgg16", "msat-confidence"):

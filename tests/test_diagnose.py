@@ -28,7 +28,7 @@ from convsnn.spiking.plan import Plan, SitePlan
 from convsnn.spiking.turns import takes_turns
 from convsnn.workflows.running.precision import Wanted
 
-diagnosing = importlib.import_module("convsnn.commands.diagnose")
+diagnosing = importlib.import_module("convsnn.workflows.diagnose")
 SEEDS = st.integers(0, 2**32 - 1)
 
 

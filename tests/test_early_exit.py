@@ -185,7 +185,7 @@ def test_where_nobody_may_leave_it_is_the_full_run() -> None:
     net, x = network(3)
     never = Margins((math.inf,) * STEPS, 0.9, BATCH, 0, 0.0, 0.0)
     exits = run_early(Program(net), [(x, None)], never)
-    full = evaluate(net, [(x, None)], steps=STEPS)
+    full = evaluate(net, [(x, None)], steps=STEPS, task="classify")
     assert full.predictions is not None
     assert exits.answers.tolist() == full.predictions[-1].tolist()
     assert exits.steps.tolist() == [STEPS] * BATCH

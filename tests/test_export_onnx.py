@@ -48,9 +48,9 @@ def stepped(
     return {name: np.stack(parts) for name, parts in kept.items()}
 
 
-def looped(model: Any, x: np.ndarray, steps: int | None) -> dict[str, np.ndarray]:
+def looped(model: Any, x: np.ndarray, steps: int) -> dict[str, np.ndarray]:
     run = session(model)
-    feed = {"x": x} if steps is None else {"x": x, "timesteps": np.array(steps, np.int64)}
+    feed = {"x": x, "timesteps": np.array(steps, np.int64)}
     names = [o.name for o in run.get_outputs()]
     return dict(zip(names, run.run(None, feed), strict=True))
 
@@ -86,14 +86,14 @@ def test_dyadic_networks_are_equal_to_the_last_bit(neuron: str, seed: int) -> No
     x = images(graph, seed, 3)
     wanted = observed(net, x, STEPS)
     assert_equal(stepped(onnx_model(net, spikes=True), x.numpy(), STEPS), wanted)
-    loop = onnx_model(net, form="loop", timesteps=STEPS, spikes=True)
-    assert_equal(looped(loop, x.numpy(), None), wanted)
+    loop = onnx_model(net, form="loop", spikes=True)
+    assert_equal(looped(loop, x.numpy(), STEPS), wanted)
 
 
 def test_batches_are_free_and_steps_may_be_more() -> None:
     graph = random_graph(5)
     net = to_spiking(graph, dyadic_plan(graph, 5))
-    loop, step = onnx_model(net, form="loop", timesteps=2), onnx_model(net)
+    loop, step = onnx_model(net, form="loop"), onnx_model(net)
     for batch in (1, 4):
         x = images(graph, batch, batch)
         wanted = simulate(net, x, steps=5).outputs[0].numpy()
@@ -129,7 +129,7 @@ def test_sequences_are_shown_a_frame_a_step() -> None:
     net = to_spiking(graph, dyadic_plan(graph, 7), encoder=encoder)
     frames = images(graph, 7, 2 * STEPS).unflatten(0, (2, STEPS))
     wanted = simulate(net, frames, steps=STEPS).outputs[0].numpy()
-    got = looped(onnx_model(net, form="loop"), frames.numpy(), None)
+    got = looped(onnx_model(net, form="loop"), frames.numpy(), STEPS)
     np.testing.assert_array_equal(got["logits"], wanted)
 
 

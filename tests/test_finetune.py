@@ -225,17 +225,21 @@ def test_going_on_gives_the_same_losses_to_the_last_digit(
 def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:
     tuned(folder=tmp_path, epochs=1)
     kept = (tmp_path / LAST).read_bytes()
-    with pytest.raises(ConfigError, match="other settings"):
+    with pytest.raises(ConfigError, match=r"belongs to other .*settings"):
         tuned(folder=tmp_path, epochs=2)
-    with pytest.raises(ConfigError, match="other settings"):
+    with pytest.raises(ConfigError, match=r"belongs to other .*settings"):
         tuned(folder=tmp_path, epochs=1, tuning=Tuning("ltmd"))
     graph = small()
     settings = Settings(steps=3, epochs=1, batch_size=20, learning_rate=5e-3)
-    for net, samples in [
-        (coarse(graph, 2.0), labelled(graph)),
-        (coarse(graph), InMemory(labelled(graph).x + 1, labelled(graph).labels)),
+    good = labelled(graph)
+    swapped = good.labels.clone()
+    swapped[-1] = 1 - swapped[-1].clamp(max=1)  # the last label alone
+    for net, samples, what in [
+        (coarse(graph, 2.0), good, "settings"),
+        (coarse(graph), InMemory(good.x + 1, good.labels), "data"),
+        (coarse(graph), InMemory(good.x, swapped), "data"),
     ]:
-        with pytest.raises(ConfigError, match="another network"):
+        with pytest.raises(ConfigError, match=f"belongs to other {what}"):
             finetune(net, samples, settings, folder=tmp_path, device="cpu")
     assert (tmp_path / LAST).read_bytes() == kept
     (tmp_path / LAST).write_bytes(kept[: len(kept) // 2])

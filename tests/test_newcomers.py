@@ -43,11 +43,11 @@ def begun(*args, **kwargs):
 
 
 WRITERS = {
-    "convert": ("commands.convert.open_job", ["zoo:mnist5k-cnn"]),
+    "convert": ("workflows.subject.opening.open_job", ["zoo:mnist5k-cnn"]),
     "compare": ("workflows.subject.opening.open_job", ["zoo:mnist5k-cnn"]),
     "tune": ("workflows.subject.opening.open_job", ["zoo:mnist5k-cnn"]),
     "figures": ("workflows.subject.opening.open_job", ["zoo:mnist5k-cnn"]),
-    "evaluate": ("commands.evaluate.open_saved", ["artifact"]),
+    "evaluate": ("commands.evaluate.load_saved", ["artifact"]),
     "finetune": ("workflows.finetune.saved.open_saved", ["artifact"]),
     "train": ("workflows.train.training.open_course", ["ltmd-mnist"]),
     "coverage": ("workflows.coverage.judging.list_networks", []),

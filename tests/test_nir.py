@@ -1,7 +1,6 @@
 """NIR out and in again: the same spikes where the file can say it, refused by name elsewhere."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,9 @@ import pytest
 import torch
 from conftest import Maker, images
 
-from convsnn.encoders import ENCODERS
+from convsnn.commands import main
 from convsnn.errors import ExportError, LoadError, UnsupportedError
+from convsnn.export import load_artifact
 from convsnn.export.nir import nir_graph, save_nir
 from convsnn.graph import Graph
 from convsnn.load.nir import is_nir, load_nir
@@ -139,3 +139,163 @@ def test_the_same_spikes_come_back(
         for name, value in wanted.items():
             np.testing.assert_array_equal(got[name], value, err_msg=f"{seed} {name}")
         assert max(v.max() for k, v in wanted.items() if k != "answers") == 1
+
+
+def test_initial_potentials_are_refused_kept_or_spread(tmp_path: Path) -> None:
+    graph = built(images_in)
+    net = to_spiking(graph, powers(graph, 1, start=0.5))
+    path, x = tmp_path / "net.nir", images(graph, 1, 2)
+    with pytest.raises(ExportError, match="initial potential") as refused:
+        save_nir(net, path)
+    assert all(name in str(refused.value) for name in graph.sites)
+    assert "potential=0" in refused.value.hint
+    assert not path.exists()
+    save_nir(net, path, initial="metadata")
+    wanted, got = spikes(net, x), spikes(again(path), x)
+    for name, value in wanted.items():
+        np.testing.assert_array_equal(got[name], value, err_msg=name)
+    save_nir(net, path, initial="bias", timesteps=4)
+    assert all(not bool(v.any()) for v in load_nir(path).potentials.values())
+
+
+def test_what_nir_cannot_say_is_named_all_at_once() -> None:
+    maker = Maker(np.random.default_rng(0), (2, 8, 8))
+    x = maker.max_pool(maker.relu(maker.conv("input", 4, padding=1)))
+    x = maker.relu(maker.conv_transpose(x, 4))
+    graph = maker.graph(maker.linear(maker.flatten(x), 3))
+    names = {node.op: node.name for node in graph.nodes}
+    with pytest.raises(ExportError) as refused:
+        nir_graph(to_spiking(graph, powers(graph, 0)))
+    for op in ("max_pool", "conv_transpose"):
+        assert f"{names[op]} ({op})" in str(refused.value)
+    assert "average pooling" in refused.value.hint
+    plain = built(chain)
+    for neuron in ("burst", "signed", "msat"):
+        with pytest.raises(ExportError, match="said exactly") as unsaid:
+            nir_graph(to_spiking(plain, powers(plain, 2), neuron=neuron))
+        assert "--neuron if" in unsaid.value.hint
+
+
+def written(path: Path) -> Path:
+    graph = built(images_in)
+    save_nir(to_spiking(graph, powers(graph, 0)), path)
+    return path
+
+
+def first(nodes: Any, kind: str) -> Any:
+    return next(n for n in nodes.values() if n["type"][()].decode() == kind)
+
+
+def put(group: Any, key: str, value: Any) -> None:
+    if key in group:
+        del group[key]
+    group[key] = value
+
+
+def unknown(nodes: Any, _: Any) -> None:
+    put(first(nodes, "IF"), "type", "Izhikevich")
+
+
+def leaky(nodes: Any, _: Any) -> None:
+    put(first(nodes, "IF"), "type", "LIF")
+
+
+def cycle(_: Any, graph: Any) -> None:
+    edges = [list(edge) for edge in graph["edges"][()]]
+    edges.append([edges[3][1], edges[1][1]])
+    put(graph, "edges", edges)
+
+
+def no_shape(nodes: Any, _: Any) -> None:
+    del nodes["input"]["shape"]
+
+
+def words(nodes: Any, _: Any) -> None:
+    put(first(nodes, "Affine"), "weight", np.array([[b"a", b"b"]]))
+
+
+def infinite(nodes: Any, _: Any) -> None:
+    first(nodes, "Conv2d")["weight"][0] = np.inf
+
+
+def other_size(nodes: Any, _: Any) -> None:
+    put(first(nodes, "Affine"), "weight", np.ones((3, 7), np.float32))
+
+
+def silent(nodes: Any, _: Any) -> None:
+    first(nodes, "IF")["v_threshold"][:] = 0
+
+
+def nowhere(_: Any, graph: Any) -> None:
+    put(graph, "edges", [[b"input", b"gone"]])
+
+
+def linked(nodes: Any, _: Any) -> None:
+    nodes["more"] = h5py.ExternalLink("other.h5", "/node")
+
+
+SPOILS = {
+    unknown: (UnsupportedError, "relu.*Izhikevich"), leaky: (UnsupportedError, "relu.*LIF"),
+    cycle: (LoadError, "circle: .* -> "), no_shape: (LoadError, "'input' does not say its shape"),
+    words: (LoadError, "'linear.*weight"), infinite: (LoadError, "'conv.*not finite"),
+    other_size: (LoadError, "'linear.*does not fit"), silent: (LoadError, "'relu.*v_threshold"),
+    nowhere: (LoadError, "'gone', which is no node"), linked: (LoadError, "more' is a link"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("spoil", SPOILS)
+def test_damaged_graphs_are_refused_by_the_name_of_the_node(spoil: Any, tmp_path: Path) -> None:
+    path = written(tmp_path / "net.nir")
+    with h5py.File(path, "r+") as file:
+        spoil(file["node/nodes"], file["node"])
+    kind, said = SPOILS[spoil]
+    with pytest.raises(kind, match=said):
+        load_nir(path)
+
+
+def test_damaged_files_are_refused(tmp_path: Path) -> None:
+    path = written(tmp_path / "net.nir")
+    whole = path.read_bytes()
+    for size in (0, 4, 100, len(whole) // 2, len(whole) - 1000):
+        path.write_bytes(whole[:size])
+        with pytest.raises(LoadError):
+            load_nir(path)
+    path.write_text("no HDF5")
+    with pytest.raises(LoadError, match="no whole HDF5"):
+        load_nir(path)
+    with pytest.raises(LoadError, match="does not exist"):
+        load_nir(tmp_path / "gone.nir")
+    assert is_nir(path)
+    (tmp_path / "other").write_bytes(whole)
+    assert is_nir(tmp_path / "other")
+
+
+def test_the_papers_network_is_read_as_it_is(shared_data: Path) -> None:
+    """The weights of the NIR paper's network; its spikes on events are scored by the command."""
+    given = load_nir(shared_data / "nir" / "cnn_sinabs.nir")
+    assert given.graph.input.attrs["shape"] == [2, 34, 34]
+    assert [len(s.shape) for s in given.graph.sites.values()] == [3, 3, 3, 1, 1]
+    assert given.neuron == "lif:decay=1,reset=soft,sends=one,strict=true"
+    assert all(bool((t == 1).all()) for t in given.thresholds.values())
+
+
+def test_a_file_is_converted_without_calibration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = written(tmp_path / "net.nir")
+    rng = np.random.default_rng(0)
+    for name in ("train", "test"):
+        x = rng.normal(size=(6, 2, 8, 8)).astype(np.float32)
+        np.savez(tmp_path / f"{name}.npz", x=x, y=np.arange(6) % 3)
+    monkeypatch.chdir(tmp_path)
+    data = ["--data", "npz:train.npz,test.npz", "--timesteps", "3"]
+    assert main(["convert", "net.nir", *data]) == 0
+    assert load_artifact(tmp_path / "net-snn" / "network.safetensors").neuron == "if"
+    assert main(["evaluate", "net-snn"]) == 0
+    assert main(["convert", "net.nir", *data, "--calibrate", "mse", "-o", "b"]) == 2
+    assert "--calibrate would do nothing" in capsys.readouterr().err
+    assert main(["export", "net-snn", "--to", "nir", "-o", "again.nir"]) == 0
+    assert main(["export", "net-snn", "--to", "nir", "-o", "c.nir", "--form", "loop"]) == 2
+    assert main(["export", "net-snn", "--to", "onnx", "-o", "again.nir"]) == 2
+    assert main(["inspect", "net.nir"]) == 2
+    del path

@@ -61,8 +61,7 @@ def convolutional() -> onnx.ModelProto:
         node("Relu", ["n"], ["r"]),
         node("MaxPool", ["r"], ["p"], kernel_shape=[2, 2], strides=[2, 2]),
         node("Shape", ["p"], ["dims"]),
-        node("Gather", ["dims", "zero"], ["size"]),
-        node("Unsqueeze", ["size", "zero"], ["first"]),
+        node("Gather", ["dims", "zero"], ["first"]),
         node("Concat", ["first", "rest"], ["target"], axis=0),
         node("Reshape", ["p", "target"], ["f"]),
         node("Gemm", ["f", "u"], ["y"], transB=1),
@@ -71,7 +70,7 @@ def convolutional() -> onnx.ModelProto:
         "w": rand(2, 1, 3, 3), "b": rand(2), "s": rand(2), "v": np.abs(rand(2)),
         "zero": np.array([0]), "rest": np.array([-1]), "u": rand(3, 8),
     }  # fmt: skip
-    return model(nodes[:6] + nodes[7:], constants | {"zero": np.array([0])}, (1, 4, 4), 13)
+    return model(nodes, constants, (1, 4, 4), 13)
 
 
 def quantised() -> onnx.ModelProto:

@@ -1,4 +1,4 @@
-"""What one entrance reads, the other does: both op tables walked, and every difference explained."""
+"""What one entrance reads, the other does: both op tables walked, each difference explained."""
 
 from collections.abc import Callable
 
@@ -118,10 +118,10 @@ ONLY_ONNX = {
     "TopK": "an unknown ATen op is refused alike",
     "Upsample": "what Resize was called until opset 9",
 }
-ONLY_TORCH = {
-    name: "a constant of the size of a value; in a file it is a constant already"
-    for name in ("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full")
-}
+ONLY_TORCH = dict.fromkeys(
+    ("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full"),
+    "a constant of the size of a value; in a file it is a constant already",
+)
 
 
 def test_every_op_that_only_one_entrance_has_says_why() -> None:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convsnn.commands import main
+from convsnn.commands.terminal import Terminal
 from convsnn.errors import LoadError, SimulationError
 from convsnn.measure import evaluate
 from convsnn.measure.first_spikes import FirstSpikes
@@ -19,6 +20,7 @@ from convsnn.simulate import PRECISIONS, Engine
 from convsnn.spiking.network import to_spiking
 from convsnn.workflows.running import precision as computing
 from convsnn.workflows.running.precision import COMPILED_FROM, Wanted, as_before
+from convsnn.workflows.running.voice import heard_by
 
 CPU = torch.device("cpu")
 SMALL = ["--samples", "40", "--calibration-samples", "60", "--timesteps", "6"]
@@ -152,7 +154,8 @@ def test_long_work_is_compiled_where_there_is_a_compiler(monkeypatch, capsys, as
     neurons = sum(int(np.prod(site.shape)) for site in graph.sites.values())
     enough = int(COMPILED_FROM / neurons) + 1
     for samples in (1, enough):
-        engine = Wanted(compile=asked).engine(graph, steps=1, samples=samples, device=CPU)
+        with heard_by(Terminal()):
+            engine = Wanted(compile=asked).engine(graph, steps=1, samples=samples, device=CPU)
         wished = asked if asked is not None else samples == enough
         assert engine.fused == (bool(wished) and missing is None)
         err = capsys.readouterr().err

@@ -14,8 +14,8 @@ from test_commands import run
 from torch import nn
 
 import convsnn
+from convsnn.commands.app import app
 from convsnn.commands.hints import options_of
-from convsnn.commands.main import app
 from convsnn.errors import ConfigError, ConvsnnWarning, LoadError
 from convsnn.measure.early_exit import run_early
 from convsnn.measure.margins import Margins
@@ -301,8 +301,8 @@ def test_a_folder_gives_what_it_shows_and_nothing_else(folder, artifact, tmp_pat
 
 
 def test_colour_is_shown_in_grey_with_a_note_where_the_network_takes_grey(tmp_path, capsys):
-    head = nn.Linear(16, 2)
-    net = nn.Sequential(nn.Conv2d(1, 1, 1), nn.ReLU(), nn.Flatten(), head).eval()
+    net = nn.Sequential(nn.Conv2d(1, 1, 1), nn.ReLU(), nn.Flatten(), nn.Linear(16, 2)).eval()
+    nn.init.ones_(net[0].weight)
     rng = np.random.default_rng(3)
     for split in ("train", "test"):
         x = rng.integers(0, 256, (20, 4, 4), dtype=np.uint8)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from calibrate import CALIBRATORS, parse_stages
-from calibrate.replay import Sent
+from calibrate.sent import Sent
 from convsnn.errors import CalibrationError, ConfigError, UnsupportedError
 from convsnn.export.artifact import load_artifact, save_artifact
 from convsnn.graph import Graph, run

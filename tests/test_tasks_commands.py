@@ -229,12 +229,12 @@ def test_an_original_that_only_guesses_is_the_first_thing_that_is_said(here, cap
 
 def test_a_forgotten_mean_is_found_and_named(here, capsys):
     options = ("convert", "tasknets:centred", "--data", bright(), *SMALL, "--json")
-    code, out, err = run(capsys, *options, "-o", "a")
+    _, out, err = run(capsys, *options, "-o", "a")
     report = json.loads(out)
     assert report["ann"]["accuracy"] == 1 / 8
     assert report["warnings"][0] == report["doubt"]
     assert report["doubt"] in " ".join(err.split())
     assert "with --mean 0.5 --std 0.5 it has accuracy 1.000" in report["doubt"]
-    code, out, err = run(capsys, *options, "--mean", "0.5", "--std", "0.5", "-o", "b")
+    _, out, err = run(capsys, *options, "--mean", "0.5", "--std", "0.5", "-o", "b")
     assert json.loads(out)["ann"]["accuracy"] == 1
     assert json.loads(out)["doubt"] is None

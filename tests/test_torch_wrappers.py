@@ -1,4 +1,4 @@
-"""Modules as users write and wrap them: the network inside enters, and nothing around it changes."""
+"""Modules as users write and wrap them: the network inside enters, nothing around it changes."""
 
 import contextlib
 import io

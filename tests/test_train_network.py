@@ -14,8 +14,9 @@ from convsnn.simulate import simulate
 from convsnn.spiking.network import to_spiking as convert
 from convsnn.spiking.plan import Plan
 from convsnn.train import THRESHOLDS
+from convsnn.train.learned import trained_tensors
 from convsnn.train.lif import LIF
-from convsnn.train.network import TrainableNetwork, trained_tensors
+from convsnn.train.network import TrainableNetwork
 from convsnn.train.result import to_spiking
 from convsnn.train.scan import ScannedLIF
 

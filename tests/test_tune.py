@@ -319,6 +319,7 @@ def test_test_images_are_never_read_and_uses_do_not_overlap(here, capsys, monkey
     class Poisoned:
         def __init__(self, part):
             self.classes, self.source, self.split = part.classes, part.source, part.split
+            self.targets, self.labels, self.steps = part.targets, part.labels, part.steps
 
         def batches(self, *_, **__):
             raise AssertionError("a test image was read")

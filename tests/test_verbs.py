@@ -95,7 +95,7 @@ def test_training_images_of_a_comparison_are_changed_where_it_is_asked(here):
     plain, changed = trained("plain"), trained("changed", augment="shift")
     (row,) = changed.document["methods"]
     assert row["how"].endswith("--augment shift")
-    weights = [found.open("finetune-fixed").graph.tensors for found in (plain, changed)]
+    weights = [found.open("finetune-fixed").plan.weights for found in (plain, changed)]
     assert any(not torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     with pytest.raises(ConfigError, match="--augment would change nothing"):
         compare(SMALL, methods="rmp", augment="shift")

@@ -45,6 +45,10 @@ def bench(
         Literal["current", "exact"],
         typer.Option(help="How ours pools maxima: of currents as peers do, or of running sums."),
     ] = "current",
+    schedule: Annotated[
+        Literal["steps", "layers"],
+        typer.Option(help="When layers of ours fire; peers know steps only."),
+    ] = "steps",
     device: options.Device = "auto",
     minutes: Annotated[
         float | None, typer.Option(help="Measure with fewer repeats to end within so many.")
@@ -85,6 +89,7 @@ def bench(
         batch_sizes=options.sizes(batch_size, "--batch-size"),
         precisions=choose_precisions(precision, target),
         repeats=repeats, device=target, threads=threads, minutes=minutes, max_pool=max_pool,
+        schedule=schedule,
         weights=network.weights, input_shape=options.shape(network.input_shape), seed=seed,
         peak=peak, memory=memory, stages=stages,
         neurons=() if neurons is None else tuple(costs.neuron_specs(neurons)),

@@ -1,7 +1,7 @@
 """`convsnn compare`: one network, every method of conversion and training, one table, one page."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -62,6 +62,10 @@ def compare(
             rich_help_panel=_TRAINED,
         ),
     ] = None,
+    schedule: Annotated[
+        Literal["steps", "layers"] | None,
+        typer.Option(help="Only methods whose layers fire so (default: both)."),
+    ] = None,
     network: groups.Network,
     samples: options.Samples = None,
     calibration_samples: options.CalibrationSamples = 1000,
@@ -91,7 +95,7 @@ def compare(
         subject, methods=methods, timesteps=timesteps, samples=samples, budget=budget,
         finetune=finetune, finetune_steps=finetune_steps, epochs=epochs, minutes=minutes,
         training_samples=training_samples, augment=augment, add=add or (), folder=output,
-        force=force,
+        force=force, schedule=schedule,
     )  # fmt: skip
     printing.show_result(found, as_json=as_json, width=WIDTH)
     messages().print(f"results are in {found.folder}/", markup=False)

@@ -1,15 +1,21 @@
 """`convsnn convert`: a trained network in, a calibrated spiking network and a report out."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from convsnn.commands import groups, options, printing
 from convsnn.commands.terminal import messages
+from convsnn.errors import ConfigError
+from convsnn.load.nir import is_nir
 from convsnn.report.files import ResultDirectory
 from convsnn.workflows.convert.conversion import chosen_method, convert_and_score
+from convsnn.workflows.convert.neurons_given import neurons_given
+from convsnn.workflows.evaluate.again import evaluate_saved
 from convsnn.workflows.evaluate.score import gate
+from convsnn.workflows.evaluate.scores import Scores
 
 
 @groups.grouped
@@ -26,6 +32,7 @@ def convert(
     computing: groups.Computing,
     reading: groups.Reading,
     scoring: groups.Scoring,
+    frames: groups.Frames,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Result directory [MODEL-snn].")
     ] = None,
@@ -34,6 +41,27 @@ def convert(
     force: options.Force = False,
 ) -> int:
     """Convert a trained ReLU network into a spiking network and report what it cost."""
+    if is_nir(model):
+        _refuse_choices(model, (neurons, groups.Neurons()), (network, groups.Network()))
+        _refuse_choices(model, (replace(scoring, max_drop=None), groups.Scoring()))
+        folder = output or Path(f"{Path(model).stem}-snn")
+        ResultDirectory(folder, force=force).check()
+        net = neurons_given(
+            model, data, timesteps, preprocessing=reading.preprocessing(),
+            binning=options.binning(frames.frames_by, frames.frame_value), seed=running.seed,
+            samples=samples, wanted=computing.wanted(),
+        )  # fmt: skip
+        scores = evaluate_saved(
+            net, batch_size=running.batch_size, device=running.device, gate=scoring.max_drop,
+            place=model,
+        )  # fmt: skip
+        return _finish(scores, folder, force=force, as_json=as_json, most=scoring.max_drop)
+    if frames != groups.Frames():
+        raise ConfigError(
+            "--frames-by and --frame-value are for recordings of events, which a network that is "
+            "converted is not shown",
+            hint="leave them out",
+        )
     how = chosen_method(timesteps, **vars(neurons))
     opening = groups.opening(
         model, data, network=network, reading=reading, running=running, computing=computing,
@@ -46,7 +74,26 @@ def convert(
         opening, how, timesteps, samples=samples, early_exit=scoring.early_exit,
         exit_data=scoring.exit_data,
     )  # fmt: skip
-    found.write(folder, force=force)
-    printing.show(dict(found.document), as_json=as_json)
+    return _finish(found, folder, force=force, as_json=as_json, most=scoring.max_drop)
+
+
+def _finish(scores: Scores, folder: Path, *, force: bool, as_json: bool, most: float | None) -> int:
+    scores.write(folder, force=force)
+    printing.show(dict(scores.document), as_json=as_json)
     messages().print(f"results are in {folder}/ (open report.html)", markup=False)
-    return gate(dict(found.document), scoring.max_drop)
+    return gate(dict(scores.document), most)
+
+
+def _refuse_choices(model: str, *groups_given: tuple[Any, Any]) -> None:
+    """Raise ConfigError for options that a file which holds its neurons leaves nothing to do."""
+    named = [
+        f"--{name.replace('_', '-')}"
+        for given, usual in groups_given
+        for name, value in vars(given).items()
+        if value != getattr(usual, name)
+    ]
+    if named:
+        raise ConfigError(
+            f"'{model}' holds its neurons already, so {', '.join(named)} would do nothing",
+            hint=f"leave out {', '.join(named)}",
+        )

@@ -20,6 +20,7 @@ def evaluate(
     data: options.Data = None,
     timesteps: options.SavedSteps = None,
     again: groups.Again,
+    schedule: options.SavedSchedule = None,
     precision: options.SavedPrecision = None,
     weight_bits: options.WeightBits = None,
     compile: options.Compile = None,
@@ -39,7 +40,8 @@ def evaluate(
         if output is not None:
             ResultDirectory(output, force=force).check()
         found = evaluate_saved(
-            load_saved(artifact), data, timesteps=timesteps, **vars(again), precision=precision,
+            load_saved(artifact), data, timesteps=timesteps, **vars(again), schedule=schedule,
+            precision=precision,
             weight_bits=weight_bits, compile=compile, preprocessing=reading.preprocessing(),
             task=scoring.task, gate=scoring.max_drop, early_exit=scoring.early_exit,
             exit_data=scoring.exit_data, place=str(artifact), group=group,

@@ -36,6 +36,14 @@ class Reading:
 
 
 @dataclass(frozen=True)
+class Frames:
+    """How recordings of events become frames, for networks that are shown these."""
+
+    frames_by: options.FramesBy = None
+    frame_value: options.FrameValue = None
+
+
+@dataclass(frozen=True)
 class Network:
     """Where weights and input shape come from that a model does not have itself."""
 
@@ -97,6 +105,7 @@ class Neurons:
     max_pool: options.MaxPool = "exact"
     readout: options.Readout = "auto"
     readout_delay: options.ReadoutDelay = 0
+    schedule: options.Schedule = None
 
 
 def opening(

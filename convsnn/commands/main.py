@@ -1,114 +1,31 @@
 """The program: collects the commands, turns errors into one clear message and an exit code.
 
-Exit codes: 0 done and every gate met, 1 ran but a gate failed, 2 could not run, 130 interrupted.
+Exit codes: 0 done and every gate met, 1 ran but a gate failed, 2 could not run or could not print
+its result, 130 interrupted (143 by SIGTERM, 129 by SIGHUP).
 """
 
-import json
 import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import Annotated
+from collections.abc import Sequence
 
 import typer
-from rich.console import Console
 
 from convsnn import __version__
-from convsnn.commands.bench import bench
-from convsnn.commands.compare import compare
-from convsnn.commands.convert import convert
-from convsnn.commands.coverage import coverage
-from convsnn.commands.diagnose import diagnose
-from convsnn.commands.evaluate import evaluate
-from convsnn.commands.figures import figures
-from convsnn.commands.finetune import finetune
+from convsnn.commands.app import COMMANDS, app
+from convsnn.commands.checked import refuse_empty
+from convsnn.commands.errors import show_error
+from convsnn.commands.faults import closed_output, explain
 from convsnn.commands.hints import fitting, options_of
-from convsnn.commands.inspect import inspect
-from convsnn.commands.list import list_
-from convsnn.commands.predict import predict
+from convsnn.commands.signals import as_interrupts
+from convsnn.commands.streams import is_closed, streams
 from convsnn.commands.terminal import Terminal, messages
-from convsnn.commands.train import train
-from convsnn.commands.tune import tune
-from convsnn.errors import ConfigError, ConvsnnError, UnsupportedError, out_of_memory
+from convsnn.errors import ConfigError, ConvsnnError
 from convsnn.plugins import load_installed, load_plugins
-from convsnn.report.refusals import render_blockers
+from convsnn.workflows.running.cache import require_cache
 from convsnn.workflows.running.processes import Dismissed, speaks
 from convsnn.workflows.running.voice import heard_by
 
-app = typer.Typer(
-    name="convsnn",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-_COMMANDS: dict[str, Callable[..., int | None]] = {
-    "bench": bench,
-    "compare": compare,
-    "convert": convert,
-    "coverage": coverage,
-    "diagnose": diagnose,
-    "evaluate": evaluate,
-    "figures": figures,
-    "finetune": finetune,
-    "inspect": inspect,
-    "list": list_,
-    "predict": predict,
-    "train": train,
-    "tune": tune,
-}
-
-
-@app.callback()
-def root(
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version and leave.")
-    ] = False,
-    plugin: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="A module outside convsnn that enrols neurons, stages or others; more than once, "
-            "anywhere on the line. CONVSNN_PLUGINS and installed packages name more."
-        ),
-    ] = None,
-) -> None:
-    """Turn trained ReLU networks into calibrated spiking networks."""
-    del version, plugin  # read by `main`, before the names that options take are looked at
-
-
-for _name, _command in _COMMANDS.items():
-    app.command(_name)(_command)
-
-
-def _show(error: ConvsnnError, as_json: bool) -> None:
-    items = error.items if isinstance(error, UnsupportedError) else ()
-    if as_json:
-        entry = {
-            "type": type(error).__name__,
-            "message": str(error),
-            "hint": error.hint,
-            "items": [vars(item) for item in items],
-        }
-        print(json.dumps({"error": entry}, indent=2))
-        return
-    console = messages()
-    if items:
-        Console(stderr=True, highlight=False).print(render_blockers(items))
-    summary = f"{len(items)} place(s) of the network would stay analog" if items else str(error)
-    console.print(f"error: {summary}", style="red", markup=False)
-    if error.hint and error.hint not in {item.remedy for item in items}:
-        console.print(f"hint: {error.hint}", markup=False)
-
-
-def _fault(error: Exception) -> ConvsnnError:
-    """What to say of an error that nothing was prepared for."""
-    if out_of_memory(error):
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        return ConvsnnError(
-            f"memory ran out: {first}", hint="choose a smaller --batch-size, or --set batch_size=N"
-        )
-    return ConvsnnError(
-        f"unexpected {type(error).__name__}: {error}",
-        hint="please report it; CONVSNN_DEBUG=1 shows the traceback",
-    )
+INTERRUPTED = 130
 
 
 def _without_plugins(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -128,14 +45,33 @@ def _without_plugins(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program on `arguments` (default: those of the process); returns the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    with as_interrupts() as came, streams():
+        code, shown = _run(given)
+        if code == INTERRUPTED:
+            code = 128 + came[0] if came else INTERRUPTED
+            shown = ConvsnnError("interrupted; nothing is left half written")
+        if shown is not None:
+            if shown.hint and given and given[0] in COMMANDS:
+                known = {*options_of(app, given[0]), "--plugin"}
+                shown.hint = fitting(shown.hint, command=given[0], known=known)
+            show_error(shown, "--json" in given)
+    return code
+
+
+def _run(given: list[str]) -> tuple[int, ConvsnnError | None]:
+    """The exit code, and the error to show."""
+    if is_closed():  # before any work, whose result nobody could read
+        return 2, closed_output(None)
     if given == ["--version"]:
         print(f"convsnn {__version__}")
-        return 0
+        return 0, None
     shown: ConvsnnError | None = None
     code = 2
     try:
+        refuse_empty(given)
+        require_cache()
         with heard_by(Terminal()):
-            given, names = _without_plugins(given)
+            given[:], names = _without_plugins(given)
             load_plugins(names)
             for error in load_installed():
                 messages().print(f"warning: {error}", style="yellow", markup=False)
@@ -145,23 +81,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Dismissed as leave:
         code = leave.code
     except (KeyboardInterrupt, typer.Abort):
-        code = 130
+        code = INTERRUPTED
+    except SystemExit as error:  # typer's answer to a pipe that nobody reads any more
+        cause = error.__context__
+        shown = closed_output(cause if isinstance(cause, OSError) else None)
     except typer.TyperException as error:
-        command = f" {given[0]}" if given and given[0] in _COMMANDS else ""
+        command = f" {given[0]}" if given and given[0] in COMMANDS else ""
         message = error.format_message().replace("Value error, ", "")
         if speaks():  # of several processes each reads the same wrong options
             shown = ConfigError(message, hint=f"see convsnn{command} --help")
     except Exception as error:  # a fault of ours; exit code 1 would say that a gate failed
         if os.environ.get("CONVSNN_DEBUG"):
             raise
-        shown = _fault(error)
+        shown = explain(error)
     else:
         code = result if isinstance(result, int) else 0
-    if code == 130:
-        shown = ConvsnnError("interrupted; nothing is left half written")
-    if shown is not None:
-        if shown.hint and given and given[0] in _COMMANDS:
-            known = {*options_of(app, given[0]), "--plugin"}
-            shown.hint = fitting(shown.hint, command=given[0], known=known)
-        _show(shown, "--json" in given)
-    return code
+        try:
+            sys.stdout.flush()
+        except OSError as error:  # a pipe without a reader, a full disk
+            code, shown = 2, closed_output(error)
+    return code, shown

@@ -5,7 +5,8 @@ each site: `threshold/SITE`, `potential/SITE`, and any of `shift`, `confidence`,
 The header's metadata has the single key `convsnn` (its order would vary with more), which is one
 JSON object with sorted keys:
 
-    format, kind, topology, neuron, encoder, readout, plugins, record, provenance, versions, sha256
+    format, kind, topology, neuron, encoder, readout, schedule, plugins, record, provenance,
+    versions, sha256
 
 `sha256` is taken over that object without it and over every tensor, so that a file that changed
 since it was written is refused. Equal networks give equal bytes.
@@ -13,6 +14,7 @@ since it was written is refused. Equal networks give equal bytes.
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields
@@ -26,20 +28,16 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from convsnn.errors import ConvsnnError, ExportError, LoadError
+from convsnn.export.header import FORMAT, KIND, check_header
+from convsnn.export.provenance import check_provenance
 from convsnn.graph import Graph
 from convsnn.graph.ops import Role
-from convsnn.plugins import require_loaded
 from convsnn.report.files import write_bytes_via
 from convsnn.spiking.network import Spiking, to_spiking
 from convsnn.spiking.plan import Plan, SitePlan
 
-FORMAT = 1
-KIND = "spiking network"
+LARGEST = 2**32  # values of one sample that a node may have
 _KEY = "convsnn"
-_FIELDS = {
-    "topology": dict, "neuron": str, "encoder": str, "readout": str,
-    "record": list, "provenance": dict, "versions": dict, "sha256": str,
-}  # fmt: skip
 _PLANNED = {f.name: f.default is MISSING for f in fields(SitePlan)}  # tensor -> must be there
 _AGAIN = "the file is damaged or was not written by convsnn: convert the network again"
 
@@ -113,6 +111,7 @@ def _header(net: Spiking) -> dict[str, Any]:
         "neuron": net.neuron,
         "encoder": net.encoder.spec(),
         "readout": net.readout,
+        "schedule": net.schedule,
         "plugins": list(net.plugins),
         "record": list(net.plan.record),
         "provenance": net.provenance,
@@ -181,7 +180,8 @@ def _restore(text: str, tensors: Mapping[str, Tensor]) -> Spiking:
     """The network that header and tensors describe; LoadError wherever they do not."""
     try:
         header = json.loads(text)
-        _check_header(header)
+        check_header(header)
+        check_provenance(header["provenance"])
         groups = _grouped(tensors)
         graph = Graph.from_topology(json.dumps(header["topology"]), groups["graph"])
         _check_nodes(graph)
@@ -192,6 +192,7 @@ def _restore(text: str, tensors: Mapping[str, Tensor]) -> Spiking:
             encoder=header["encoder"],
             provenance=header["provenance"],
             readout=header["readout"],
+            schedule=header.get("schedule", "steps"),  # before there was another
         )
         intact = _digest(header, tensors) == header["sha256"]
     except ConvsnnError as error:
@@ -203,50 +204,6 @@ def _restore(text: str, tensors: Mapping[str, Tensor]) -> Spiking:
     if not intact:
         raise LoadError("the file was changed after it was written: its checksum does not match")
     return net
-
-
-def _check_header(header: Any) -> None:
-    if not isinstance(header, dict):
-        raise LoadError("the header is no JSON object")
-    number, kind = header.get("format"), header.get("kind")
-    if type(number) is not int or number < 1:
-        raise LoadError("the header names no format version")
-    if number > FORMAT:
-        versions = header.get("versions")
-        writer = versions.get("convsnn", "?") if isinstance(versions, dict) else "?"
-        raise LoadError(
-            f"format version {number} is newer than {FORMAT}, the newest this convsnn reads",
-            hint=f"the file was written by convsnn {writer}: install that version or a newer one",
-        )
-    if kind != KIND:
-        raise LoadError(f"the file holds {kind!r}, not a {KIND}")
-    require_loaded(header.get("plugins", []))
-    for key, wanted in _FIELDS.items():
-        if not isinstance(header.get(key), wanted):
-            raise LoadError(f"the header's '{key}' is missing or of the wrong type")
-    if not all(isinstance(entry, dict) for entry in header["record"]):
-        raise LoadError("the header's 'record' is not a list of objects")
-    _check_topology(header["topology"])
-
-
-def _check_topology(form: Mapping[str, Any]) -> None:
-    def texts(value: Any) -> bool:
-        return isinstance(value, list) and all(isinstance(part, str) for part in value)
-
-    def is_node(entry: Any) -> bool:
-        if not isinstance(entry, list) or len(entry) != 5:
-            return False
-        name, op, inputs, attrs, source = entry
-        return texts([name, op, source]) and texts(inputs) and isinstance(attrs, dict)
-
-    nodes = form.get("nodes")
-    if not isinstance(nodes, list) or not texts(form.get("outputs")):
-        raise LoadError("the topology needs a list of nodes and a list of outputs")
-    for place, entry in enumerate(nodes):
-        if not is_node(entry):
-            raise LoadError(
-                f"node {place} of the topology is not [name, op, inputs, attrs, source]"
-            )
 
 
 def _grouped(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
@@ -275,7 +232,10 @@ def _check_nodes(graph: Graph) -> None:
                 raise LoadError(f"input '{node.name}' is not described by a shape alone")
         elif not graph.data_inputs(node):
             raise LoadError(f"node '{node.name}' depends on no input")
-    _ = graph.input, graph.shapes  # each raises where the graph does not fit together
+    _ = graph.input  # it raises where there is no such one, as shapes do that do not fit together
+    for name, shape in graph.shapes.items():
+        if math.prod(shape) > LARGEST:
+            raise LoadError(f"node '{name}' has {math.prod(shape)} values for one sample")
 
 
 def _plan(

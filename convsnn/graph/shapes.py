@@ -28,8 +28,19 @@ def sample_shapes(
         arguments = [values[name] if name in values else meta[name] for name in node.inputs]
         try:
             values[node.name] = OPS[node.op].run(*arguments, **node.attrs)
+            _check_vectors(node, arguments[1:], values[node.name])
         except (RuntimeError, TypeError, IndexError, ValueError, KeyError) as error:
             raise LoadError(f"layer '{node.name}' ({node.op}) does not fit: {error}") from None
         if values[node.name].shape[:1] != (_BATCH,):
             raise LoadError(f"layer '{node.name}' ({node.op}) mixes the samples of a batch")
     return {name: tuple(value.shape[1:]) for name, value in values.items()}
+
+
+def _check_vectors(node: Node, constants: Sequence[Tensor], output: Tensor) -> None:
+    """Raise ValueError for what has not one value for each channel: meta tensors do not show it."""
+    first = {"conv": 1, "conv_transpose": 1, "batch_norm": 0}.get(node.op)
+    for vector in constants[first:] if first is not None else ():
+        if tuple(vector.shape) != (output.shape[1],):
+            raise ValueError(
+                f"a vector of shape {tuple(vector.shape)} for {output.shape[1]} channels"
+            )

@@ -51,7 +51,7 @@ def load_module(
     for text in notes:
         if note is not None:
             note(text)
-    return graph
+    return graph.to(device="cpu")  # wherever the module is
 
 
 def _lowered(module: nn.Module, example: Tensor) -> tuple[Graph, dict[str, str]]:

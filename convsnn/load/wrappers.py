@@ -124,7 +124,8 @@ def silence() -> Iterator[None]:
 
 
 def _is_bare(part: nn.Module) -> bool:
-    return any(is_lazy(p) for p in (*part._parameters.values(), *part._buffers.values()))
+    held = (*part._parameters.values(), *part._buffers.values())
+    return any(p is not None and is_lazy(p) for p in held)
 
 
 def require_weights(module: nn.Module) -> None:

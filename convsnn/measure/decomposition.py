@@ -23,6 +23,7 @@ share mean(part * error) / mean(error^2), which do, to 1; a share below 0 makes 
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from math import sqrt
 
 import torch
@@ -36,6 +37,7 @@ from convsnn.measure.listening import Heard, listen, steady
 from convsnn.neurons import Keys
 from convsnn.spiking.network import Spiking
 
+_Values = Mapping[str, Tensor]
 MADE_HERE = ("clipping", "quantisation")
 PARTS = (*MADE_HERE, "sin", "inherited", "uneven")
 
@@ -276,12 +278,7 @@ def _original(net: Spiking, x: Tensor) -> tuple[dict[str, Tensor], dict[str, Ten
 
 
 def _layer(
-    net: Spiking,
-    name: str,
-    heard: Heard,
-    original: Mapping[str, Tensor],
-    own: Mapping[str, Tensor],
-    keys: Keys,
+    net: Spiking, name: str, heard: Heard, original: _Values, own: _Values, keys: Keys
 ) -> Divided:
     planned, neuron = net.plan.sites[name], net.neurons[name]
     source = net.graph.by_name[name].inputs[0]
@@ -289,11 +286,12 @@ def _layer(
     activation = original[name].double()
     silent = (original[source] < 0) & (activation == 0)
     cap = neuron.spikes_per_step * planned.threshold.double()
+    settled = partial(steady, neuron, steps=heard.steps, keys=keys, schedule=net.schedule)
     parts = split_error(
         activation,
         cap,
-        answer=steady(neuron, current, steps=heard.steps, keys=keys),
-        answer_to_mean=steady(neuron, heard.mean_current, steps=heard.steps, keys=keys),
+        answer=settled(current),
+        answer_to_mean=settled(heard.mean_current),
         output=heard.mean_output,
         wrong=silent & heard.fired,
     )

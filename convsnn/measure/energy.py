@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from math import prod
 
 from convsnn.graph import Graph, Node
-from convsnn.graph.fan_out import is_graded, is_weighted
+from convsnn.graph.fan_out import is_weighted
 from convsnn.graph.ops import OPS, Role
+from convsnn.simulate.trains import sends_graded
 from convsnn.spiking.network import Spiking
 
 MAC_JOULES = 4.6e-12
@@ -82,8 +83,7 @@ def weighted_layers(graph: Graph) -> list[Layer]:
 
 def joules_per_operation(net: Spiking, node: Node) -> float:
     """What one synaptic operation of a sending node costs: more where it sends graded values."""
-    graded = is_graded(node) or net.neurons[node.name].graded
-    return MAC_JOULES if graded else AC_JOULES
+    return MAC_JOULES if sends_graded(net, node) else AC_JOULES
 
 
 def ann_joules(graph: Graph) -> float:

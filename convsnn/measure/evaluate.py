@@ -31,7 +31,8 @@ class Series:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores over a data set, steps first: `accuracy` and `agreement` (T,), fractions.
+    """Scores over a data set, steps first: `accuracy` and `agreement` (T,), fractions; of a network
+    that fires layer by layer, in the place of T, for each of `activity.at`.
 
     Accuracies are None where no classes are scored; `scores`, by name, holds whatever the `task`
     scores, the headline first, and nothing without targets. `predictions` (T, N) and
@@ -145,9 +146,9 @@ class _Scorer:
         self._program, self._device, self._first, self._task = program, device, first, task
         self._graph, self._encoder = program.net.graph, program.encoder
         self._activity = Activity(program.net, steps)
-        shape = self._graph.shapes[self._graph.outputs[0]]
-        self._tally, self._ann_tally = task.nothing(steps, shape), task.nothing(1, shape)
-        self._agreed = torch.zeros(steps, dtype=torch.int64)
+        shape, count = self._graph.shapes[self._graph.outputs[0]], len(self._activity.at)
+        self._tally, self._ann_tally = task.nothing(count, shape), task.nothing(1, shape)
+        self._agreed = torch.zeros(count, dtype=torch.int64)
         self._labelled = 0
         self._seconds = 0.0
         self._answers: list[Tensor] = []
@@ -162,7 +163,9 @@ class _Scorer:
         ids = torch.arange(begin, begin + len(x), device=x.device)
         originals, watch = self._original(x)
         start = time.perf_counter()
-        result = simulate(self._program, x, steps=activity.steps, ids=ids, observe=watch)
+        result = simulate(
+            self._program, x, steps=activity.steps, ids=ids, observe=watch, at=activity.at
+        )
         seconds = time.perf_counter() - start
         outputs, wanted = _joint(result.outputs), _joint([each[None] for each in originals])
         answers, right = task.decided(outputs), task.decided(wanted)
@@ -212,7 +215,7 @@ class _Scorer:
         """The scores of all processes."""
         activity, classes = self._activity, self._task.name == "classify"
         activity.merge(share)
-        shape = activity.steps, activity.samples
+        shape = len(activity.at), activity.samples
         if not activity.samples:
             raise ConfigError("there are no images to evaluate on")
         labelled = int(share.add(torch.tensor(self._labelled)))

@@ -13,7 +13,9 @@ from torch import Tensor
 
 from convsnn.errors import ConfigError
 from convsnn.neurons import Keys, Neuron, State
-from convsnn.simulate import CHUNK_ELEMENTS, Run, simulate
+from convsnn.neurons.base import Patient
+from convsnn.simulate import CHUNK_ELEMENTS, Program, Run, simulate
+from convsnn.simulate.layers import LayerPass
 from convsnn.spiking.network import Spiking
 from convsnn.spiking.turns import takes_turns
 
@@ -120,16 +122,47 @@ def listen(net: Spiking, x: Tensor, *, steps: int, ids: Tensor) -> tuple[Run, di
             f"layers of '{net.neuron}' send pairs of spikes, whose mean says nothing of a value",
             hint="convsnn evaluate scores such a network; diagnose one of --neuron if",
         )
+    if net.schedule == "layers":
+        return _listen_to_layers(net, x, steps=steps, ids=ids)
     ears = {n: _Ear(e, e.graded, e.spikes_per_step) for n, e in net.neurons.items()}
     ear = _Listening(
-        net.graph, net.plan, net.neuron, net.encoder, net.provenance, net.readout, ears
+        net.graph, net.plan, net.neuron, net.encoder, net.provenance, net.readout, ears=ears
     )
     result = simulate(ear, x, steps=steps, ids=ids)
     return result, {name: e.heard for name, e in ears.items() if e.heard is not None}
 
 
-def steady(neuron: Neuron, current: Tensor, *, steps: int, keys: Keys) -> Tensor:
+def _listen_to_layers(
+    net: Spiking, x: Tensor, *, steps: int, ids: Tensor
+) -> tuple[Run, dict[str, Heard]]:
+    program = Program(net)
+    answers: dict[str, Tensor] = {}
+    heard = {}
+    with torch.no_grad():
+        going = LayerPass(program, x, ids=ids)
+        for node, value, fired in going.run(steps):
+            if fired is not None:
+                mean = fired.current / steps
+                heard[node.name] = Heard(
+                    steps,
+                    fired.current.double(),
+                    mean,
+                    mean,
+                    fired.counts.double() * net.plan.sites[node.name].threshold.double(),
+                    fired.counts != 0,
+                )
+            answers[node.name] = value
+    outputs = tuple({**going.values, **answers}[name][None] for name in net.graph.outputs)
+    return Run(outputs, {}, {}, (steps,)), heard
+
+
+def steady(
+    neuron: Neuron, current: Tensor, *, steps: int, keys: Keys, schedule: str = "steps"
+) -> Tensor:
     """Mean output, (B, ...) in float64, of `steps` steps under the constant `current` (B, ...)."""
+    if schedule == "layers" and isinstance(neuron, Patient):
+        counts = neuron.count(current * steps, steps).double()
+        return counts * torch.as_tensor(neuron.threshold).double() / steps
     size = max(1, CHUNK_ELEMENTS // max(1, current.numel()))
     summed = torch.zeros_like(current, dtype=torch.float64)
     state = None

@@ -1,7 +1,7 @@
 """What every neuron model offers: a pure scan over a chunk of time steps, state as a value."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -56,7 +56,28 @@ class Neuron(Protocol):
         ...
 
 
+@runtime_checkable
+class Patient(Protocol):
+    """A population that can also wait for the current of all steps before it sends anything: see
+    `convsnn.spiking.schedule`."""
+
+    @property
+    def threshold(self) -> Tensor | float:
+        """What one spike is worth."""
+        ...
+
+    def count(self, total: Tensor, steps: int) -> Tensor:
+        """Spikes, with their sign, that `total`, the current of `steps` steps (B, ...), makes."""
+        ...
+
+
 NEURONS: Registry[Neuron] = Registry("neuron")
+
+
+def levels(charge: Tensor, threshold: Tensor) -> Tensor:
+    """How many whole thresholds `charge` covers; a quotient that was rounded up does not count."""
+    found = torch.floor(charge / threshold)
+    return found - (found * threshold > charge).to(found.dtype)
 
 
 def as_tensor(value: Tensor | float, like: Tensor) -> Tensor:

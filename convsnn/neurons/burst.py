@@ -14,7 +14,15 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from convsnn.neurons.base import NEURONS, Keys, State, as_tensor, filled_like, sequence_like
+from convsnn.neurons.base import (
+    NEURONS,
+    Keys,
+    State,
+    as_tensor,
+    filled_like,
+    levels,
+    sequence_like,
+)
 from convsnn.neurons.fused import Fusable
 
 
@@ -65,6 +73,11 @@ class Burst:
             torch.mul(spikes, threshold, out=out[step])
             potential -= out[step]
         return out, State(potential, threshold)
+
+    def count(self, total: Tensor, steps: int) -> Tensor:
+        """See `Patient.count`."""
+        charge = total + as_tensor(self.potential, total)
+        return levels(charge, as_tensor(self.threshold, total)).clamp_(0, steps * self.gamma)
 
 
 def _step(

@@ -12,7 +12,15 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from convsnn.neurons.base import NEURONS, Keys, State, as_tensor, filled_like, sequence_like
+from convsnn.neurons.base import (
+    NEURONS,
+    Keys,
+    State,
+    as_tensor,
+    filled_like,
+    levels,
+    sequence_like,
+)
 from convsnn.neurons.fused import Fusable
 
 
@@ -56,6 +64,11 @@ class IntegrateAndFire:
             else:
                 potential.masked_fill_(out[step] != 0, 0.0)
         return out, State(potential, threshold)
+
+    def count(self, total: Tensor, steps: int) -> Tensor:
+        """See `Patient.count`; with the reset by subtraction, for the other throws current away."""
+        charge = total + as_tensor(self.potential, total)
+        return levels(charge, as_tensor(self.threshold, total)).clamp_(0, steps)
 
 
 def _soft(current: Tensor, _: Tensor, potential: Tensor, threshold: Tensor) -> tuple[Tensor, ...]:

@@ -19,7 +19,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from convsnn.neurons.base import NEURONS, Keys, State, as_tensor, filled_like, sequence_like
+from convsnn.neurons.base import (
+    NEURONS,
+    Keys,
+    State,
+    as_tensor,
+    filled_like,
+    levels,
+    sequence_like,
+)
 from convsnn.neurons.fused import Fusable
 
 
@@ -81,6 +89,12 @@ class Signed:
             sent += out[step]
             potential = potential - out[step]
         return out, SignedState(potential, threshold, total, sent, state.step + len(currents))
+
+    def count(self, total: Tensor, steps: int) -> Tensor:
+        """See `Patient.count`: what is to be sent after the last step, with either sign."""
+        charge = self._target(total, steps) + as_tensor(self.potential, total)
+        fewest = 0 if self.slope is None else -steps
+        return levels(charge, as_tensor(self.threshold, total)).clamp_(fewest, steps)
 
     def _target(self, total: Tensor, step: int) -> Tensor:
         """f_t of the accumulated current."""

@@ -155,7 +155,7 @@ def _unary(node: Node, f: Bent) -> Bent | None:
 def joined(node: Node, parts: Sequence[Bent]) -> Bent | None:
     """The function that `node` makes of those of its inputs; None where it is none of these."""
     if node.op in ("add", "add_constant", "sub"):
-        return _sum(*parts, sign=-1 if node.op == "sub" else 1)
+        return _sum(parts[0], parts[1], -1 if node.op == "sub" else 1)
     if node.op in ("product", "scale"):
         return _product(*parts)
     if node.op == "maximum":

@@ -3,22 +3,33 @@
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from convsnn.errors import ExportError
 
 Report: TypeAlias = Mapping[str, Any]
-Check: TypeAlias = Callable[[object, int], str]  # (value, time steps) -> what is wrong, or ""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """How many time steps a report is about, and those, counted from 1, that were not scored."""
+
+    steps: int
+    left_out: frozenset[int] = frozenset()
+
+
+Check: TypeAlias = Callable[[object, Scope], str]  # -> what is wrong, or ""
 
 LARGEST = 1e300  # beyond it arithmetic on a report could overflow
 
 
-def _text(value: object, _: int) -> str:
+def _text(value: object, _: Scope) -> str:
     return "" if isinstance(value, str) else "is not text"
 
 
 def _between(low: float, high: float, wrong: str) -> Check:
-    def check(value: object, _: int) -> str:
+    def check(value: object, _: Scope) -> str:
         if not isinstance(value, int | float) or isinstance(value, bool):
             return "is not a number"
         if not abs(value) <= LARGEST:  # NaN compares false
@@ -33,8 +44,8 @@ _amount = _between(0, LARGEST, "is negative")
 _fraction = _between(0, 1, "is not within 0..1")
 
 
-def _count(value: object, steps: int) -> str:
-    return _amount(value, steps) or ("" if isinstance(value, int) else "is not a whole number")
+def _count(value: object, scope: Scope) -> str:
+    return _amount(value, scope) or ("" if isinstance(value, int) else "is not a whole number")
 
 
 def _is(expected: object) -> Check:
@@ -46,27 +57,33 @@ def _list(value: object) -> Sequence[object] | None:
 
 
 def _each(check: Check) -> Check:
-    def every(value: object, steps: int) -> str:
+    def every(value: object, scope: Scope) -> str:
         if (items := _list(value)) is None:
             return "is not a list"
-        found = ((i, check(item, steps)) for i, item in enumerate(items))
+        found = ((i, check(item, scope)) for i, item in enumerate(items))
         return next((f"[{i}] {wrong}" for i, wrong in found if wrong), "")
 
     return every
 
 
 def _per_step(check: Check) -> Check:
-    def series(value: object, steps: int) -> str:
-        if (items := _list(value)) is not None and len(items) != steps:
-            return f"has {len(items)} values for {steps} time steps"
-        return _each(check)(value, steps)
+    def series(value: object, scope: Scope) -> str:
+        if (items := _list(value)) is None:
+            return "is not a list"
+        if len(items) != scope.steps:
+            return f"has {len(items)} values for {scope.steps} time steps"
+        for step, item in enumerate(items, start=1):
+            wrong = (_null if step in scope.left_out else check)(item, scope)
+            if wrong:
+                return f"[{step - 1}] {wrong}"
+        return ""
 
     return series
 
 
 def _either(*checks: Check) -> Check:
-    def some(value: object, steps: int) -> str:
-        wrong = [check(value, steps) for check in checks]
+    def some(value: object, scope: Scope) -> str:
+        wrong = [check(value, scope) for check in checks]
         return "" if "" in wrong else wrong[-1]
 
     return some
@@ -127,6 +144,14 @@ SCHEMA: Mapping[str, Any] = {
     "versions": {"python": _text, "torch": _text},
 }
 
+_SCHEDULE: Mapping[str, Any] = {  # absent from reports written before there were two
+    "name": _either(_is("steps"), _is("layers")),
+    "scored": _each(_count),
+    "first_answer": _count,
+    "steps_per_answer": _count,
+    "calibrated_for": _either(_null, _count),
+}
+
 _EARLY_EXIT: Mapping[str, Any] = {  # there where it was asked for
     "promised": _fraction,
     "reached": _fraction,
@@ -157,12 +182,13 @@ def validate(report: Report) -> None:
     steps = report.get("timesteps") if isinstance(report, Mapping) else None
     if isinstance(report, Mapping) and (not isinstance(steps, int) or steps < 1):
         raise ExportError("report: timesteps is missing or not a whole number of at least 1")
-    _examine(report, SCHEMA, "", steps if isinstance(steps, int) else 1)
+    scope = _scope(report, steps if isinstance(steps, int) else 1)
+    _examine(report, SCHEMA, "", scope)
     if "early_exit" in report:
-        _examine(report["early_exit"], _EARLY_EXIT, "early_exit", report["timesteps"])
+        _examine(report["early_exit"], _EARLY_EXIT, "early_exit", scope)
     metrics, headline = report.get("metrics", {}), report.get("headline")
     for name, metric in metrics.items():
-        _examine(metric, _METRIC, f"metrics.{name}", report["timesteps"])
+        _examine(metric, _METRIC, f"metrics.{name}", scope)
     if headline is not None and headline not in metrics:
         raise ExportError(f"report: headline '{headline}' is none of the metrics")
     if not report["layers"]:
@@ -173,12 +199,24 @@ def validate(report: Report) -> None:
         )
 
 
-def _examine(value: object, spec: Any, where: str, steps: int) -> None:
+def _scope(report: Report, steps: int) -> Scope:
+    """A network that fires layer by layer is another one for every T, and not each is scored."""
+    known = report.get("schedule") if isinstance(report, Mapping) else None
+    if known is None:  # before there was another schedule
+        return Scope(steps)
+    _examine(known, _SCHEDULE, "schedule", Scope(steps))
+    scored = set(known["scored"])
+    if steps not in scored or (known["name"] == "steps" and len(scored) != steps):
+        raise ExportError("report: schedule.scored does not hold every step that must be scored")
+    return Scope(steps, frozenset(range(1, steps + 1)) - scored)
+
+
+def _examine(value: object, spec: Any, where: str, scope: Scope) -> None:
     if isinstance(spec, list):
         if (items := _list(value)) is None:
             raise ExportError(f"report: {where} is not a list")
         for number, item in enumerate(items):
-            _examine(item, spec[0], f"{where}[{number}]", steps)
+            _examine(item, spec[0], f"{where}[{number}]", scope)
     elif isinstance(spec, Mapping):
         if not isinstance(value, Mapping):
             raise ExportError(f"report: {where or 'the document'} is not an object with keys")
@@ -186,8 +224,8 @@ def _examine(value: object, spec: Any, where: str, steps: int) -> None:
             path = f"{where}.{key}" if where else key
             if key not in value:
                 raise ExportError(f"report: {path} is missing")
-            _examine(value[key], inner, path, steps)
-    elif wrong := spec(value, steps):
+            _examine(value[key], inner, path, scope)
+    elif wrong := spec(value, scope):
         raise ExportError(f"report: {where}{'' if wrong.startswith('[') else ' '}{wrong}")
 
 

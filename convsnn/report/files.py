@@ -76,6 +76,10 @@ class ResultDirectory:
     and leaves the target as it was. An existing target is refused with ConfigError unless it is an
     empty directory, or `force` is set and it holds an earlier result (its report.json says so):
     what this project did not write is never deleted. OSErrors become ExportError.
+
+    A target that cannot be replaced (a mount point, the directory somebody works in, one whose
+    parent takes no files) is filled instead: the temporary directory is inside of it, and each of
+    its files is moved out at the end.
     """
 
     def __init__(self, target: Path, *, force: bool = False) -> None:
@@ -83,12 +87,15 @@ class ResultDirectory:
         self._target = Path(os.path.realpath(target))
         self._force = force
         self._folder = self._target
+        self._filled = False
 
     def __enter__(self) -> Path:
         try:
             self.check()
             self._target.parent.mkdir(parents=True, exist_ok=True)
-            self._folder = _beside(self._target, ".part")
+            self._filled = _is_fixed(self._target)
+            place = self._target / "result" if self._filled else self._target
+            self._folder = _beside(place, ".part")
             self._folder.mkdir()
         except OSError as error:
             raise unwritable(self._shown, error) from error
@@ -103,7 +110,7 @@ class ResultDirectory:
         try:
             if kind is None:
                 self.check()
-                self._publish()
+                (self._fill if self._filled else self._publish)()
         except OSError as failure:
             raise unwritable(self._shown, failure) from failure
         finally:
@@ -115,13 +122,14 @@ class ResultDirectory:
         """Raise ConfigError unless the target may be created or replaced, ExportError where it
         cannot be written; touches nothing."""
         target = self._target
-        there = os.path.lexists(target)
+        there = _is_there(target, self._shown)
         if there and not target.is_dir():
             raise ConfigError(
                 f"'{self._shown}' exists and is not a directory", hint="choose another name"
             )
-        require_writable(target.parent)  # it is made beside the target, and renamed
-        if not there or not any(target.iterdir()):
+        # it is made beside the target and renamed, or inside of it
+        require_writable(target if _is_fixed(target) else target.parent)
+        if not there or not any(path != self._folder for path in target.iterdir()):
             return
         if not self._force:
             raise ConfigError(
@@ -134,6 +142,9 @@ class ResultDirectory:
                 "it is not replaced even with --force",
                 hint="choose another name, or remove the directory yourself",
             )
+
+    def _fill(self) -> None:
+        _move_up(self._target, self._folder)
 
     def _publish(self) -> None:
         """Rename the temporary directory to the target; put the old one back if that fails."""
@@ -154,6 +165,49 @@ class ResultDirectory:
                 f"'{self._shown}' is written, but the earlier result, now '{old}', could not be "
                 f"removed: {error.strerror or error}"
             ) from error
+
+
+def _move_up(target: Path, folder: Path) -> None:
+    """Move what is in `folder` up into `target`, in which it stands; what else is there goes, and
+    comes back where that fails."""
+    old = _beside(folder, ".old")
+    earlier = [path for path in target.iterdir() if path != folder]
+    old.mkdir()
+    moved: list[tuple[Path, Path]] = []
+    try:
+        for source, place in (
+            *((path, old / path.name) for path in earlier),
+            *((path, target / path.name) for path in sorted(folder.iterdir())),
+        ):
+            os.replace(source, place)
+            moved.append((source, place))
+    except BaseException:
+        for source, place in reversed(moved):
+            os.replace(place, source)
+        old.rmdir()
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _is_there(target: Path, shown: Path) -> bool:
+    """Whether something is there; ExportError for a name that can never be."""
+    try:
+        target.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError) as error:
+        reason = error if isinstance(error, OSError) else OSError(errno.EINVAL, str(error))
+        raise unwritable(shown, reason) from None
+    return True
+
+
+def _is_fixed(target: Path) -> bool:
+    """Whether an existing directory stays what it is: no other can take its name."""
+    if not target.is_dir():
+        return False
+    here = Path(os.path.realpath(os.curdir))
+    used = target == here or target in here.parents
+    return used or os.path.ismount(target) or not os.access(target.parent, os.W_OK | os.X_OK)
 
 
 def _holds_result(folder: Path) -> bool:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from convsnn.errors import ConfigError, SimulationError
 from convsnn.graph import Node
-from convsnn.graph.ops import OPS, Role
+from convsnn.graph.ops import Role
 from convsnn.neurons import Keys
 from convsnn.neurons.fused import scan
 from convsnn.readouts import READOUTS
@@ -77,6 +77,11 @@ class Simulation:
         observe: Observer | None = None,
         count: bool = True,
     ) -> None:
+        if program.by_layers:
+            raise ConfigError(
+                "a network that fires layer by layer has no answer before its last step",
+                hint="run it to that step, or use --schedule steps",
+            )
         shape = tuple(program.graph.input.attrs["shape"])
         if program.encoder.steps is not None:
             shape = (program.encoder.steps, *shape)
@@ -140,7 +145,7 @@ class Simulation:
                 encoded = program.encoder.encode(self.x, self.ids, range(1))[0]
                 self._fixed[node.name] = channels_last(encoded)
             else:
-                self._fixed[node.name] = self._apply(node, self._fixed)
+                self._fixed[node.name] = self.program.apply(node, self._fixed)
             self._note(node, range(1), self._fixed[node.name][None])
         self._fixed = {name: value for name, value in self._fixed.items() if name in needed}
 
@@ -219,15 +224,6 @@ class Simulation:
         unit = self.program.units.get(name)
         return values[name] if unit is None else values[name] * unit
 
-    def _apply(self, node: Node, values: Mapping[str, Tensor]) -> Tensor:
-        """Run an op on (N, ...) values."""
-        run = self.program.kernels.get(node.name)
-        if run is not None:
-            return run(values[self.program.sources[node.name][0]])
-        tensors = self.program.graph.tensors
-        arguments = [tensors[i] if i in tensors else values[i] for i in node.inputs]
-        return OPS[node.op].run(*arguments, **node.attrs)
-
     def _merged(self, node: Node, values: Mapping[str, Tensor]) -> Tensor:
         """Run an op without state on all steps of the chunk at once."""
         sources = self.program.sources[node.name]
@@ -242,7 +238,7 @@ class Simulation:
         sources = self.program.sources[node.name]
         merged = {name: values[name].flatten(0, 1) for name in sources}
         steps = len(values[sources[0]])
-        return self._apply(node, merged).unflatten(0, (steps, -1))
+        return self.program.apply(node, merged).unflatten(0, (steps, -1))
 
     def _accumulate(self, name: str, value: Tensor, steps: range) -> Tensor:
         readout = READOUTS.create(self.program.net.readout)

@@ -100,6 +100,11 @@ class SpikingModule(nn.Module):
         super().__init__()
         if steps < 1:
             raise ConfigError(f"timesteps must be at least 1, not {steps}")
+        if net.schedule == "layers":
+            raise UnsupportedError(
+                "a network that fires layer by layer has no single steps to be a module of",
+                hint="run it as it is, or let it fire by the schedule 'steps'",
+            )
         if net.encoder.steps is not None:
             raise UnsupportedError("a network that is shown sequences is no module of images")
         self.steps, self.readout, self._encoder = steps, READOUTS.create(net.readout), net.encoder

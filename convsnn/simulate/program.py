@@ -4,7 +4,7 @@ Every site runs as one fused loop (`SiteProgram`) or is left to its neuron's own
 with weights gets a kernel in the engine's precision. Made once for many batches.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -13,13 +13,14 @@ from torch import Tensor
 from convsnn.encoders import Encoder
 from convsnn.graph import Node
 from convsnn.graph.fan_out import is_weighted
-from convsnn.graph.ops import Role
+from convsnn.graph.ops import OPS, Role
 from convsnn.neurons.fused import Compilable, Fusable, compiler
 from convsnn.simulate import weighted
 from convsnn.simulate.counts import Counter
 from convsnn.simulate.dense import Kernel
 from convsnn.simulate.engine import Engine
 from convsnn.simulate.site import Current, SiteProgram, build_site
+from convsnn.simulate.trains import train_carriers
 from convsnn.simulate.units import fold, narrow, passed_unit
 from convsnn.spiking.network import Spiking
 
@@ -33,15 +34,18 @@ class Program:
     runs a layer with weights on (N, ...); `sites`: the fused neurons; `absorbed`: sums that a site
     adds up itself; `bytes`: nodes that pass numbers of spikes as uint8; `folded`: layers whose
     weights hold the unit of their input; `ends`: the values that are accumulated over time;
-    `largest`: elements of the largest value.
+    `largest`: elements of the largest value; `carriers`: what passes on spike trains as they
+    are where layers fire one after another.
     """
 
     def __init__(
         self, net: Spiking, engine: Engine | None = None, *, encoder: Encoder | None = None
     ) -> None:
         self.net, self.graph, self.engine = net, net.body, engine or Engine()
+        self.by_layers = net.schedule == "layers"
+        self.carriers = train_carriers(net)
         self.encoder = encoder or net.encoder
-        self.fused = self.engine.fused and compiler() is None
+        self.fused = self.engine.fused and not self.by_layers and compiler() is None
         roles = {Role.ACTIVATION} if self.encoder.constant else {Role.ACTIVATION, Role.INPUT}
         self.moving = net.graph.behind(roles)
         self.tail = self.graph.behind([Role.READOUT])  # applied to the accumulated answer
@@ -84,6 +88,15 @@ class Program:
                 for name in self.sources[node.name]:
                     self.readers[name] += 1
 
+    def apply(self, node: Node, values: Mapping[str, Tensor]) -> Tensor:
+        """Run an op on (N, ...) values."""
+        run = self.kernels.get(node.name)
+        if run is not None:
+            return run(values[self.sources[node.name][0]])
+        tensors = self.graph.tensors
+        arguments = [tensors[i] if i in tensors else values[i] for i in node.inputs]
+        return OPS[node.op].run(*arguments, **node.attrs)
+
     def counter(self, node: Node) -> Counter | None:
         """What counts the events of a node that sends or fires; None for any other."""
         fan_out = self.net.fan_out.get(node.name)
@@ -104,7 +117,7 @@ class Program:
 
     def _fusable(self, name: str) -> Fusable | None:
         neuron = self.net.neurons[name]
-        if not self.engine.in_units or not isinstance(neuron, Compilable):
+        if self.by_layers or not self.engine.in_units or not isinstance(neuron, Compilable):
             return None
         return neuron.fusable()
 

@@ -9,9 +9,11 @@ from torch import Tensor
 from convsnn.errors import ConfigError
 from convsnn.graph import Node
 from convsnn.registry import nearest
+from convsnn.simulate.layers import LayerPass
 from convsnn.simulate.loop import Simulation
 from convsnn.simulate.program import Program
 from convsnn.spiking.network import Spiking
+from convsnn.spiking.schedule import sorted_train
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,8 @@ class Recording:
 
     `outputs`: the answer up to each step, (T, B, ...), of every output. By layer: `values`, what
     it sent in units of the source network's activations, `potentials` after each step, `thresholds`
-    in force, each (T, B, *shape) or broadcasting to it.
+    in force, each (T, B, *shape) or broadcasting to it. Of a network that fires layer by layer
+    there is one answer, (1, B, ...), and the steps of a layer are those in which it fires.
     """
 
     outputs: tuple[Tensor, ...]
@@ -48,6 +51,8 @@ def record(
             raise ConfigError(
                 f"there is no layer of neurons '{name}'", hint=nearest(name, net.graph.sites)
             )
+    if net.schedule == "layers":
+        return _record_layers(net, x, steps=steps, layers=layers, ids=ids)
     sent: dict[str, list[Tensor]] = {name: [] for name in layers}
 
     def watch(node: Node, steps: range, value: Tensor) -> None:
@@ -72,3 +77,25 @@ def record(
         {name: torch.stack(parts) for name, parts in potentials.items()},
         {name: torch.stack(parts) for name, parts in thresholds.items()},
     )
+
+
+def _record_layers(
+    net: Spiking, x: Tensor, *, steps: int, layers: Sequence[str], ids: Tensor | None
+) -> Recording:
+    """As `record`: what each layer sends once all of its input has come, and what it has left."""
+    going = LayerPass(Program(net), x, ids=ids)
+    values, potentials, thresholds = dict[str, Tensor](), dict[str, Tensor](), dict[str, Tensor]()
+    answers = dict(going.values)
+    with torch.no_grad():
+        for node, value, fired in going.run(steps):
+            answers[node.name] = value
+            if fired is None or node.name not in layers:
+                continue
+            planned, most = net.plan.sites[node.name], net.neurons[node.name].spikes_per_step
+            spikes = sorted_train(fired.counts, range(steps), total=steps, most=most)
+            sent = spikes * planned.threshold
+            values[node.name] = sent
+            potentials[node.name] = fired.current + planned.potential - sent.cumsum(0)
+            thresholds[node.name] = planned.threshold.expand_as(sent)
+    outputs = tuple(answers[name][None] for name in net.graph.outputs)
+    return Recording(outputs, values, potentials, thresholds)

@@ -13,7 +13,7 @@ from torch import Tensor
 from convsnn.graph import Graph, Node
 from convsnn.graph.ops import OPS
 
-_MOVES = ("reshape", "permute", "slice", "concat", "identity", "pad")
+MOVES = ("reshape", "permute", "slice", "concat", "identity", "pad")
 _POOLS = ("max_pool", "avg_pool", "adaptive_avg_pool", "mean")
 
 
@@ -44,7 +44,7 @@ def _passed_on(graph: Graph, node: Node, units: Sequence[Tensor]) -> Tensor | No
         if wide or len(source) < 2:
             return None
         return unit if keeps or unit.dim() == 0 else None
-    if node.op not in _MOVES or (node.op == "pad" and not units[0].isfinite().all()):
+    if node.op not in MOVES or (node.op == "pad" and not units[0].isfinite().all()):
         return None
     if len(units) == 1 and units[0].dim() == 0:
         return units[0]

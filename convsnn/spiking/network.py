@@ -17,6 +17,7 @@ from convsnn.neurons import NEURONS, Neuron
 from convsnn.readouts import READOUTS
 from convsnn.spiking.plan import Plan
 from convsnn.spiking.population import population, site_neurons
+from convsnn.spiking.schedule import Schedule, require_schedule
 from convsnn.spiking.turns import require_together
 
 
@@ -26,7 +27,8 @@ class Spiking:
 
     `neuron` and the encoder's spec are the texts that built them; `options` and `provenance` are
     what else a report has to say about how it was made. `readout` is the spec of how the
-    outputs of t steps become one, such as `rising` (see `convsnn.readouts`).
+    outputs of t steps become one, such as `rising` (see `convsnn.readouts`), `schedule` when the
+    neurons of a layer fire (see `convsnn.spiking.schedule`).
     """
 
     graph: Graph
@@ -35,11 +37,13 @@ class Spiking:
     encoder: Encoder
     provenance: Mapping[str, Any] = field(default_factory=dict)
     readout: str = "mean"
+    schedule: Schedule = "steps"
 
     def __repr__(self) -> str:
         return (
             f"Spiking({len(self.graph.sites)} layers of '{self.neuron}', "
-            f"{self.graph.neurons:,} neurons, {self.encoder.spec()} input)"
+            f"{self.graph.neurons:,} neurons, {self.encoder.spec()} input"
+            f"{', layer by layer' if self.schedule == 'layers' else ''})"
         )
 
     @cached_property
@@ -107,6 +111,22 @@ class Spiking:
         return replace(self, graph=self.graph.to(dtype, device), plan=plan)
 
 
+def scheduled(net: Spiking, schedule: str | None) -> Spiking:
+    """`net` firing by another schedule (None: as it is), all else as it was made.
+
+    Raises what `require_schedule` raises.
+    """
+    if schedule is None or schedule == net.schedule:
+        return net
+    readout = "mean" if schedule == "layers" else net.readout  # there is nothing to weigh
+    known = require_schedule(
+        schedule, graph=net.graph, neuron=net.neuron, encoder=net.encoder, readout=readout
+    )
+    method = {**net.provenance.get("method", {}), "readout": readout, "schedule": known}
+    provenance = {**net.provenance, "method": method}
+    return replace(net, schedule=known, readout=readout, provenance=provenance)
+
+
 def to_spiking(
     graph: Graph,
     plan: Plan,
@@ -115,11 +135,13 @@ def to_spiking(
     encoder: Encoder | str = "direct",
     provenance: Mapping[str, Any] | None = None,
     readout: str = "mean",
+    schedule: str = "steps",
 ) -> Spiking:
     """Replace every activation of `graph` by neurons as `plan` says.
 
     Raises UnsupportedError where something would stay analog, CalibrationError where a threshold
-    is missing or not usable, ConfigError for an unknown neuron, encoder or readout.
+    is missing or not usable, ConfigError for an unknown neuron, encoder, readout or schedule, or
+    where these do not go together.
     """
     if READOUTS.create(readout).auto:  # a wrong spec is refused before any work
         raise ConfigError(f"the readout '{readout}' is chosen by convert", hint="use mean")
@@ -130,7 +152,8 @@ def to_spiking(
     made = ENCODERS.create(encoder) if isinstance(encoder, str) else encoder
     if require_together(neuron, made.spec(), readout):
         plan.require_turns()
-    net = Spiking(graph, plan, neuron, made, dict(provenance or {}), readout)
+    known = require_schedule(schedule, graph=graph, neuron=neuron, encoder=made, readout=readout)
+    net = Spiking(graph, plan, neuron, made, dict(provenance or {}), readout, known)
     for name, neurons in net.neurons.items():  # a wrong neuron spec is refused here
         ceiling, top = graph.sites[name].ceiling, float(plan.sites[name].threshold.max())
         if ceiling is not None and neurons.spikes_per_step * top > ceiling * (1 + 1e-6):

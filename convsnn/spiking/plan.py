@@ -107,7 +107,7 @@ class Context:
     """What a stage may look at; it never changes the graph.
 
     `batches` can be iterated any number of times and gives calibration images (B, *input shape);
-    `steps` is the number of time steps the network is meant for.
+    `steps` is the number of time steps the network is meant for, `schedule` when its layers fire.
     """
 
     graph: Graph
@@ -116,6 +116,7 @@ class Context:
     encoder: Encoder
     steps: int
     seed: int
+    schedule: str = "steps"
 
 
 class Stage(Protocol):

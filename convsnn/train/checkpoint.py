@@ -2,7 +2,8 @@
 
 Tensors are `network/NAME`, `optimizer/PLACE/NAME` and `random/DEVICE`; the header holds what the
 loop has to know to go on. A file is written beside its target and renamed, so that a kill at any
-time leaves the last whole one. It names a digest of what it belongs to, and is refused elsewhere.
+time leaves the last whole one. It names digests of what it belongs to, the network, the settings
+and the data, and is refused elsewhere.
 """
 
 import hashlib
@@ -11,7 +12,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import safetensors.torch
 import torch
@@ -21,8 +22,13 @@ from torch.optim import Optimizer
 
 from convsnn.errors import ConfigError, ExportError, LoadError
 
-FORMAT = 1
+FORMAT = 2
+_AGAIN = "remove it to start again, or give the checkpoint of an earlier epoch"
 _KEY = "convsnn-training"
+_UNREADABLE = (
+    OSError, SafetensorError, RuntimeError, ValueError, TypeError, LookupError, AttributeError,
+)  # fmt: skip
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -32,34 +38,56 @@ class Checkpoint:
     state: Mapping[str, Any]
     tensors: Mapping[str, Tensor]
 
+    def read(self, kind: type[T]) -> T:
+        """The state as `kind`, whose fields it holds; LoadError where it does not."""
+        try:
+            return kind(**self.state)
+        except (TypeError, ValueError) as error:
+            raise LoadError(f"the checkpoint is damaged: {error}", hint=_AGAIN) from None
+
     def restore(self, network: nn.Module, optimizer: Optimizer | None = None) -> None:
         """Put the values back; LoadError where they do not fit."""
         try:
             network.load_state_dict(_group(self.tensors, "network"))
             if optimizer is not None:
                 _fill(optimizer, _group(self.tensors, "optimizer"))
-        except (RuntimeError, KeyError, ValueError) as error:
+        except (RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
             first = str(error).strip().partition("\n")[0]
-            raise LoadError(f"the checkpoint does not fit the network: {first}") from None
+            raise LoadError(
+                f"the checkpoint does not fit the network: {first}", hint=_AGAIN
+            ) from None
 
     def restore_random(self) -> None:
         """Put back the state of torch's random numbers."""
         random = _group(self.tensors, "random")
-        torch.set_rng_state(random["cpu"])
-        for name, state in random.items():
-            if name.startswith("cuda") and torch.cuda.is_available():
-                torch.cuda.set_rng_state(state, name)
+        try:
+            torch.set_rng_state(random["cpu"])
+            for name, state in random.items():
+                if name.startswith("cuda") and torch.cuda.is_available():
+                    torch.cuda.set_rng_state(state, name)
+        except (RuntimeError, LookupError, TypeError) as error:
+            first = str(error).strip().partition("\n")[0]
+            raise LoadError(f"the checkpoint is damaged: {first}", hint=_AGAIN) from None
 
 
-def fingerprint(network: nn.Module, settings: Mapping[str, Any]) -> str:
-    """A digest of a network's form and of what it is trained with."""
+def fingerprint(network: nn.Module, settings: Mapping[str, Any], data: str) -> dict[str, str]:
+    """Digests of a network's form, of what it is trained with, and of what it is trained on."""
     form = {name: list(tensor.shape) for name, tensor in network.state_dict().items()}
-    text = json.dumps([form, settings], sort_keys=True, allow_nan=False)
+    return {"network": _digest(form), "settings": _digest(settings), "data": _digest(data)}
+
+
+def _digest(value: object) -> str:
+    text = json.dumps(value, sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def save(
-    path: Path, network: nn.Module, optimizer: Optimizer, state: Mapping[str, Any], *, of: str
+    path: Path,
+    network: nn.Module,
+    optimizer: Optimizer,
+    state: Mapping[str, Any],
+    *,
+    of: Mapping[str, str],
 ) -> None:
     """Write all that a run needs to go on; ExportError where that cannot be."""
     tensors = {f"network/{name}": tensor for name, tensor in network.state_dict().items()}
@@ -71,7 +99,7 @@ def save(
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in tensors.items()
     }
-    header = json.dumps({"format": FORMAT, "of": of, "state": state}, allow_nan=False)
+    header = json.dumps({"format": FORMAT, "of": dict(of), "state": state}, allow_nan=False)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -83,11 +111,11 @@ def save(
         temporary.unlink(missing_ok=True)
 
 
-def load(path: Path, *, of: str) -> Checkpoint:
+def load(path: Path, *, of: Mapping[str, str]) -> Checkpoint:
     """Read a checkpoint of the run with fingerprint `of`.
 
-    Raises LoadError where the file is damaged, ConfigError where it belongs to another network or
-    to other settings.
+    Raises LoadError where the file is damaged, ConfigError where it belongs to another network, to
+    other settings or to other data.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -95,15 +123,20 @@ def load(path: Path, *, of: str) -> Checkpoint:
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
         header = json.loads(text)
         number, owner, state = header["format"], header["of"], dict(header["state"])
-    except (OSError, SafetensorError, RuntimeError, ValueError, TypeError, KeyError) as error:
+        other = [what for what in of if number == FORMAT and owner.get(what) != of[what]]
+    except (*_UNREADABLE, RecursionError) as error:
         raise LoadError(
-            f"'{path}' is no whole checkpoint of a training run: {error}",
-            hint="remove it to start again, or give the checkpoint of an earlier epoch",
+            f"'{path}' is no whole checkpoint of a training run: {error}", hint=_AGAIN
         ) from None
-    if number != FORMAT or owner != of:
+    if number != FORMAT:
         raise ConfigError(
-            f"the checkpoint '{path}' belongs to another network or to other settings",
-            hint="train with the settings it was started with, or into another directory",
+            f"the checkpoint '{path}' was written by another version of convsnn",
+            hint="go on with that version, or train into another directory",
+        )
+    if other:
+        raise ConfigError(
+            f"the checkpoint '{path}' belongs to other {' and '.join(other)}",
+            hint="train with the data and settings it was started with, or into another directory",
         )
     return Checkpoint(state, tensors)
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from convsnn.errors import UnsupportedError
+from convsnn.errors import ConfigError, UnsupportedError
 from convsnn.graph import Graph
 from convsnn.registry import split_spec
 from convsnn.spiking.network import Spiking
@@ -26,6 +26,8 @@ from convsnn.train.result import neuron_of, to_spiking
 from convsnn.train.samples import Samples
 from convsnn.train.settings import Epoch, Settings, State
 from convsnn.train.thresholds import Ltmd, Threshold
+
+IN_LAYERS = ("lt-snn", "ltmd", "fixed")
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def finetune(
     """
     tuning = tuning or Tuning()
     method = find_method(tuning.method)
-    require_trainable(net)
+    require_trainable(net, tuning)
     network = trainable(net, tuning)
     last = method.judged == "last"
     objective = Distillation(net.graph, network, tuning, settings, last=last)
@@ -72,7 +74,7 @@ def finetune(
         every=every,
         compile=compile,
         after=lambda: keep_below_ceilings(network),
-        purpose={**asdict(tuning), "start": _digest(network, samples)},
+        purpose={**asdict(tuning), "start": _digest(network)},
     )
     changes = _changes(net.neuron, neuron_of(network))
     record = {
@@ -96,18 +98,39 @@ def trainable(net: Spiking, tuning: Tuning) -> TrainableNetwork:
     return TrainableNetwork(
         net.body,
         {
-            name: neurons(method, planned, per=tuning.per, decay=tuning.decay, reset=tuning.reset)
+            name: neurons(
+                method,
+                planned,
+                per=tuning.per,
+                decay=tuning.decay,
+                reset=tuning.reset,
+                schedule=net.schedule,
+            )
             for name, planned in net.plan.sites.items()
         },
         shifts={n: p.shift for n, p in net.plan.sites.items() if p.shift is not None},
         readout=net.readout,
         fixed_statistics=True,
+        schedule=net.schedule,
     )
 
 
-def require_trainable(net: Spiking) -> None:
-    """Raise UnsupportedError unless fine-tuning knows how to train such a network."""
+def require_trainable(net: Spiking, tuning: Tuning | None = None) -> None:
+    """Raise UnsupportedError unless fine-tuning knows how to train such a network, ConfigError
+    unless it can be trained as `tuning` says."""
     name, _ = split_spec(net.neuron)
+    if net.schedule == "layers" and tuning is not None:
+        if (tuning.decay, tuning.reset) != (1.0, "soft"):
+            raise ConfigError(
+                "neurons that wait for all their input neither leak nor reset to zero",
+                hint="leave --decay and --reset out",
+            )
+        if tuning.method not in IN_LAYERS:
+            raise ConfigError(
+                f"the method '{tuning.method}' learns from single spikes, which a network that "
+                "fires layer by layer has none of while it trains",
+                hint=f"use --method {' or '.join(IN_LAYERS)}",
+            )
     if name not in ("if", "lif"):
         raise UnsupportedError(
             f"a network of '{net.neuron}' neurons cannot be fine-tuned",
@@ -176,11 +199,10 @@ def keep_below_ceilings(network: TrainableNetwork) -> None:
             learned.clamp_(max=bound)
 
 
-def _digest(network: TrainableNetwork, samples: Samples) -> str:
-    """Of what training starts from: the network's values and the first samples."""
-    first = samples.batch(range(min(8, len(samples))), generator=None)
+def _digest(network: TrainableNetwork) -> str:
+    """Of what training starts from: the network's values."""
     found = hashlib.sha256()
-    for tensor in (first.x, first.labels, *network.state_dict().values()):
+    for tensor in network.state_dict().values():
         found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return found.hexdigest()
 

@@ -106,7 +106,7 @@ class _Run:
         network.to(self.accelerator.device)
         self.optimizer = make_optimizer(network, groups, settings)
         self.state = State()
-        self.of = fingerprint(network, {**asdict(settings), **purpose, "samples": len(samples)})
+        self.of = fingerprint(network, {**asdict(settings), **purpose}, samples.digest)
         self._resume()
         self.model, self.prepared = self.accelerator.prepare(network, self.optimizer)
         self.started = time.perf_counter() - self.state.seconds
@@ -119,7 +119,7 @@ class _Run:
         found = load(self.folder / LAST, of=self.of)
         found.restore(self.network, self.optimizer)
         found.restore_random()
-        self.state = State(**found.state)
+        self.state = found.read(State)
 
     @contextmanager
     def place(self) -> Iterator[None]:

@@ -6,6 +6,9 @@
     dsr      thresholds and weights learn from means over time, DSR (Meng et al. 2022)
     hybrid   as fixed, with the surrogate of Rathi et al. 2020: 0.3 max(0, 1 - |u / V - 1|)
 
+In networks that fire layer by layer, whose neurons are quantisers (see `quantiser`), `lt-snn` and
+`ltmd` say what of the threshold is learned, and `fixed` that nothing is.
+
 In all of them the potential is compared with the threshold after the current has been added, and
 distances to a threshold count in units of the converted one.
 """
@@ -19,7 +22,9 @@ from torch import Tensor, nn
 from convsnn.errors import ConfigError
 from convsnn.registry import nearest
 from convsnn.spiking.plan import SitePlan
+from convsnn.spiking.schedule import Schedule
 from convsnn.train.lif import LIF, Reset
+from convsnn.train.quantiser import Quantiser
 from convsnn.train.scan import ScannedLIF
 from convsnn.train.surrogates import Rectangle, Surrogate, Triangle
 from convsnn.train.thresholds import THRESHOLDS, Fixed
@@ -74,6 +79,7 @@ def neurons(
     per: Literal["channel", "layer"] = "channel",
     decay: float = 1.0,
     reset: Reset = "soft",
+    schedule: Schedule = "steps",
 ) -> LIF:
     """Neurons that start as `planned` says: what is learned of the threshold starts at 1, in units
     of the planned one, once per layer or per channel. Initial potentials learn too."""
@@ -84,13 +90,16 @@ def neurons(
     potential = torch.broadcast_to(
         planned.potential, torch.broadcast_shapes(unit.shape, planned.potential.shape)
     )
+    start = nn.Parameter(potential.detach().clone())
+    if schedule == "layers":
+        return Quantiser(rule, potential=start)
     return ScannedLIF(
         rule,
         decay=decay,
         reset=reset,
         surrogate=method.surrogate,
         sends="threshold",
-        potential=nn.Parameter(potential.detach().clone()),
+        potential=start,
     )
 
 

@@ -20,10 +20,12 @@ from convsnn.errors import ConfigError, UnsupportedError
 from convsnn.graph import Graph, Node
 from convsnn.graph.ops import OPS, Role
 from convsnn.readouts import READOUTS, Readout
+from convsnn.spiking.schedule import Schedule
+from convsnn.train.learned import trained_tensors
+from convsnn.train.quantiser import Quantiser
 from convsnn.train.thresholds import Threshold
 
 MOMENTUM = 0.1  # of the running statistics of batch norm
-_TRAINED = {"conv": 3, "conv_transpose": 3, "linear": 3, "batch_norm": 3}  # inputs up to here learn
 Values = dict[str, Tensor]
 
 
@@ -36,7 +38,8 @@ class TrainableNetwork(nn.Module):
     buffers. `logits` is the name of the node whose value every step adds to the answer.
     `checkpointing` keeps only the values between blocks of layers for the backward pass and
     computes the rest again: the same gradients from less memory, for long T. With
-    `fixed_statistics` batch norm keeps those it came with, in training too.
+    `fixed_statistics` batch norm keeps those it came with, in training too. In the `schedule`
+    "layers" there are no steps: every site is a `Quantiser`, and there is one logit of all T.
 
     Raises UnsupportedError where the graph is not convertible or has not exactly one output,
     ConfigError where a site has no module.
@@ -51,6 +54,7 @@ class TrainableNetwork(nn.Module):
         readout: str = "mean",
         checkpointing: bool = False,
         fixed_statistics: bool = False,
+        schedule: Schedule = "steps",
     ) -> None:
         super().__init__()
         graph.require_convertible()
@@ -59,7 +63,7 @@ class TrainableNetwork(nn.Module):
             raise ConfigError(f"every site needs one neuron module; {missing or sites.keys()}")
         READOUTS.create(readout)
         self.graph, self.readout, self.checkpointing = graph, readout, checkpointing
-        self.fixed_statistics = fixed_statistics
+        self.fixed_statistics, self.schedule = fixed_statistics, schedule
         self.sites = nn.ModuleList(sites[name] for name in graph.sites)
         self.logits, self._tail = ends(graph)
         self._attributes = {name: f"tensor_{i}" for i, name in enumerate(graph.tensors)}
@@ -113,6 +117,11 @@ class TrainableNetwork(nn.Module):
                 f"the network takes samples (B, {shape}) or sequences ({steps}, B, {shape}), "
                 f"not {tuple(x.shape)}"
             )
+        if self.schedule == "layers":
+            for site in self.sites:
+                if isinstance(site, Quantiser):
+                    site.steps = steps
+            steps = 1
         moving = self.graph.behind({Role.ACTIVATION, *({Role.INPUT} if sequence else ())})
         values: Values = {self.graph.input.name: x}
         nodes = [n for n in self.graph.nodes if n.role is not Role.INPUT]
@@ -264,16 +273,6 @@ class TrainableNetwork(nn.Module):
             else:
                 with torch.no_grad():
                     tensor.copy_(given)
-
-
-def trained_tensors(graph: Graph) -> frozenset[str]:
-    """Names of the tensors that training changes: weights and biases, gains and shifts."""
-    return frozenset(
-        name
-        for node in graph.nodes
-        for name in node.inputs[1 : _TRAINED.get(node.op, 0)]
-        if name in graph.tensors
-    )
 
 
 def ends(graph: Graph) -> tuple[str, frozenset[str]]:

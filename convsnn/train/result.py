@@ -58,6 +58,7 @@ def to_spiking(
         encoder=encoder,
         provenance=provenance,
         readout=network.readout,
+        schedule=network.schedule,
     )
 
 

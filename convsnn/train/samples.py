@@ -1,7 +1,9 @@
 """Labelled samples to train on, and how an image is changed every time it is seen."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, Protocol, get_args
 
 import torch
@@ -48,6 +50,10 @@ class Samples(Protocol):
 
     def __len__(self) -> int: ...
 
+    @property
+    def digest(self) -> str:
+        """A text that differs where any sample or label does, or how they are changed."""
+
     def batch(self, numbers: Sequence[int], *, generator: torch.Generator | None) -> Batch:
         """The samples of these numbers; with a generator they may be changed at random."""
         ...
@@ -83,6 +89,16 @@ class InMemory:
     def __len__(self) -> int:
         return len(self.x)
 
+    @cached_property
+    def digest(self) -> str:
+        """See `Samples`."""
+        found = hashlib.blake2b(self.augment.encode(), digest_size=16)
+        for tensor in (self.x, self.labels):
+            plain = tensor.detach().cpu().contiguous()
+            found.update(f"{plain.dtype} {list(plain.shape)}".encode())
+            found.update(plain.reshape(-1).view(torch.uint8).numpy().data)
+        return found.hexdigest()
+
     def batch(self, numbers: Sequence[int], *, generator: torch.Generator | None) -> Batch:
         """See `Samples`."""
         index = torch.as_tensor(numbers, dtype=torch.int64)
@@ -98,7 +114,7 @@ class InMemory:
 @dataclass(frozen=True)
 class Sequences:
     """Sequences that are read when they are needed: `read` gives those of some numbers, (B, T, C,
-    H, W), of which `labels` (N,) are the classes.
+    H, W), of which `labels` (N,) are the classes; `known` differs where any of them does.
 
     `augment` is that of `InMemory`; all frames of a sequence are moved alike. Raises ConfigError
     for a single class, an unknown augmentation, or mixed sequences, which no teacher judges.
@@ -107,6 +123,7 @@ class Sequences:
     read: Callable[[Sequence[int]], Tensor]
     labels: Tensor
     augment: Augmentation = "none"
+    known: str = ""
 
     def __post_init__(self) -> None:
         _check(self.labels, self.augment)
@@ -117,6 +134,11 @@ class Sequences:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def digest(self) -> str:
+        """See `Samples`."""
+        return f"{self.known} {self.augment}"
 
     def batch(self, numbers: Sequence[int], *, generator: torch.Generator | None) -> Batch:
         """See `Samples`."""

@@ -12,7 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from calibrate import CALIBRATORS
-from calibrate.methods import LONGEST, methods
+from calibrate.methods import methods
+from calibrate.named import LONGEST
 from convsnn.encoders import ENCODERS
 from convsnn.errors import ConfigError
 from convsnn.neurons import NEURONS

@@ -65,6 +65,7 @@ def diagnose(
     if made_in != "float32":
         warn(f"this is the float32 reference; the network was scored in {made_in}")
     steps = origin["timesteps"] if timesteps is None else timesteps
+    scoring.require_answer(net, steps)
     number = origin["seed"] if seed is None else seed
     indices = choose(part, samples, seed=number)
     with progress("diagnosing", len(indices)) as advance:

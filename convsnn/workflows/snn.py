@@ -17,11 +17,16 @@ from convsnn.spiking.network import Spiking
 from convsnn.workflows.diagnose import Diagnosis, diagnose
 from convsnn.workflows.evaluate.again import evaluate_saved
 from convsnn.workflows.evaluate.scores import Scores
+from convsnn.workflows.export.network import Format
+from convsnn.workflows.export.network import export as write_network
 from convsnn.workflows.finetune import finetune_network
+from convsnn.workflows.fit.chip import Fit
+from convsnn.workflows.fit.chip import fit as fit_network
 from convsnn.workflows.predict import Predictions, predict
 from convsnn.workflows.running.precision import Asked
 from convsnn.workflows.subject.given import Images
 from convsnn.workflows.subject.saved import data_of
+from zoo.data import data_place
 
 
 class SNN:
@@ -146,6 +151,7 @@ class SNN:
         known: dict[str, Any] = {"preprocessing": settings.to_json()}
         if train is not None:
             known["data"] = train if isinstance(train, str) else None
+            known |= data_place(known["data"])
         return SNN(replace(tuned, provenance={**tuned.provenance, **known}))
 
     def with_thresholds(self, thresholds: Mapping[str, Tensor | float | Sequence[float]]) -> "SNN":
@@ -162,6 +168,19 @@ class SNN:
         """Write one .safetensors file, which `convsnn.load` and every command open."""
         save_artifact(self._net.to(device="cpu"), Path(path))
         return Path(path)
+
+    def export(self, path: str | Path, to: Format = "onnx", **options: Any) -> Path:
+        """Write it for others to run, as ONNX or NIR: see `convsnn export`, whose options these
+        are; what the format cannot say exactly is refused. Figures of the last `evaluate` go
+        along."""
+        report = None if self._scores is None else self._scores.document
+        return write_network(self._net, path, to, report=report, **options)
+
+    def fit(self, chip: str, *, weight_bits: int | None = None) -> Fit:
+        """What of it does not fit a chip (loihi2, speck, spinnaker2, xylo or FILE.toml), and what
+        would: see `convsnn fit`; spikes are those of the last `evaluate`."""
+        report = None if self._scores is None else self._scores.document
+        return fit_network(self._net, chip, weight_bits=weight_bits, report=report)
 
     def as_module(self) -> SpikingModule:
         """A torch module whose call runs all steps; layers are submodules under their names."""

@@ -12,6 +12,7 @@ from zoo.data.base import (
     find_images,
     open_data,
 )
+from zoo.data.places import absolute, data_place, is_there
 from zoo.data.preprocessing import Preprocessing
 
 import_siblings(__name__, __path__)
@@ -22,9 +23,12 @@ __all__ = [
     "DataSet",
     "Part",
     "Preprocessing",
+    "absolute",
     "choose",
     "class_names",
+    "data_place",
     "draw",
     "find_images",
+    "is_there",
     "open_data",
 ]

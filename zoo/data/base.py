@@ -6,19 +6,21 @@ they are stored; opening adds the preprocessing. Calibration uses `train`, scori
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from functools import cached_property
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from convsnn.errors import ConfigError, LoadError
+from convsnn.errors import ConfigError
 from convsnn.random import uniform
 from convsnn.registry import Registry
 from zoo.data.binning import Binning, Events, Recordings
+from zoo.data.digest import Array
+from zoo.data.places import split_spec
 from zoo.data.prepare import prepare
 from zoo.data.preprocessing import Preprocessing
-from zoo.data.stored import Array, Stored, checked_labels, in_memory
+from zoo.data.stored import Stored, checked_labels, in_memory
 
 __all__ = [
     "DATASETS",
@@ -34,7 +36,6 @@ __all__ = [
     "choose",
     "class_names",
     "in_memory",
-    "local_path",
     "open_data",
 ]
 
@@ -69,6 +70,10 @@ class Part(Protocol):
     def steps(self) -> int | None:
         """Time steps of its samples where these are sequences, of a frame each."""
 
+    @property
+    def digest(self) -> str:
+        """A text that differs where any stored sample or label does; see `zoo.data.digest`."""
+
     def __len__(self) -> int: ...
 
     def batches(
@@ -80,11 +85,14 @@ class Part(Protocol):
 
 @dataclass(frozen=True)
 class DataSet:
-    """Both splits; `name` is the one the data set is registered under."""
+    """Both splits; `name` is the one the data set is registered under, `spec` the text that names
+    the data and `preprocessing` what is done with it, where that is known."""
 
     name: str
     train: Part
     test: Part
+    spec: str | None = None
+    preprocessing: Preprocessing | None = None
 
 
 DATASETS: Registry[tuple[Stored | Recordings, Stored | Recordings]] = Registry("data set")
@@ -125,6 +133,10 @@ class _Prepared:
     @property
     def class_names(self) -> tuple[str, ...] | None:
         return self.stored.class_names
+
+    @cached_property
+    def digest(self) -> str:
+        return self.stored.digest()
 
     def under(self, preprocessing: Preprocessing) -> "Part":
         """The same samples under other preprocessing."""
@@ -186,7 +198,7 @@ def open_data(
     Raises LoadError (missing or damaged data), ConfigError (unknown name, shapes that do not fit,
     sequences of other or no steps) and MissingExtraError (an optional package).
     """
-    name, _, place = (part.strip() for part in spec.partition(":"))
+    name, place = split_spec(spec)
     train, test = (
         _Prepared(
             _stored(split, tuple(input_shape), preprocessing, steps),
@@ -197,12 +209,12 @@ def open_data(
     )
     for part in (train, test):
         next(part.batches(1, indices=[0]))
-    return DataSet(name, train, test)
+    return DataSet(name, train, test, spec, preprocessing)
 
 
 def find_images(spec: str) -> tuple[Stored, Stored]:
     """Both splits as they are stored; ConfigError where the samples are sequences."""
-    name, _, place = (part.strip() for part in spec.partition(":"))
+    name, place = split_spec(spec)
     train, test = DATASETS.get(name)(place)
     if isinstance(train, Stored) and isinstance(test, Stored) and train.steps is None:
         return train, test
@@ -265,17 +277,3 @@ def class_names(part: Part) -> list[str] | None:
     """What the classes of a split are called, in the order of their numbers, where it says so."""
     names = getattr(part, "class_names", None)  # images given in Python need not have it
     return None if names is None else [str(name) for name in names]
-
-
-def local_path(place: str, *, what: str, hint: str) -> Path:
-    """`place` as a path that exists, `~` expanded; LoadError with `hint` otherwise."""
-    if not place:
-        raise ConfigError(f"{what}: no path is given", hint=hint)
-    try:
-        path = Path(place).expanduser()
-        present = path.exists()
-    except (OSError, RuntimeError, ValueError) as error:
-        raise LoadError(f"{what}: {place!r} cannot be used: {error}", hint=hint) from None
-    if not present:
-        raise LoadError(f"{what}: {place} does not exist", hint=hint)
-    return path

@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 
 from convsnn.errors import ConfigError
-from zoo.data.stored import Array, Stored
+from zoo.data.digest import Array
+from zoo.data.stored import Stored
 
 By = Literal["time", "count"]
 Value = Literal["binary", "count", "share"]
@@ -63,8 +64,8 @@ class Events:
 class Recordings:
     """One split of recordings; `read` gives that of a number.
 
-    `labels` and `classes` are those of `Stored`. `sensor` is height and width; where it is only
-    `seen` in the events the real one may be larger.
+    `labels`, `classes` and `contents` are those of `Stored`. `sensor` is height and width; where it
+    is only `seen` in the events the real one may be larger.
     """
 
     source: str
@@ -75,6 +76,7 @@ class Recordings:
     classes: int | None
     sensor: Plane
     seen: bool = False
+    contents: Callable[[], str] | None = None
 
     def binned(self, steps: int, binning: Binning, *, channels: int, plane: Plane) -> Stored:
         """The same split as sequences of `steps` frames (channels, *plane).
@@ -111,8 +113,9 @@ class Recordings:
                 yield torch.from_numpy(found)[None]
 
         return Stored(
-            self.source, self.split, self.count, read, self.labels, self.classes, 1.0, steps
-        )
+            self.source, self.split, self.count, read, self.labels, self.classes, 1.0, steps,
+            contents=self.contents,
+        )  # fmt: skip
 
 
 def frames(

@@ -5,6 +5,7 @@ They are read as lists of events; what makes frames of them is the preprocessing
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,13 @@ import torch
 
 from convsnn.errors import LoadError
 from convsnn.random import uniform
-from zoo.data.archive import read_arrays, two_places
-from zoo.data.base import DATASETS, Array, Events, Recordings, checked_labels, local_path
+from zoo.data.archive import read_arrays
+from zoo.data.base import DATASETS, Array, Events, Recordings, checked_labels
+from zoo.data.binning import Plane
+from zoo.data.digest import of_arrays, of_files
+from zoo.data.places import local_path, require_file, two_places
+from zoo.data.room import require_room
+from zoo.data.sensor import check_places, check_size, check_times, one_sensor, seen_in
 
 SCORED = 0.1  # of the recordings of one file, as LTMD and LT-SNN keep back of DVS-CIFAR10
 _SPLIT_SITE = -4  # random numbers that nothing else uses
@@ -40,8 +46,10 @@ def events(place: str) -> tuple[Recordings, Recordings]:
         chosen = _tenth(len(lists[0].offsets) - 1, source=f"events:{place}")
     known = [int(one.labels.max()) for one in lists if one.labels is not None]
     classes = max(known) + 1 if known else None
+    named = one_sensor([one.size for one in lists], [one.seen for one in lists], f"events:{place}")
+    seen = max(one.seen[0] for one in lists), max(one.seen[1] for one in lists)
     train, test = (
-        one.recordings(numbers, split=split, classes=classes)
+        one.recordings(numbers, split=split, classes=classes, sensor=named or seen, seen=not named)
         for one, numbers, split in zip(lists, chosen, ("train", "test"), strict=True)
     )
     return train, test
@@ -67,9 +75,12 @@ class _Lists:
     offsets: Array
     columns: tuple[int, int, int, int | None]
     labels: torch.Tensor | None
-    size: tuple[int, int] | None
+    size: Plane | None
+    seen: Plane
 
-    def recordings(self, numbers: Sequence[int], *, split: str, classes: int | None) -> Recordings:
+    def recordings(
+        self, numbers: Sequence[int], *, split: str, classes: int | None, sensor: Plane, seen: bool
+    ) -> Recordings:
         """Those of these numbers."""
         t, x, y, p = self.columns
 
@@ -79,12 +90,12 @@ class _Lists:
             polarity = None if p is None else (rows[:, p] > 0).astype(np.int64)
             return Events(rows[:, t], rows[:, x], rows[:, y], polarity)
 
-        seen = (int(self.events[:, y].max()) + 1, int(self.events[:, x].max()) + 1)
         labels = None if self.labels is None else self.labels[list(numbers)]
         known = None if labels is None else classes
+        held = [self.events, self.offsets, np.array(numbers), np.array(self.columns, dtype=str)]
         return Recordings(
-            self.source, split, len(numbers), read, labels, known, self.size or seen,
-            seen=self.size is None,
+            self.source, split, len(numbers), read, labels, known, sensor,
+            seen=seen, contents=partial(of_arrays, held),
         )  # fmt: skip
 
 
@@ -109,9 +120,12 @@ def _read(place: str) -> _Lists:
     _check_offsets(offsets, len(rows), source)
     count = len(offsets) - 1
     labels = checked_labels(held["labels"], count, source) if "labels" in held else None
-    size = _size(held["size"], source) if "size" in held else None
-    _check_places(rows[:, [y, x]], size, source)
-    return _Lists(source, rows, offsets.astype(np.int64), (t, x, y, p), labels, size)
+    size = check_size(held["size"], source, hint=_FORM) if "size" in held else None
+    offsets, places = offsets.astype(np.int64), rows[:, [y, x]]
+    check_times(rows[:, t], offsets, source)
+    check_places(places, offsets, size, source, hint=_FORM)
+    seen = seen_in(places, offsets, source) if size is None else size
+    return _Lists(source, rows, offsets, (t, x, y, p), labels, size, seen)
 
 
 def _check_offsets(offsets: Array, events: int, source: str) -> None:
@@ -120,22 +134,6 @@ def _check_offsets(offsets: Array, events: int, source: str) -> None:
     if (steps < 0).any() or int(offsets[0]) != 0 or int(offsets[-1]) != events:
         raise LoadError(
             f"{source}: offsets do not divide the {events} events into recordings", hint=_FORM
-        )
-
-
-def _size(size: Array, source: str) -> tuple[int, int]:
-    if size.shape != (2,) or size.dtype.kind not in "iu" or int(size.min()) < 1:
-        raise LoadError(f"{source}: size is {size}, not height and width", hint=_FORM)
-    return int(size[0]), int(size[1])
-
-
-def _check_places(places: Array, size: tuple[int, int] | None, source: str) -> None:
-    low, high = places.min(0), places.max(0)
-    if int(low.min()) < 0 or (size is not None and (high >= np.array(size)).any()):
-        raise LoadError(
-            f"{source}: events lie at rows {low[0]} to {high[0]} and columns {low[1]} to {high[1]}"
-            + ("" if size is None else f", outside a sensor of {size[0]}x{size[1]}"),
-            hint=_FORM,
         )
 
 
@@ -157,14 +155,17 @@ def _folder(folder: Path, *, source: str, split: str) -> Recordings:
     found = [(path, digit) for digit in range(10) for path in sorted(folder.glob(f"{digit}/*.bin"))]
     if not found:
         raise LoadError(f"{source}: {folder} holds no recordings by digit", hint=_NMNIST)
+    paths = [path for path, _ in found]
     labels = torch.tensor([digit for _, digit in found])
     return Recordings(
-        source, split, len(found), lambda number: _bin(found[number][0]), labels, 10, (34, 34)
-    )
+        source, split, len(found), lambda number: _bin(paths[number]), labels, 10, (34, 34),
+        contents=partial(of_files, folder, paths),
+    )  # fmt: skip
 
 
 def _bin(path: Path) -> Events:
     """One .bin file: five bytes an event, x, y, then one bit of polarity and 23 of time in us."""
+    require_room(8 * require_file(path, hint=_NMNIST).st_size, str(path))
     try:
         raw = np.fromfile(path, np.uint8).astype(np.int64)
     except OSError as error:

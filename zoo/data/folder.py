@@ -5,15 +5,18 @@ neither its development kit nor its archives are needed.
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from convsnn.errors import LoadError
-from zoo.data.base import DATASETS, Stored, local_path
+from zoo.data.base import DATASETS, Stored
+from zoo.data.digest import of_files
+from zoo.data.listing import Listing, list_images
 from zoo.data.picture import decode, is_gray, pixels
+from zoo.data.places import local_path
 
 _FOLDER_FORM = "write folder:DIR with images as DIR/train/CLASS/*.png and DIR/test/CLASS/*.png"
 _IMAGENET_FORM = (
@@ -30,7 +33,7 @@ def folder(place: str) -> tuple[Stored, Stored]:
     """
     root = local_path(place, what="folder", hint=_FOLDER_FORM)
     test = root / ("test" if (root / "test").is_dir() else "val")
-    found = [_list(path, _FOLDER_FORM) for path in (root / "train", test)]
+    found = [list_images(path, hint=_FOLDER_FORM) for path in (root / "train", test)]
     if found[0].classes != found[1].classes:
         differing = sorted(set(found[0].classes) ^ set(found[1].classes))
         raise LoadError(
@@ -38,7 +41,7 @@ def folder(place: str) -> tuple[Stored, Stored]:
             f"only in one of them: {', '.join(differing[:5])}",
             hint="give both the same class folders, so that class numbers mean the same",
         )
-    gray = is_gray(decode(found[0].samples[0][0]))
+    gray = is_gray(decode(found[0].paths[0]))
     return _stored(found, source=f"folder:{place}", gray=gray)
 
 
@@ -46,7 +49,7 @@ def folder(place: str) -> tuple[Stored, Stored]:
 def imagenet(place: str) -> tuple[Stored, Stored]:
     """ImageNet-1k: ROOT/train and ROOT/val with 1,000 class folders each; scored on val."""
     root = local_path(place, what="imagenet", hint=_IMAGENET_FORM)
-    found = [_list(root / name, _IMAGENET_FORM) for name in ("train", "val")]
+    found = [list_images(root / name, hint=_IMAGENET_FORM) for name in ("train", "val")]
     for name, images in zip(("train", "val"), found, strict=True):
         if len(images.classes) != 1000:
             raise LoadError(
@@ -57,26 +60,18 @@ def imagenet(place: str) -> tuple[Stored, Stored]:
     return _stored(found, source=f"imagenet:{place}", gray=False)
 
 
-def _list(path: Path, hint: str) -> Any:
-    from torchvision.datasets import ImageFolder  # costs a second to import
-
-    try:
-        return ImageFolder(path)
-    except OSError as error:
-        raise LoadError(f"{path} holds no images by class: {error}", hint=hint) from None
-
-
-def _stored(found: Sequence[Any], *, source: str, gray: bool) -> tuple[Stored, Stored]:
+def _stored(found: Sequence[Listing], *, source: str, gray: bool) -> tuple[Stored, Stored]:
     train, test = (
         Stored(
             source=source,
             split=split,
-            count=len(images.samples),
-            read=_Reader(tuple(path for path, _ in images.samples), gray),
-            labels=torch.tensor(images.targets),
+            count=len(images.paths),
+            read=_Reader(images.paths, gray),
+            labels=torch.tensor(images.numbers),
             classes=len(images.classes),
             scale=255.0,
             class_names=tuple(images.classes),
+            contents=partial(of_files, images.root, images.paths),
         )
         for images, split in zip(found, ("train", "test"), strict=True)
     )
@@ -86,7 +81,7 @@ def _stored(found: Sequence[Any], *, source: str, gray: bool) -> tuple[Stored, S
 class _Reader:
     """Decodes the images of the given numbers, each uint8 (1, C, H, W); errors name the file."""
 
-    def __init__(self, paths: tuple[str, ...], gray: bool) -> None:
+    def __init__(self, paths: tuple[Path, ...], gray: bool) -> None:
         self.paths = paths
         self.gray = gray
 

@@ -8,8 +8,9 @@ is held as stored, which for images is one byte per value.
 from functools import partial
 
 from convsnn.errors import LoadError
-from zoo.data.archive import read_arrays, two_places
-from zoo.data.base import DATASETS, Array, Stored, in_memory, local_path
+from zoo.data.archive import read_arrays
+from zoo.data.base import DATASETS, Array, Stored, in_memory
+from zoo.data.places import local_path, two_places
 from zoo.data.targets import are_class_numbers
 
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 from convsnn.errors import ConfigError
+from convsnn.ranges import LARGE, SIDE, SMALL
 from convsnn.registry import nearest
 from zoo.data.binning import Binning
 
@@ -13,7 +14,8 @@ Layout = Literal["auto", "nchw", "nhwc", "flat"]
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and math.isfinite(value) and abs(value) <= LARGE  # type: ignore[arg-type]
 
 
 def _is_numbers(value: object) -> bool:
@@ -24,7 +26,7 @@ def _is_size(value: object) -> bool:
     return (
         isinstance(value, tuple)
         and len(value) in (1, 2)
-        and all(isinstance(v, int) and not isinstance(v, bool) and v > 0 for v in value)
+        and all(isinstance(v, int) and not isinstance(v, bool) and 0 < v <= SIDE for v in value)
     )
 
 
@@ -52,17 +54,17 @@ class Preprocessing:
     def __post_init__(self) -> None:
         expected = {
             "scale": (
-                self.scale is None or (_is_number(self.scale) and self.scale > 0),
+                self.scale is None or (_is_number(self.scale) and self.scale >= SMALL),
                 "a positive number",
             ),
             "mean": (_is_numbers(self.mean), "finite numbers"),
             "std": (
-                _is_numbers(self.std) and all(v > 0 for v in self.std),
+                _is_numbers(self.std) and all(v >= SMALL for v in self.std),
                 "positive numbers",
             ),
             "resize": (
                 self.resize is None or _is_size(self.resize),
-                "one or two positive whole numbers",
+                f"one or two whole numbers from 1 to {SIDE}",
             ),
             "layout": (
                 isinstance(self.layout, str) and self.layout in get_args(Layout),

@@ -2,16 +2,17 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from convsnn.errors import LoadError
+from zoo.data.digest import Array, of_arrays, of_texts
 from zoo.data.targets import are_class_numbers, checked_targets
 
-Array = np.ndarray[Any, Any]
+_CHUNK = 256  # samples that are read at once for a digest where nothing sooner gives one
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,10 @@ class Stored:
     `read` yields the samples of the given numbers in order, in chunks of any size, each
     (b, C, H, W), (b, C, L) or (b, F) in the stored type; with `steps` each is a sequence of so many
     frames, (b, steps, C, ...). `labels` are int64 (count,). Values are divided by `scale` unless
-    the preprocessing names another. `classes`: None without labels. `other` are targets that are
-    no class numbers, (count, ...); `class_names` are in the order of the class numbers.
+    the preprocessing names another. `classes`: None without labels. `contents` gives a text that
+    differs where any sample does, sooner than by reading all of them (see `zoo.data.digest`).
+    `other` are targets that are no class numbers, (count, ...); `class_names` go with
+    the class numbers.
     """
 
     source: str
@@ -35,6 +38,18 @@ class Stored:
     steps: int | None = None
     other: Tensor | None = None
     class_names: tuple[str, ...] | None = None
+    contents: Callable[[], str] | None = None
+
+    def digest(self) -> str:
+        """A text that differs where any sample or label does."""
+        held = self._samples() if self.contents is None else self.contents()
+        asked = of_arrays([self.labels, self.other])
+        return of_texts(held, self.count, self.scale, self.steps, asked)
+
+    def _samples(self) -> str:
+        starts = range(0, self.count, _CHUNK)
+        chunks = (range(start, min(start + _CHUNK, self.count)) for start in starts)
+        return of_texts(*(of_arrays([x]) for numbers in chunks for x in self.read(numbers)))
 
     @property
     def targets(self) -> Tensor | None:
@@ -86,6 +101,7 @@ def in_memory(
         classes=classes,
         scale=scale if scale is not None else 255.0 if is_bytes else 1.0,
         steps=x.shape[1] if sequences else None,
+        contents=partial(of_arrays, [x]),
         other=other,
     )
 

@@ -5,12 +5,16 @@ sum is that of the published file.
 """
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from convsnn.errors import LoadError
-from zoo.data.base import DATASETS, Stored, in_memory, local_path
+from zoo.data.base import DATASETS, Stored, in_memory
+from zoo.data.places import local_path
+
+_LARGEST = 1 << 30  # bytes; the official files have a fifth of it at most
 
 
 @DATASETS.register("mnist")
@@ -45,6 +49,7 @@ def _open(
         f"torchvision.datasets.{kind}('ROOT', download=True) puts them there"
     )
     root = local_path(place, what=name, hint=hint)
+    _check_sizes(root / contents, hint=hint)
     from torchvision import datasets  # costs a second to import
 
     splits: list[Stored] = []
@@ -52,6 +57,8 @@ def _open(
         try:
             found: Any = getattr(datasets, kind)(root, train=split == "train", download=False)
             x, y = np.asarray(found.data), np.asarray(found.targets)
+        except MemoryError:
+            raise  # nothing is wrong with the files
         except Exception as error:  # its readers raise many kinds on damaged files
             raise LoadError(
                 f"{name}: the {split} files in {root / contents} are missing or damaged: {error}",
@@ -61,3 +68,11 @@ def _open(
         splits.append(replace(stored, class_names=tuple(found.classes)))
     train, test = splits
     return train, test
+
+
+def _check_sizes(folder: Path, *, hint: str) -> None:
+    """LoadError for a file that is too large to be one of the official ones: all are read whole."""
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.is_file() and path.stat().st_size > _LARGEST:
+            size = path.stat().st_size
+            raise LoadError(f"{path} is no official file: it has {size} bytes", hint=hint)

@@ -69,10 +69,13 @@ def _require_sayable(written: Written) -> None:
     refused = {r.layer: r for r in reversed(written.refused)}
     if not refused:
         return
-    lines = [f"{r.layer}: {r.reason}" for r in reversed(refused.values())]
+    alike: dict[str, list[str]] = {}
+    for refusal in reversed(refused.values()):
+        alike.setdefault(refusal.reason, []).append(refusal.layer)
+    lines = [f"{', '.join(layers)}: {reason}" for reason, layers in alike.items()]
     remedies = dict.fromkeys(r.remedy for r in reversed(refused.values()))
     raise ExportError(
-        f"{len(lines)} layer(s) cannot be said exactly in NIR: {'; '.join(lines)}",
+        f"{len(refused)} layer(s) cannot be said exactly in NIR: {'; '.join(lines)}",
         hint="; ".join(remedies),
     )
 

@@ -33,11 +33,11 @@ _BATCH = "N"
 
 
 def save_onnx(
-    net: Spiking, path: Path, *, form: Form = "step", timesteps: int | None = None,
+    net: Spiking, path: Path, *, form: Form = "step",
     spikes: bool = False, metadata: Mapping[str, str] | None = None,
 ) -> None:  # fmt: skip
     """Write `net` to `path` as ONNX, all of it or nothing; see `onnx_model`."""
-    model = onnx_model(net, form=form, timesteps=timesteps, spikes=spikes, metadata=metadata)
+    model = onnx_model(net, form=form, spikes=spikes, metadata=metadata)
     if model.ByteSize() >= _LARGEST:
         raise ExportError(f"cannot write '{path}': an ONNX file holds less than 2 GiB")
     data = model.SerializeToString()
@@ -49,19 +49,18 @@ def save_onnx(
 
 
 def onnx_model(
-    net: Spiking, *, form: Form = "step", timesteps: int | None = None, spikes: bool = False,
+    net: Spiking, *, form: Form = "step", spikes: bool = False,
     metadata: Mapping[str, str] | None = None,
 ) -> onnx.ModelProto:  # fmt: skip
     """`net` as an ONNX model in one of the two forms, in the network's own float type.
 
-    `timesteps` are those that `loop` runs unless it is told otherwise; `spikes` adds what every
-    layer of neurons sent as outputs `spikes.LAYER`. Raises ExportError, naming the layer, where
-    something has no form in ONNX: random spikes, neurons in rows or turns.
+    `spikes` adds what every layer of neurons sent as outputs `spikes.LAYER`. Raises ExportError,
+    naming the layer, where something has no form in ONNX: random spikes, neurons in rows or turns.
     """
     net = net.to(device="cpu")
     dtype = next((t.dtype for t in net.graph.tensors.values()), torch.float32)
     build = _Forms(net, dtype, spikes)
-    graph = build.step() if form == "step" else build.loop(timesteps)
+    graph = build.step() if form == "step" else build.loop()
     model = helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="convsnn",
         ir_version=_IR,
@@ -112,7 +111,7 @@ class _Forms:
         rest = self.emit.constant(slot.rest, f"{name}.rest")
         return self.emit.op("Where", begins, rest, name)
 
-    def loop(self, timesteps: int | None) -> onnx.GraphProto:
+    def loop(self) -> onnx.GraphProto:
         """x, timesteps -> logits after each step."""
         net, emit, writer = self.net, self.emit, self.writer
         frames = net.encoder.steps
@@ -120,10 +119,6 @@ class _Forms:
         shape = self.shape if frames is None else (frames, *self.shape)
         inputs = [self._value("x", (_BATCH, *shape))]
         inputs.append(helper.make_tensor_value_info("timesteps", TensorProto.INT64, []))
-        count = frames or timesteps
-        if count is not None:  # a default that a caller may replace
-            held = helper.make_tensor("timesteps", TensorProto.INT64, [], [count])
-            emit.constants["timesteps"] = held
         known = writer.fixed(emit, "x") if net.encoder.constant else {}
         starts = self._starts(emit.batch("x"))
         on = emit.op("Greater", "timesteps", emit.op("Constant", value_int=0))

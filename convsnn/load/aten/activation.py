@@ -163,7 +163,7 @@ def _select(lowering: Lowering, mask: Any, chosen: Any, other: Any) -> Any:
 
 def _by_constant(lowering: Lowering, mask: Constant, chosen: Any, other: Any) -> Any:
     """Each side times where it is chosen: linear."""
-    parts = []
+    parts: list[Data | Constant] = []
     for side, share in ((chosen, mask.value.float()), (other, 1 - mask.value.float())):
         factor = Constant(share, f"{lowering.builder.layer}.mask")
         if isinstance(side, Data):

@@ -29,6 +29,15 @@ def is_nir(path: str | Path) -> bool:
         return False
 
 
+def refuse_nir(text: str) -> None:
+    """Raise LoadError where `text` names a NIR file: it is run as it is, not converted."""
+    if len(text) < 4096 and is_nir(text):
+        raise LoadError(
+            f"'{text}' is a NIR file, which holds neurons already",
+            hint="run and score it with convsnn convert, then use the result",
+        )
+
+
 def read_fields(path: Path) -> tuple[str, dict[str, Any]]:
     """The version of NIR that the file names and the fields of its graph: arrays, texts and
     dictionaries by name. LoadError where it is missing, damaged or no NIR."""

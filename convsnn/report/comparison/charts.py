@@ -1,7 +1,7 @@
 """The two charts of a comparison: accuracy over time steps, and accuracy against energy."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -45,14 +45,19 @@ def steps_chart(comparison: Comparison) -> str:
     return draw("steps", paint, size=(WIDTH, 0.4 + 1.15 * down), label=label)
 
 
+def _scored(row: Mapping[str, Any]) -> tuple[list[int], list[float]]:
+    """The steps at which a row was scored, and its scores: layer by layer not at all of them."""
+    known = [(step, value) for step, value in enumerate(row["scores"], 1) if value is not None]
+    return [step for step, _ in known], [value for _, value in known]
+
+
 def _panel(axes: Any, comparison: Comparison, number: int) -> None:
     rows, total = comparison["methods"], comparison["timesteps"]
-    steps = range(1, total + 1)
     for other in rows:
-        axes.plot(steps, other["scores"], color=GRID, linewidth=0.8)
+        axes.plot(*_scored(other), color=GRID, linewidth=0.8)
     ann = _ceiling(comparison)
     axes.axhline(ann, color=INK, linestyle=(0, (5, 3)), linewidth=1.0)
-    axes.plot(steps, rows[number]["scores"], color=COLOURS[rows[number]["spikes"]], linewidth=1.8)
+    axes.plot(*_scored(rows[number]), color=COLOURS[rows[number]["spikes"]], linewidth=1.8)
     axes.set_xscale("log", base=2)
     ticks = [step for step in (1, 4, 16, 64, 256, 1024) if 2 * step <= total] + [total]
     axes.xaxis.set_major_locator(FixedLocator(ticks))

@@ -32,7 +32,8 @@ def quality(report: Report) -> Sequence[float]:
 
 def family(one: Mapping[str, Any]) -> str:
     """What a row is ranked with: the kind of its spikes, and whether it was trained."""
-    return f"{one['spikes']}, trained" if one["trained"] else str(one["spikes"])
+    kind = f"{one['spikes']}, trained" if one["trained"] else str(one["spikes"])
+    return f"{kind}, layer by layer" if one.get("schedule") == "layers" else kind
 
 
 def row(report: Report, ann: Mapping[str, Any]) -> dict[str, Any]:
@@ -45,9 +46,10 @@ def row(report: Report, ann: Mapping[str, Any]) -> dict[str, Any]:
     share = joules[0] / joules[1] if joules[0] != joules[1] and joules[1] else 1.0
     neurons = sum(layer["neurons"] for layer in layers)
     score, energy = quality(report), report["energy"]["counted"]
-    steps = compared_steps(report["timesteps"])
+    steps, known = compared_steps(report["timesteps"]), report.get("schedule", {})
     return {
         **about["method"],
+        "kind": about["method"]["kind"] + _late(report),
         "network": about.get("network"),  # its file, in the comparison's folder
         "readout": report["method"].get("readout", "mean"),  # the one that was chosen
         "score": {str(step): score[step - 1] for step in steps},
@@ -57,9 +59,22 @@ def row(report: Report, ann: Mapping[str, Any]) -> dict[str, Any]:
         "calibration_seconds": about["calibration_seconds"],
         "training_seconds": about["training_seconds"],
         "simulation_seconds": report["snn"]["seconds"],
+        "first_answer": known.get("first_answer", report["timesteps"]),
+        "schedule": known.get("name", "steps"),
         "warnings": report.get("warnings", []),
         "scores": list(score),
     }
+
+
+def _late(report: Report) -> str:
+    """How late an answer comes where layers fire one after another, after the kind of a row."""
+    known = report.get("schedule", {})
+    if known.get("name") != "layers":
+        return ""
+    return (
+        f" (first answer after {known['first_answer']} steps, then one every "
+        f"{known['steps_per_answer']})"
+    )
 
 
 def compare_reports(

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from convsnn.graph import Graph
-from convsnn.graph.fan_out import is_graded
 from convsnn.graph.ops import Role
 from convsnn.measure import Evaluation, energy
 from convsnn.measure.evaluate import Series
+from convsnn.simulate.trains import sends_graded
 from convsnn.spiking.network import Spiking
+from convsnn.spiking.schedule import calibrated_for, latency
 
 _PACKAGES = ("convsnn", "torch", "numpy", "onnx", "onnxruntime", "torchvision", "timm")
 
@@ -47,6 +47,7 @@ def assemble(
         "convsnn": versions()["convsnn"],
         **header,
         "timesteps": steps,
+        "schedule": _schedule(net, evaluation),
         "precision": precision,
         "ann": {
             "accuracy": evaluation.ann_accuracy,
@@ -54,31 +55,54 @@ def assemble(
             "macs": sum(energy.macs(graph, node) for node in graph.nodes),
         },
         "snn": {
-            "accuracy": None if accuracy is None else accuracy.tolist(),
-            "agreement": evaluation.agreement.tolist(),
+            "accuracy": None if accuracy is None else per_step(evaluation, accuracy),
+            "agreement": per_step(evaluation, evaluation.agreement),
             "agreement_kind": evaluation.task.agreement_kind,
             "seconds": evaluation.seconds,
         },
         "task": evaluation.task.name,
         "headline": evaluation.task.headline if evaluation.scores else None,
-        "metrics": {name: _metric(series) for name, series in evaluation.scores.items()},
+        "metrics": {
+            name: _metric(evaluation, series) for name, series in evaluation.scores.items()
+        },
         "energy": {
-            form: (series / joules).tolist() if joules else [0.0] * steps
+            form: per_step(evaluation, series / joules if joules else torch.zeros_like(series))
             for form, series in _energies(net, evaluation).items()
         },
         "layers": [_layer(net, evaluation, name) for name in graph.sites],
-        "sources": _sources(graph, evaluation),
+        "sources": _sources(net, evaluation),
         "not_counted": [*energy.NOT_COUNTED, *_lateral(net)],
         "versions": packages(),
     }
 
 
-def _metric(series: Series) -> dict[str, Any]:
+def per_step(evaluation: Evaluation, series: Tensor) -> list[float | None]:
+    """`series` as a report lists it, an entry for every step; None for steps that were not run."""
+    activity = evaluation.activity
+    known = dict(zip(activity.at, series.tolist(), strict=True))
+    found = (known.get(step) for step in range(1, activity.steps + 1))
+    return [None if value is None or not isfinite(value) else value for value in found]
+
+
+def _schedule(net: Spiking, evaluation: Evaluation) -> dict[str, Any]:
+    """When layers fire, what is scored, and how long an answer takes."""
+    steps = evaluation.activity.steps
+    late = latency(net.graph, net.schedule, steps)
+    return {
+        "name": net.schedule,
+        "scored": evaluation.activity.at,
+        "first_answer": late.first,
+        "steps_per_answer": late.every,
+        "calibrated_for": calibrated_for(net.plan) if net.schedule == "layers" else None,
+    }
+
+
+def _metric(evaluation: Evaluation, series: Series) -> dict[str, Any]:
     """A score as the report holds it; null where it has no value."""
     return {
         **vars(series.score),
         "ann": _finite(series.ann),
-        "snn": [_finite(value) for value in series.snn.tolist()],
+        "snn": per_step(evaluation, series.snn),
     }
 
 
@@ -94,17 +118,17 @@ def _lateral(net: Spiking) -> list[str]:
 def _energies(net: Spiking, evaluation: Evaluation) -> dict[str, Tensor]:
     """Joules per image up to each step, (T,), in the three forms of `measure.energy`."""
     activity, graph = evaluation.activity, net.graph
-    steps = torch.arange(1, activity.steps + 1, dtype=torch.float64)
+    steps = torch.tensor(activity.at, dtype=torch.float64)
     rates = {name: activity.rate(name) for name in graph.sites}
-    paper = torch.zeros(activity.steps, dtype=torch.float64)
+    paper = torch.zeros(len(activity.at), dtype=torch.float64)
     for layer in energy.weighted_layers(graph):
         if layer.analog:
             paper += layer.macs * energy.MAC_JOULES
         else:
             rate = sum((w * rates[s] for s, w in layer.drivers.items()), torch.zeros(1))
             paper += layer.macs * rate * energy.AC_JOULES
-    counted = torch.zeros(activity.steps, dtype=torch.float64)
-    cached = torch.zeros(activity.steps, dtype=torch.float64)
+    counted = torch.zeros(len(activity.at), dtype=torch.float64)
+    cached = torch.zeros(len(activity.at), dtype=torch.float64)
     fixed = _fixed(net)
     for node in graph.nodes:
         if node.name not in activity.operations:
@@ -132,23 +156,27 @@ def _layer(net: Spiking, evaluation: Evaluation, name: str) -> dict[str, Any]:
             "mean": float(threshold.mean()),
             "max": float(threshold.max()),
         },
-        "firing_rate": activity.rate(name).tolist(),
-        "sin_ratio": activity.sin_ratio(name).tolist(),
-        "synaptic_operations": activity.operations_per_image(name).tolist(),
-        "dead_fraction": activity.dead_fraction(name).tolist(),
+        "firing_rate": per_step(evaluation, activity.rate(name)),
+        "sin_ratio": per_step(evaluation, activity.sin_ratio(name)),
+        "synaptic_operations": per_step(evaluation, activity.operations_per_image(name)),
+        "dead_fraction": per_step(evaluation, activity.dead_fraction(name)),
     }
 
 
-def _sources(graph: Graph, evaluation: Evaluation) -> list[dict[str, Any]]:
+def _sources(net: Spiking, evaluation: Evaluation) -> list[dict[str, Any]]:
     """What sends graded values without being a neuron: the input, pooling, layers without one."""
     activity = evaluation.activity
     return [
         {
             "name": node.name,
             "kind": node.op,
-            "events": (activity.events[node.name].cumsum(0) / activity.samples).tolist(),
-            "synaptic_operations": activity.operations_per_image(node.name).tolist(),
+            "events": per_step(
+                evaluation, activity.up_to(activity.events[node.name]) / activity.samples
+            ),
+            "synaptic_operations": per_step(evaluation, activity.operations_per_image(node.name)),
         }
-        for node in graph.nodes
-        if node.name in activity.operations and is_graded(node)
+        for node in net.graph.nodes
+        if node.name in activity.operations
+        and node.role is not Role.ACTIVATION
+        and sends_graded(net, node)
     ]

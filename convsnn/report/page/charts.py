@@ -87,7 +87,8 @@ def sin_chart(report: Report, *, name: str = "sin", top: float | None = None) ->
     """
     total = report["timesteps"]
     halves = (round(2 ** (k / 2)) for k in range(2 * total.bit_length() + 1))
-    steps = sorted({total, *(step for step in halves if step < total)})
+    known = report["layers"][0]["sin_ratio"]
+    steps = sorted({total, *(s for s in halves if s < total and known[s - 1] is not None)})
     cells = np.array([[layer["sin_ratio"][s - 1] for s in steps] for layer in report["layers"]])
 
     def paint(figure: Figure) -> None:
@@ -126,11 +127,18 @@ def time_axes(figure: Figure, total: int) -> Any:
     return axes
 
 
-def line(axes: Any, values: Sequence[float], colour: str, marker: str, label: str) -> None:
-    """A line over the time steps, marked where steps are shown."""
+def line(axes: Any, values: Sequence[float | None], colour: str, marker: str, label: str) -> None:
+    """A line over the time steps, marked where steps are shown; points alone where a value stands
+    for a network of its own, so that some have none."""
+    known = {step: value for step, value in enumerate(values, start=1) if value is not None}
+    if len(known) < len(values):
+        axes.plot(
+            list(known), list(known.values()), color=colour, marker=marker, linestyle="",
+            label=label,
+        )  # fmt: skip
+        return
     marked = [step - 1 for step in shown_steps(len(values))]
-    steps = range(1, len(values) + 1)
-    axes.plot(steps, values, color=colour, marker=marker, markevery=marked, label=label)
+    axes.plot(list(known), values, color=colour, marker=marker, markevery=marked, label=label)
 
 
 def legend(axes: Any, columns: int) -> None:

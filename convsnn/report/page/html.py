@@ -7,6 +7,7 @@ from convsnn.report.page.metrics import beside, grouped, headline, not_scored
 from convsnn.report.page.summary import (
     SETTLED,
     dead_fraction,
+    latency_in_words,
     row,
     rows,
     settled_step,
@@ -59,6 +60,7 @@ def render_html(report: Report) -> str:
         below={form: steps_below_ann(report, form) for form in FORMS},
         forms=FORMS,
         early_exit=early_exit_text(report),
+        late=latency_in_words(report),
         dead=dead_fraction,
         neurons=neurons_named(report),
         options={k: v for k, v in report["method"].items() if k not in ("neuron", "encoder")},

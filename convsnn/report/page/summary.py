@@ -27,7 +27,7 @@ class Row:
 
 
 def shown_steps(total: int) -> list[int]:
-    """1, 2, 4, ... below `total`, and `total`."""
+    """1, 2, 4, ... below `total`, and `total`; in both schedules they are scored."""
     return [1 << power for power in range((total - 1).bit_length())] + [total]
 
 
@@ -67,12 +67,38 @@ def settled_step(report: Report) -> int:
 
 
 def steps_below_ann(report: Report, form: str) -> int:
-    """For how many steps from the start the energy ratio of `form` stays at or under 1."""
-    ratios = report["energy"][form]
-    return next((i for i, ratio in enumerate(ratios) if ratio > 1), len(ratios))
+    """Up to which step the energy ratio of `form` stays at or under 1."""
+    last = 0
+    for step, ratio in enumerate(report["energy"][form], start=1):
+        if ratio is not None:
+            if ratio > 1:
+                break
+            last = step
+    return last
 
 
 def dead_fraction(layer: Report) -> float:
     """Share of neurons that never fired up to the last step."""
     dead: Any = layer["dead_fraction"]
     return dead[-1] if isinstance(dead, list | tuple) else dead
+
+
+def by_layers(report: Report) -> bool:
+    """Whether layers fire one after another, so that every T is a network of its own."""
+    return bool(report.get("schedule", {}).get("name") == "layers")
+
+
+def latency_in_words(report: Report) -> str:
+    """How long an answer takes, and what thresholds were made for; empty for `steps`."""
+    if not by_layers(report):
+        return ""
+    known, steps = report["schedule"], report["timesteps"]
+    text = (
+        f"layer by layer: first answer after {known['first_answer']} steps, then one every "
+        f"{known['steps_per_answer']}"
+    )
+    made = known["calibrated_for"]
+    if made is None:
+        return text
+    other = "" if made == steps else f", run at T = {steps}"
+    return f"{text}; calibrated for T = {made}{other}"

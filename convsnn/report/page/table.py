@@ -9,7 +9,14 @@ from rich.text import Text
 from convsnn.report.document import Report, validate
 from convsnn.report.page.early_exit import early_exit_text
 from convsnn.report.page.metrics import beside, grouped, headline, not_scored
-from convsnn.report.page.summary import dead_fraction, row, rows, shown_steps
+from convsnn.report.page.summary import (
+    by_layers,
+    dead_fraction,
+    latency_in_words,
+    row,
+    rows,
+    shown_steps,
+)
 from convsnn.report.wording import counted, percent, points, significant
 
 LAST_STEPS = 5  # columns of a table of scores in a terminal
@@ -23,7 +30,11 @@ def render_table(report: Report) -> RenderableType:
     validate(report)
     return Group(
         _heading(report),
-        _title("Over time steps; energy as a ratio to the ANN"),
+        _title(
+            "A network for each number of steps; energy as a ratio to the ANN"
+            if by_layers(report)
+            else "Over time steps; energy as a ratio to the ANN"
+        ),
         _steps(report),
         *_groups(report),
         _title(f"Layers after {counted(report['timesteps'], 'step')}"),
@@ -57,6 +68,8 @@ def _heading(report: Report) -> Text:
     lines.append(f"energy {significant(last.counted)} times the ANN's (counted)")
     if report["method"].get("readout", "mean") != "mean":
         lines.append(f"read out by '{report['method']['readout']}'")
+    if late := latency_in_words(report):
+        lines.append(late)
     if report["precision"] != "float32":
         lines.append(f"simulated in {report['precision']}")
     return Text("\n".join(lines))
@@ -81,11 +94,17 @@ def _steps(report: Report) -> Table:
         scores = [first.text(at.score), points(at.drop)] if first is not None else []
         scores += [metric.text(metric.snn[at.step - 1]) for metric in others]
         energies = (significant(e) for e in (at.paper, at.counted, at.cached))
-        table.add_row(str(at.step), *scores, percent(at.agreement), *energies)
+        table.add_row(_step(report, at.step), *scores, percent(at.agreement), *energies)
     scores = [first.text(first.ann), points(0.0)] if first is not None else []
     scores += [metric.text(metric.ann) for metric in others]
     table.add_row("ANN", *scores, percent(1.0), "1", "1", "1")
     return table
+
+
+def _step(report: Report, step: int) -> str:
+    """The number of a step, marked where thresholds were made for it alone."""
+    mark = "*" if by_layers(report) and step == report["schedule"]["calibrated_for"] else ""
+    return f"{step}{mark}"
 
 
 def _groups(report: Report) -> list[RenderableType]:
@@ -127,6 +146,12 @@ def _notes(report: Report) -> list[Text]:
     if signed:
         text = f"\nSends signed spikes (-1, 0, 1), charged as additions: {', '.join(signed)}"
         notes.append(Text(text))
+    if by_layers(report):
+        made = report["schedule"]["calibrated_for"]
+        text = "\nEach row is a network run to its own last step"
+        if made is not None:
+            text += f"; thresholds and weights are those for T = {made} (*)"
+        notes.append(Text(f"{text}. All its spikes come sorted, so max-pooling passes them on."))
     if report["not_counted"]:
         notes.append(Text(f"\nNot counted: {'; '.join(report['not_counted'])}"))
     return notes

@@ -153,6 +153,7 @@ class _Bench:
             seed=s.seed,
             device=s.device,
             max_pool=s.max_pool,
+            schedule=s.schedule,
         )
         seconds = {f"{key}_seconds": value for key, value in subject.seconds.items()}
         self.models.append({"name": subject.name, "trained": subject.trained, **seconds})

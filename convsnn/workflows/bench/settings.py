@@ -7,6 +7,7 @@ import torch
 
 from convsnn.errors import ConfigError
 from convsnn.simulate import PRECISIONS, fastest
+from convsnn.spiking.schedule import Schedule
 from convsnn.workflows.bench.peers import PEERS
 from convsnn.workflows.bench.peers.installed import installed
 from convsnn.workflows.bench.subject import MaxPool
@@ -30,6 +31,7 @@ class Settings:
     threads: int | None = None
     minutes: float | None = None
     max_pool: MaxPool = "current"
+    schedule: Schedule = "steps"
     weights: Path | None = None
     input_shape: tuple[int, ...] | None = None
     seed: int = 0

@@ -56,6 +56,7 @@ def open_subject(
     seed: int,
     device: torch.device,
     max_pool: MaxPool = "current",
+    schedule: str = "steps",
 ) -> Subject:
     """Read and convert the model `text`; see `find_source` and `convert` for what is raised."""
     torch.manual_seed(seed)  # weights that nobody trained are drawn anew
@@ -66,7 +67,10 @@ def open_subject(
     images = random_images(shape, CALIBRATION, seed=seed + 1)
     if source.module is not None and not source.trained:
         set_statistics(source.module, images)
-    return _converted(source, images, steps=steps, seed=seed, device=device, max_pool=max_pool)
+    pools: MaxPool = "exact" if schedule == "layers" else max_pool
+    return _converted(
+        source, images, steps=steps, seed=seed, device=device, max_pool=pools, schedule=schedule
+    )
 
 
 def _converted(
@@ -77,6 +81,7 @@ def _converted(
     seed: int,
     device: torch.device,
     max_pool: MaxPool,
+    schedule: str,
 ) -> Subject:
     clock, seconds = _stopwatch(), {}
     graph = source.graph(images[:4])
@@ -91,6 +96,7 @@ def _converted(
         parse_stages(CALIBRATE),
         steps=steps,
         max_pool=max_pool,
+        schedule=schedule,
         seed=seed,
     )
     seconds["calibration"] = clock()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from calibrate.methods import Spikes, kind_in_words
+from calibrate.named import Spikes, kind_in_words
 from convsnn.errors import ConfigError, LoadError
 from convsnn.graph import Graph
 from convsnn.measure.energy import macs

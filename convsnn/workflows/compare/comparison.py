@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import RenderableType
 
 from calibrate.methods import choose_methods
+from calibrate.named import NamedMethod
 from convsnn.errors import ConfigError, MissingExtraError
 from convsnn.export import load_artifact
 from convsnn.report.comparison.document import best_row, render_comparison
@@ -91,6 +92,7 @@ def compare(
     add: Sequence[Path] = (),
     folder: Path | None = None,
     force: bool = False,
+    schedule: str | None = None,
 ) -> Comparison:
     """Make and score a row for each of `methods`, of `finetune` and of the saved networks `add`.
 
@@ -99,7 +101,8 @@ def compare(
     `convsnn.train.methods` or "all", each trained for `finetune_steps` time steps, `epochs` at most
     and no longer than `minutes`, on `training_samples` images changed by `augment`. Everything is
     kept in `folder` (default: NAME-compare), where the same call goes on; results of other settings
-    there are refused, or made anew with `force`. Raises ConfigError, LoadError, UnsupportedError
+    there are refused, or made anew with `force`; of a `schedule` only the methods that fire by it
+    are taken. Raises ConfigError, LoadError, UnsupportedError
     or RewriteError, all before any row is made; a row that cannot be made is one that says why.
     """
     if timesteps < 1:
@@ -108,7 +111,7 @@ def compare(
         raise ConfigError(f"--budget is a number of minutes of at least 0, not {budget}")
     names = methods if isinstance(methods, str) else ",".join(methods)
     asked = as_opening(subject)
-    rows: list[Row] = [Conversion(method, timesteps) for method in choose_methods(names)]
+    rows: list[Row] = [Conversion(method, timesteps) for method in _chosen(names, schedule)]
     trained = plan_finetuning(
         finetune, timesteps=timesteps, seed=asked.seed, steps=finetune_steps, epochs=epochs,
         minutes=minutes, samples=training_samples, augment=augment,
@@ -140,3 +143,7 @@ def _write(found: Comparison) -> None:
         note(f"comparison.html was not written: {error}; {error.hint}")
         return
     write_text(found.folder / "comparison.html", page)
+
+
+def _chosen(names: str, schedule: str | None) -> list[NamedMethod]:
+    return [method for method in choose_methods(names) if schedule in (None, method.schedule)]

@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from calibrate.methods import choose_methods, kind_in_words
+from calibrate.methods import choose_methods
+from calibrate.named import kind_in_words
 from convsnn.errors import ConfigError
 from convsnn.export import load_artifact, save_artifact
 from convsnn.report.wording import counted

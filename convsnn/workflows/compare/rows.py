@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from calibrate.methods import NamedMethod, kind_in_words
+from calibrate.named import NamedMethod, kind_in_words
 from convsnn.spiking.network import Spiking
 from convsnn.workflows.subject.job import Job, Method
 
@@ -108,7 +108,10 @@ class Conversion:
 
     def identity(self) -> tuple[object, ...]:
         """See `Row`."""
+        known: tuple[object, ...]
         known = self.method.stages(self.steps), self.method.neuron, self.method.reading(self.steps)
+        if self.method.schedule == "layers":
+            known = (*known, "layers")
         return known if self.method.encoder == "direct" else (*known, self.method.encoder)
 
     def describe(self) -> dict[str, Any]:
@@ -117,17 +120,19 @@ class Conversion:
         reading, delay = method.reading(self.steps), method.delay(self.steps)
         read = "" if reading == "auto" else f" --readout {reading}"
         sends = "" if method.encoder == "direct" else f" --encoder {method.encoder}"
+        fires = " --schedule layers" if method.schedule == "layers" else ""
         return {
             **vars(method),
             "calibrate": stages,
             "readout": reading,
-            "how": f"--calibrate {stages} --neuron {method.neuron}{sends}{read}",
+            "how": f"--calibrate {stages} --neuron {method.neuron}{sends}{read}{fires}",
             "kind": kind_in_words(
                 method.spikes,
                 trained=method.trained,
                 labels=method.labels,
                 rebuilt=method.reconstruction,
                 delay=delay,
+                schedule=method.schedule,
             ),
             "delay": delay,
             "trained_steps": None,
@@ -147,7 +152,11 @@ class Conversion:
         start = time.perf_counter()
         method, steps = self.method, self.steps
         how = Method(
-            method.stages(steps), method.neuron, method.encoder, readout=method.reading(steps)
+            method.stages(steps),
+            method.neuron,
+            method.encoder,
+            readout=method.reading(steps),
+            schedule=method.schedule,
         )
         net = under.job.convert(how, steps=self.steps, samples=under.samples)
         calibrated = time.perf_counter() - start

@@ -18,7 +18,7 @@ from convsnn.workflows.compare.rows import Conditions, Row
 from convsnn.workflows.evaluate import score as scoring
 from convsnn.workflows.running.resume import claim, fingerprint, job_settings
 from convsnn.workflows.running.voice import note, warn
-from convsnn.workflows.subject.job import EXAMPLES, Job
+from convsnn.workflows.subject.job import Job
 from zoo.data import choose
 
 Report = dict[str, Any]
@@ -27,13 +27,10 @@ Report = dict[str, Any]
 def settings_of(job: Job, *, steps: int, samples: int | None) -> dict[str, Any]:
     """Everything that results depend on beside the method."""
     test = job.data.test
-    scored = choose(test, samples, seed=job.seed)
-    x, y = next(test.batches(EXAMPLES, indices=scored[:EXAMPLES]))
-    labels = None if y is None else y.tolist()
     return {
         **job_settings(job, steps=steps),
-        "samples": len(scored),
-        "test_digest": fingerprint(x.cpu().numpy().tobytes().hex(), labels, len(test)),
+        "samples": len(choose(test, samples, seed=job.seed)),
+        "test_digest": test.digest,
     }
 
 

@@ -36,6 +36,7 @@ def convert(
     max_pool: Literal["exact", "current"] = "exact",
     readout: str = "auto",
     readout_delay: int = 0,
+    schedule: str | None = None,
     weights: str | Path | None = None,
     input_shape: Sequence[int] | None = None,
     answer: str | None = None,
@@ -73,6 +74,7 @@ def convert(
         max_pool=max_pool,
         readout=readout,
         readout_delay=readout_delay,
+        schedule=schedule,
     )
     opening = Opening(
         model,
@@ -123,6 +125,7 @@ def convert_and_score(
         preprocessing=job.preprocessing,
         calibration=lambda: job.images,
         task=opening.task,
+        schedule=how.schedule,
     )
     net = converted(job, how, timesteps, samples=samples)
     report = job.score(net, steps=timesteps, samples=samples, also=early)
@@ -140,6 +143,7 @@ def chosen_method(
     max_pool: Literal["exact", "current"] = "exact",
     readout: str = "auto",
     readout_delay: int = 0,
+    schedule: str | None = None,
 ) -> Method:
     """How to convert for `timesteps`, from what was given; ConfigError where it does not fit."""
     if timesteps < 1:
@@ -158,11 +162,15 @@ def chosen_method(
         (named,) = chosen
         calibrate, neuron, encoder = named.stages(timesteps), named.neuron, named.encoder
         readout = named.reading(timesteps)
+        schedule = schedule or named.schedule
+    schedule = schedule or "steps"
     if calibrate is None:
-        calibrate = default_stages(neuron)
+        calibrate = default_stages(neuron, schedule)
     stages = None if isinstance(calibrate, str) else tuple(calibrate)
     text = calibrate if isinstance(calibrate, str) else _described(calibrate)
-    found = Method(text, neuron, encoder, max_pool, delayed(readout, readout_delay), stages)
+    found = Method(
+        text, neuron, encoder, max_pool, delayed(readout, readout_delay), stages, schedule
+    )
     late = READOUTS.create(found.readout).delay
     if late >= timesteps:
         raise ConfigError(

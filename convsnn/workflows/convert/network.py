@@ -16,6 +16,7 @@ from convsnn.readouts import READOUTS, delayed
 from convsnn.spiking.network import Spiking, to_spiking
 from convsnn.spiking.plan import Context, Stage, run_stages
 from convsnn.spiking.population import site_neurons
+from convsnn.spiking.schedule import require_schedule
 from convsnn.spiking.turns import fill_windows
 from convsnn.workflows.convert.closest_readout import with_closest_readout
 from convsnn.workflows.running.voice import note
@@ -32,6 +33,7 @@ def convert(
     encoder: str = "direct",
     max_pool: Literal["exact", "current"] = "exact",
     readout: str = "mean",
+    schedule: str = "steps",
     seed: int = 0,
     provenance: Mapping[str, Any] | None = None,
 ) -> Spiking:
@@ -42,7 +44,9 @@ def convert(
     on. A module or file is verified against the original; a graph is taken as it is. `seed` is
     that of every random choice whose own spec names none. `max_pool="current"` pools the current
     before the neuron (cheaper, biased). `readout="rising"` lets later steps count more, "auto",
-    which the command takes, chooses between it and the mean (see `convsnn.readouts`). Raises
+    which the command takes, chooses between it and the mean (see `convsnn.readouts`).
+    `schedule="layers"` lets a layer fire once all its input has come, calibrated for `steps` (see
+    `convsnn.spiking.schedule`). Raises
     UnsupportedError where anything would stay analog, CalibrationError where no usable threshold
     is found.
     """
@@ -65,9 +69,23 @@ def convert(
     neuron, encoder, readout = fill_windows(
         graph, steps, neuron=neuron, encoder=encoder, readout=readout
     )
-    made = ENCODERS.create(ENCODERS.with_default(encoder, "seed", seed)).fit(batches)
-    plan = run_stages(Context(graph, batches, neuron, made, steps, seed), stages)
+    made = ENCODERS.create(ENCODERS.with_default(encoder, "seed", seed))
     choose = READOUTS.create(readout).auto
+    if schedule == "layers" and choose:
+        choose, readout = False, delayed("mean", READOUTS.create(readout).delay)
+    known = require_schedule(
+        schedule, graph=graph, neuron=neuron, encoder=made, readout="mean" if choose else readout
+    )
+    made = made.fit(batches)
+    plan = run_stages(Context(graph, batches, neuron, made, steps, seed, known), stages)
     start = delayed("mean", READOUTS.create(readout).delay) if choose else readout
-    net = to_spiking(graph, plan, neuron=neuron, encoder=made, provenance=provenance, readout=start)
+    net = to_spiking(
+        graph,
+        plan,
+        neuron=neuron,
+        encoder=made,
+        provenance=provenance,
+        readout=start,
+        schedule=known,
+    )
     return with_closest_readout(net, batches, steps=steps) if choose else net

@@ -5,7 +5,7 @@ from typing import Any
 
 from convsnn.errors import ConfigError
 from convsnn.measure.fitting import fitting_batch, free_memory
-from convsnn.spiking.network import Spiking
+from convsnn.spiking.network import Spiking, scheduled
 from convsnn.workflows.evaluate import score as scoring
 from convsnn.workflows.evaluate.early_exit import plan_exits
 from convsnn.workflows.evaluate.scores import Scores
@@ -35,18 +35,22 @@ def evaluate_saved(
     place: str = "",
     group: Group | None = None,
     task: str | None = None,
+    schedule: str | None = None,
 ) -> Scores:
     """Score `net` at every time step on `test`: images as the network takes them, with labels
     where there are any, a text that names a data set, or None for the data that it was made for.
 
-    What is None is as when the network was made. `early_exit` is a percentage, `gate` the bound on
-    the loss of its score, `task` what the network is for, `place` where it came from, for messages,
-    and a `group` of processes shares the images. Raises ConfigError, LoadError and SimulationError.
+    What is None is as when the network was made; `schedule` is "steps" or "layers". `early_exit` is
+    a percentage, `gate` the bound on the loss of its score, `task` what the network is for, `place`
+    where it came from, for messages, and a `group` of processes shares the images. Raises
+    ConfigError, LoadError and SimulationError.
     """
+    net = scheduled(net, schedule)
     origin = net.provenance
     steps = origin["timesteps"] if timesteps is None else timesteps
     if steps < 1:
         raise ConfigError(f"timesteps must be at least 1, not {steps}")
+    scoring.require_answer(net, steps)
     target = scoring.pick_device(device)
     data, settings = data_of(net, test, preprocessing or {}, place=place)
     task = task or origin.get("task")
@@ -64,6 +68,7 @@ def evaluate_saved(
         preprocessing=saved.preprocessing,
         calibration=lambda: saved.calibration_images(batch_size, target),
         task=task,
+        schedule=net.schedule,
     )
     given = test is not None and not isinstance(test, str)
     report = scoring.score(

@@ -113,6 +113,7 @@ def plan_exits(
     preprocessing: Mapping[str, Any],
     calibration: Callable[[], scoring.Images],
     task: str | None = None,
+    schedule: str = "steps",
 ) -> Exiting | None:
     """What `--early-exit` and `--exit-data` ask for, checked before any work; None for nothing.
 
@@ -125,6 +126,12 @@ def plan_exits(
         if exit_data is not None:
             raise ConfigError("--exit-data needs --early-exit", hint="like --early-exit 99.5")
         return None
+    if schedule == "layers":
+        raise ConfigError(
+            "a network that fires layer by layer has no answer before its last step, so that no "
+            "image can leave early",
+            hint="use fewer --timesteps, or --schedule steps",
+        )
     _require_classes(graph, data, task)
     images = calibration()
     if exit_data is not None:

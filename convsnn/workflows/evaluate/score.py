@@ -18,6 +18,8 @@ from convsnn.measure.fitting import USUAL_BATCH
 from convsnn.measure.sharing import Share, part_of
 from convsnn.measure.tasks import Decision, decide
 from convsnn.measure.tasks.decide import UNLABELLED
+from convsnn.ranges import STEPS, finite, whole
+from convsnn.readouts import READOUTS
 from convsnn.report.document import to_json
 from convsnn.report.files import ResultDirectory, write_text
 from convsnn.report.page.assemble import assemble
@@ -30,7 +32,7 @@ from convsnn.workflows.running.precision import Wanted
 from convsnn.workflows.running.processes import Group, card
 from convsnn.workflows.running.voice import command_line as command_line
 from convsnn.workflows.running.voice import note, progress, warn
-from zoo.data import DATASETS, DataSet, Part, choose, find_images
+from zoo.data import DATASETS, DataSet, Part, absolute, choose, find_images
 
 DEFAULT_BATCH = USUAL_BATCH
 DEVICES = ("cpu", "cuda")
@@ -59,6 +61,10 @@ def pick_device(text: str) -> torch.device:
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     if text == "auto":
         text = "cuda" if torch.cuda.is_available() else "cpu"
+    if text.startswith("cpu:"):
+        raise ConfigError(
+            f"--device {text} is not known: a CPU has no number", hint="use --device cpu"
+        )
     if text.partition(":")[0] not in DEVICES:
         raise ConfigError(f"--device {text} is not known", hint="choose auto, cpu, cuda or cuda:N")
     own = card()
@@ -152,6 +158,7 @@ def score(
     `group` of processes each runs its part of the images, and only process 0 comes back from here.
     """
     group, origin = group or Group(), net.provenance
+    require_answer(net, steps)
     told = decide(data.test.targets, net.graph, asked=task or origin.get("task"))
     indices = choose(data.test, samples, seed=seed)
     if samples is not None and samples > len(indices):
@@ -185,9 +192,12 @@ def score(
         "seed": seed,
         "model": origin["model"],
         "data": {
+            "given": data.spec,
+            "absolute": None if data.spec is None else absolute(data.spec),
             "calibration": origin["calibration"],
             "evaluation": describe_part(data.test, len(indices)),
         },
+        "preprocessing": None if data.preprocessing is None else data.preprocessing.to_json(),
         "method": origin["method"],
     }
     warnings = [caution.text for caution in cautions(net.neuron, net.plan)]
@@ -201,6 +211,17 @@ def score(
     made = {**vars(engine), "processes": group.count}
     said = {"not_scored": told.unscored or None, "doubt": doubt}
     return {**body, **said, "engine": made, "warnings": warnings, **more}
+
+
+def require_answer(net: Spiking, steps: int) -> None:
+    """Raise ConfigError where the readout leaves out all of `steps` time steps."""
+    whole(steps, "the number of time steps", least=1, most=STEPS)
+    late = READOUTS.create(net.readout).delay
+    if late >= steps:
+        raise ConfigError(
+            f"the readout leaves out the first {late} of {steps} time steps, so there is no answer",
+            hint=f"use more than {late} --timesteps",
+        )
 
 
 def note_smaller_batch(images: int) -> None:
@@ -231,6 +252,8 @@ def require_scores(
     """The task of `graph` on `data`, which the user may have said; refuses what could not be
     scored before any work: labels that the network cannot give, and a gate on scores where there
     are none."""
+    if max_drop is not None:
+        finite(max_drop, "--max-drop")
     told = decide(data.test.targets, graph, asked=task)
     if max_drop is not None and told.unscored:
         raise ConfigError(f"--max-drop needs scores, and there are none: {told.unscored}")

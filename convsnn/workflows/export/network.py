@@ -46,7 +46,7 @@ def export(
         if value is not None:
             raise ConfigError(f"--{name} says nothing about {to}", hint=f"leave out --{name}")
     if not isinstance(net, Spiking):
-        report = report or _report_beside(Path(net))
+        report = report or report_beside(Path(net))
         net = load_saved(Path(net))
     net, target = net.to(device="cpu"), Path(path)
     texts = described(net, labels=labels, report=report)
@@ -59,8 +59,8 @@ def _write_onnx(
     net: Spiking, path: Path, texts: Mapping[str, str], steps: int | None, form: Form,
     initial: Initial, spikes: bool,
 ) -> None:  # fmt: skip
-    del initial
-    save_onnx(net, path, form=form, timesteps=steps, spikes=spikes, metadata=texts)
+    del initial, steps
+    save_onnx(net, path, form=form, spikes=spikes, metadata=texts)
 
 
 def _write_nir(
@@ -76,7 +76,7 @@ def _write_nir(
 _WRITERS: Mapping[Format, Callable[..., None]] = {"onnx": _write_onnx, "nir": _write_nir}
 
 
-def _report_beside(artifact: Path) -> Mapping[str, Any] | None:
+def report_beside(artifact: Path) -> Mapping[str, Any] | None:
     """The report.json of a result directory; None where there is none that can be read."""
     folder = artifact if artifact.is_dir() else artifact.parent
     path = folder / "report.json"

@@ -24,8 +24,14 @@ from convsnn.workflows.running.processes import Dismissed, launched, leaving_tog
 from convsnn.workflows.running.result import Result
 from convsnn.workflows.running.voice import note
 from convsnn.workflows.subject.saved import Saved, open_saved
-from convsnn.workflows.train.lessons import claim, labelled_images, show_epoch, worth_compiling
-from zoo.data import Preprocessing
+from convsnn.workflows.train.lessons import (
+    checkpoints_of,
+    claim,
+    labelled_images,
+    show_epoch,
+    worth_compiling,
+)
+from zoo.data import Preprocessing, data_place
 
 
 @dataclass(frozen=True, repr=False)
@@ -84,7 +90,7 @@ def finetune_saved(
         target = scoring.pick_device(device)
         folder = folder or _beside(artifact, tuning.method)
         ResultDirectory(folder, force=force).check()
-        checkpoints = folder.with_name(f"{folder.name}.training")
+        checkpoints = checkpoints_of(folder)
         claim(checkpoints, resume=resume, force=force)
         given = preprocessing or {}
         saved = open_saved(artifact, data=data, preprocessing=given, gate=gate)
@@ -118,7 +124,8 @@ def _origin(saved: Saved, data: str | None, given: Mapping[str, Any]) -> dict[st
     """The data that the trained network is scored on again, where the user named others."""
     known = Preprocessing.from_json(saved.origin.get("preprocessing", {}))
     return {
-        "data": data or saved.origin.get("data"),
+        "data": saved.origin.get("data") if data is None else data,
+        **({} if data is None else data_place(data)),
         "preprocessing": known.override(**given).to_json(),
     }
 

@@ -6,7 +6,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from convsnn.errors import ConfigError, LoadError
+from convsnn.graph import Graph
 from convsnn.report.files import require_writable, unwritable, write_text
 from convsnn.report.page.assemble import versions
 from convsnn.workflows.subject.job import Job
@@ -29,21 +32,29 @@ def early_settings(source: Source, *, steps: int, seed: int) -> dict[str, Any]:
 def job_settings(job: Job, *, steps: int) -> dict[str, Any]:
     """What a result depends on beside the method and the test images.
 
-    Data sets are known by their name, their size and the first images that are used.
+    Data sets are known by their name and a digest of all that they hold; the network by one of all
+    its values, since a file may keep them in others.
     """
     return {
         **early_settings(job.source, steps=steps, seed=job.seed),
         "data": job.spec,
         "preprocessing": job.preprocessing,
         "calibration_samples": len(job.images.indices),
-        "training_digest": fingerprint(
-            job.example.cpu().numpy().tobytes().hex(), len(job.images.part)
-        ),
+        "training_digest": job.data.train.digest,
+        "network_digest": _network_digest(job.graph),
         "batch_size": job.asked_batch,  # results do not hang on one that was chosen to fit
         "engine": vars(job.wanted),
         "device": str(job.device),
         "versions": {name: versions()[name] for name in ("convsnn", "torch")},
     }
+
+
+def _network_digest(graph: Graph) -> str:
+    digest = hashlib.sha256(graph.topology().encode())
+    for name, tensor in sorted(graph.tensors.items()):
+        digest.update(f"{name!r} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def claim(

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from convsnn.errors import ConfigError, LoadError
 from zoo.data import Part
+from zoo.data.digest import of_arrays, of_texts
 
 Images: TypeAlias = Part | Tensor | np.ndarray[Any, Any] | Iterable[Any]
 _FORMS = (
@@ -65,6 +66,11 @@ class Given:
         """Number of classes: the largest label plus one; None where labels are no class numbers."""
         y = self.labels
         return None if y is None or y.is_floating_point() or y.dim() != 1 else int(y.max()) + 1
+
+    @cached_property
+    def digest(self) -> str:
+        """See `zoo.data.Part`; all samples are read."""
+        return of_texts(*(of_arrays(batch) for batch in self.batches(_AHEAD)))
 
     def batches(self, batch_size: int, *, indices: Sequence[int] | None = None) -> Iterator[Batch]:
         """See `zoo.data.Part`."""

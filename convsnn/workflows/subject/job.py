@@ -21,6 +21,7 @@ from convsnn.readouts import READOUTS
 from convsnn.report.page.assemble import versions
 from convsnn.spiking.network import Spiking
 from convsnn.spiking.plan import Stage
+from convsnn.spiking.schedule import as_schedule, require_patient
 from convsnn.workflows.convert.network import convert
 from convsnn.workflows.evaluate import score as scoring
 from convsnn.workflows.running.precision import Wanted
@@ -28,7 +29,15 @@ from convsnn.workflows.running.processes import require_alone
 from convsnn.workflows.running.voice import note, warn
 from convsnn.workflows.subject.given import require_shape
 from convsnn.workflows.subject.source import NO_WEIGHTS, Source
-from zoo.data import DataSet, Part, Preprocessing, class_names, draw, open_data
+from zoo.data import (
+    DataSet,
+    Part,
+    Preprocessing,
+    class_names,
+    data_place,
+    draw,
+    open_data,
+)
 
 EXAMPLES = 4  # images that every exact step is verified on
 
@@ -46,6 +55,7 @@ class Method:
     max_pool: Literal["exact", "current"] = "exact"
     readout: str = "mean"
     given: tuple[Stage, ...] | None = None
+    schedule: str = "steps"
 
     def __post_init__(self) -> None:
         self.stages()
@@ -57,6 +67,8 @@ class Method:
                 hint="use --encoder direct or poisson; convsnn train learns from sequences",
             )
         READOUTS.create(self.readout)
+        if as_schedule(self.schedule) == "layers":
+            require_patient(self.neuron)
 
     def stages(self) -> Sequence[Stage]:
         """The calibration stages."""
@@ -77,6 +89,7 @@ class Method:
             "encoder": self.encoder,
             "max_pool": self.max_pool,
             "readout": self.readout,
+            "schedule": self.schedule,
             **({"plugins": plugins} if plugins else {}),
         }
 
@@ -138,6 +151,7 @@ class Job:
             encoder=method.encoder,
             max_pool=method.max_pool,
             readout=method.readout,
+            schedule=method.schedule,
             seed=self.seed,
         )
         used = replace(method, readout=net.readout)
@@ -177,6 +191,7 @@ class Job:
                 "input_shape": list(self.example.shape[1:]),
             },
             "data": self.spec,
+            **data_place(self.spec),
             "task": self.task,
             "labels": class_names(part),
             "preprocessing": self.preprocessing,
@@ -258,7 +273,7 @@ def _open(
             )
         require_shape(data, source.input_shape)
         return None, settings, DataSet("given", data, data)
-    spec = scoring.require_data(data or source.data, source.text)
-    with scoring.named_in("" if data else source.described_in):
+    spec = scoring.require_data(source.data if data is None else data, source.text)
+    with scoring.named_in(source.described_in if data is None else ""):
         shape = source.input_shape or scoring.natural_shape(spec, settings.resize)
         return spec, settings, open_data(spec, input_shape=shape, preprocessing=settings)

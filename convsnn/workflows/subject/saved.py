@@ -9,16 +9,14 @@ import torch
 
 from convsnn.errors import ConfigError, LoadError
 from convsnn.export import load_artifact
+from convsnn.export.provenance import missing_from
 from convsnn.spiking.network import Spiking
 from convsnn.workflows.evaluate import score as scoring
+from convsnn.workflows.running.voice import note
 from convsnn.workflows.subject.given import Images, as_part, require_shape
-from zoo.data import DataSet, Preprocessing, draw, open_data
+from zoo.data import DataSet, Preprocessing, absolute, draw, is_there, open_data
 
-_ORIGIN = {"model", "calibration", "method", "timesteps", "seed", "batch_size"}
-_MOVED = (
-    "name the data with --data; paths in the artifact are relative to the directory where it was "
-    "made, so there it runs without"
-)
+_MOVED = "name the data with --data; the network was made with {0}, which is not there any more"
 
 
 @dataclass(frozen=True)
@@ -48,10 +46,10 @@ def load_saved(artifact: Path) -> Spiking:
             hint="give a result directory of convsnn convert, or its network.safetensors",
         )
     net = load_artifact(artifact / "network.safetensors" if artifact.is_dir() else artifact)
-    missing = _ORIGIN - set(net.provenance)
+    missing = missing_from(net.provenance)
     if missing:
         raise LoadError(
-            f"{artifact} does not say how it was made: {', '.join(sorted(missing))} is missing",
+            f"{artifact} does not say how it was made: {', '.join(missing)} is missing",
             hint="give a network that convsnn convert wrote",
         )
     return net
@@ -69,14 +67,20 @@ def data_of(
     Those values of `preprocessing` that are not None replace what the network says; `place` is
     where it came from, for messages. Raises ConfigError for data that does not fit.
     """
-    known = Preprocessing.from_json(net.provenance.get("preprocessing", {}))
+    try:
+        known = Preprocessing.from_json(net.provenance.get("preprocessing") or {})
+    except ConfigError as error:
+        raise LoadError(f"{place or _name(net)}: {error}", hint=error.hint) from None
     settings = known.override(**preprocessing)
     if data is not None and not isinstance(data, str):
         part = as_part(data)
         require_shape(part, tuple(net.graph.input.attrs["shape"]))
         return DataSet("given", part, part), settings
-    spec = scoring.require_data(data or net.provenance.get("data"), place or _name(net))
-    with scoring.named_in("" if data else place, hint=_MOVED):
+    named = net.provenance.get("data") if data is None else data
+    spec = scoring.require_data(named, place or _name(net))
+    if data is None:
+        spec = _found(spec, net.provenance.get("data_place", {}))
+    with scoring.named_in(place if data is None else "", hint=_MOVED.format(absolute(spec))):
         opened = open_data(
             spec,
             input_shape=tuple(net.graph.input.attrs["shape"]),
@@ -90,6 +94,18 @@ def data_of(
             hint="give events or frames with --data, as the network was trained on",
         )
     return opened, settings
+
+
+def _found(given: str, place: Mapping[str, str]) -> str:
+    """The data that the network was made with, where it lies now: `given` counts from the directory
+    of that time, `place` says what it was."""
+    made_with = place.get("absolute", given) if place.get("given") == given else given
+    here = absolute(given)
+    if made_with == given or here == made_with or not is_there(made_with):
+        return given if is_there(given) else made_with
+    if is_there(given):
+        note(f"scoring on {made_with}, as when the network was made; for {here} give it as --data")
+    return made_with
 
 
 def _name(net: Spiking) -> str:

@@ -22,6 +22,7 @@ from convsnn.load import (
     read_metadata,
     read_onnx,
 )
+from convsnn.load.nir import refuse_nir
 from convsnn.load.verify import Reference, module_reference
 from convsnn.load.wrappers import require_weights, size_lazy, unwrap
 from convsnn.passes.outputs import choose_output
@@ -130,6 +131,7 @@ def find_source(
     if Path(text).suffix == ".py":
         name = Path(text).stem
         raise LoadError(f"'{text}' is Python source", hint=f"name a function in it: {name}:FACTORY")
+    refuse_nir(text)
     if Path(text).suffix == ".onnx" or (len(text) < 4096 and os.path.isfile(text)):
         if weights is not None:
             raise ConfigError("an ONNX file holds its own weights", hint="leave out --weights")
@@ -208,7 +210,7 @@ def _onnx(text: str, path: Path, input_shape: tuple[int, ...] | None, answer: st
         if data is not None and not isinstance(data, str):
             raise ValueError("'data' is not text")
         preprocessed = Preprocessing.from_json(preprocessing)
-    except (ValueError, KeyError, TypeError, OSError, ConfigError) as error:
+    except (ValueError, KeyError, TypeError, OSError, RecursionError, ConfigError) as error:
         raise LoadError(
             f"{where} does not describe a data set: {error}",
             hint='it should hold {"data": "mnist5k", "preprocessing": {"mean": [0.1307]}}',

@@ -22,7 +22,7 @@ from convsnn.train.samples import Samples
 from convsnn.train.settings import Epoch, State
 from convsnn.workflows.evaluate import score as scoring
 from convsnn.workflows.train.lessons import labelled_images, missing_labels, worth_compiling
-from zoo.data import DataSet, Part, Preprocessing, choose, open_data
+from zoo.data import DataSet, Part, Preprocessing, choose, data_place, open_data
 from zoo.models import MODELS, Entry
 from zoo.recipes.spiking import SpikingRecipe
 
@@ -251,6 +251,7 @@ def _artifact(
                 "input_shape": list(course.entry.input_shape),
             },
             "data": course.spec,
+            **data_place(course.spec),
             "preprocessing": course.preprocessing.to_json(),
             "versions": versions(),
             "calibration": scoring.describe_part(course.data.train, len(course.images)),

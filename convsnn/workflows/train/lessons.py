@@ -1,5 +1,6 @@
 """What `finetune` and `train` share: the images, the checkpoints of a stopped run, the progress."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,11 +10,13 @@ from convsnn.errors import ConfigError, LoadError
 from convsnn.graph import Graph
 from convsnn.measure.tasks.base import described
 from convsnn.neurons.fused import compiler
+from convsnn.report.files import require_writable
 from convsnn.train.devices import is_main
 from convsnn.train.samples import Augmentation, InMemory, Samples, Sequences
 from convsnn.train.settings import Epoch, Settings
 from convsnn.workflows.evaluate import score as scoring
 from convsnn.workflows.running.precision import compiling_pays
+from convsnn.workflows.running.resume import fingerprint
 from convsnn.workflows.running.voice import note, warn
 from zoo.data import Part, choose
 
@@ -51,7 +54,20 @@ def labelled_images(part: Part, count: int | None, augment: Augmentation, *, see
         wanted = [numbers[place] for place in places]
         return next(part.batches(len(wanted), indices=wanted))[0]
 
-    return Sequences(read, labels, augment)
+    known = fingerprint(part.digest, numbers)
+    return Sequences(read, labels, augment, known)
+
+
+def checkpoints_of(folder: Path) -> Path:
+    """Where a run that writes its result to `folder` keeps its checkpoints: beside it.
+
+    ExportError where no files can be written there.
+    """
+    real = Path(os.path.realpath(folder))
+    if not real.name:
+        raise ConfigError(f"'{folder}' can hold no result", hint="name a directory of its own")
+    require_writable(real.parent)
+    return real.with_name(f"{real.name}.training")
 
 
 def claim(checkpoints: Path, *, resume: bool, force: bool) -> None:

@@ -23,7 +23,7 @@ from convsnn.workflows.running.processes import Dismissed, leaving_together
 from convsnn.workflows.running.result import Result
 from convsnn.workflows.running.voice import note
 from convsnn.workflows.train.course import Course, Run, open_course, train_once
-from convsnn.workflows.train.lessons import claim, show_epoch
+from convsnn.workflows.train.lessons import checkpoints_of, claim, show_epoch
 from zoo.recipes.spiking import SpikingRecipe, find_recipe
 
 LARGEST_SEED = 2**63 - 1
@@ -79,7 +79,7 @@ def train(
         name = _name(recipe)
         folder = folder or Path(f"{name}-trained")
         ResultDirectory(folder, force=force).check()
-        checkpoints = folder.with_name(f"{folder.name}.training")
+        checkpoints = checkpoints_of(folder)
         course = open_course(name, chosen)
         claim(checkpoints, resume=resume, force=force)
         runs: list[Run] = []

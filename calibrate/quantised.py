@@ -1,0 +1,152 @@
+"""Weights refitted in a network that fires layer by layer, its own quantiser: each layer in turn,
+behind layers that are refitted already, without labels.
+
+A layer with weights W and bias b gets x, what the layers before it send on average over T steps,
+and makes the mean current z of it (residual sums and the like with it), where the original has u:
+
+    min over D of   sum over images and places  |missing - D [x, 1]|^2  + r |D|^2
+
+and [W, b] += strength D. The neurons behind send nothing for a current below zero, so that how far
+below it lies is nothing to be met: with u <= 0, `missing` is 0 where z <= 0, and -z above;
+elsewhere it is u - z. It depends on D, which `rounds` of Newton's method with the matrix of all
+rows find, each for the cost of one product. r is `ridge` times the mean square of an input.
+
+Rows are places of images, and some times as many as there are unknowns suffice: in each batch every
+n-th along both axes, beginning anywhere, and all of them where the layer has few.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from calibrate.least_squares import WIDEST, apply_change, by_group, features, fitted, passes_on
+from calibrate.replay import Layer, Replay
+from convsnn.graph import Graph, Node, Site
+from convsnn.graph.ops import Role
+
+ROWS = 64  # for each unknown of an output
+BYTES = 1 << 28  # that the rows of one layer may take
+HELD = 1 << 30  # bytes of activations that are held at once
+FEWEST = 8
+_ACTIVATIONS = (Role.ACTIVATION,)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a layer is fitted; see above."""
+
+    ridge: float
+    strength: float
+    rounds: int
+
+
+def refit_quantised(replay: Replay, fit: Fit) -> None:
+    """Refit every layer of `replay`, whose plan changes on the way."""
+    for number, layer in enumerate(replay.layers()):
+        for node in fitted(replay.context.graph, layer):
+            _refit(replay, layer, node, fit, seed=replay.context.seed + number)
+
+
+def images_held(graph: Graph, most: int) -> int:
+    """Images, `most` at most, whose activations fit into memory while layers are fitted."""
+    largest = max(torch.Size(shape).numel() for shape in graph.shapes.values())
+    return max(FEWEST, min(most, HELD // (16 * largest)))
+
+
+@dataclass
+class _Rows:
+    """What a layer is fitted on, by group: its inputs (groups, unknowns, rows), the current that it
+    makes now and the original's (groups, outputs, rows)."""
+
+    inputs: Tensor
+    current: Tensor
+    wanted: Tensor
+
+
+def _refit(replay: Replay, layer: Layer, node: Node, fit: Fit, *, seed: int) -> None:
+    graph = replay.context.graph
+    weight, biased = graph.weight(node), len(node.inputs) > 2
+    wide = weight[0].numel() > WIDEST
+    if (wide and not biased) or graph.data_inputs(node)[0] not in graph.behind(_ACTIVATIONS):
+        return  # of what the input alone decides nothing is lost on the way
+    ends = passes_on(layer, node)
+    rows = _rows(replay, layer, node, layer.end if ends else node.name, wide=wide, seed=seed)
+    change = _solved(rows, fit, biased=biased, site=layer.site if ends else None)
+    found = (fit.strength * change).to(weight).flatten(0, 1)
+    apply_change(replay, node, found, wide=wide, biased=biased)
+
+
+def _rows(replay: Replay, layer: Layer, node: Node, place: str, *, wide: bool, seed: int) -> _Rows:
+    weight, biased = replay.context.graph.weight(node), len(node.inputs) > 2
+    unknowns = (0 if wide else weight[0].numel()) + biased
+    shape = torch.Size(replay.context.graph.shapes[node.name])
+    places = shape.numel() // len(weight)
+    images = sum(len(ids) for ids in replay.ids())
+    groups = node.attrs.get("groups", 1)
+    most = min(ROWS * unknowns, BYTES // (4 * unknowns * groups))
+    share = min(1.0, most / (images * places))
+    generator = torch.Generator().manual_seed(seed)
+    parts, targets = [], []
+    for spiking, original in replay.values(layer):
+        x, z, u = spiking[node.inputs[0]][0], spiking[place][0], original[place][0]
+        targets.append(original[layer.end][0])
+        if share < 1 and weight.dim() == 4:
+            every = int(share**-0.5)
+            first = [int(n) for n in torch.randint(every, (2,), generator=generator)]
+            given = spread(node, x, every=every, first=first)
+            z, u = (v[:, :, first[0] :: every, first[1] :: every] for v in (z, u))
+        else:
+            given = node, x
+        rows = features(given[0], weight, given[1], wide=wide, biased=biased)
+        parts.append((rows, by_group(node, z), by_group(node, u)))
+    replay.keep_targets(layer, targets)
+    return _Rows(*(torch.cat(each, 2) for each in zip(*parts, strict=True)))
+
+
+def spread(node: Node, x: Tensor, *, every: int, first: Sequence[int]) -> tuple[Node, Tensor]:
+    """A convolution that computes each `every`-th place of `node`, from the `first` on, along both
+    axes, and the part of the input `x` that it reads."""
+    attrs, half = node.attrs, len(node.attrs["padding"]) // 2
+    pads = attrs["padding"]
+    low, high = pads[:half], pads[half:]
+    around = [p for pair in zip(low[::-1], high[::-1], strict=True) for p in pair]
+    down, across = (begin * stride for begin, stride in zip(first, attrs["stride"], strict=True))
+    x = F.pad(x, around)[:, :, down:, across:]
+    stride = [s * every for s in attrs["stride"]]
+    return replace(node, attrs={**attrs, "stride": stride, "padding": [0] * (2 * half)}), x
+
+
+def _solved(rows: _Rows, fit: Fit, *, biased: bool, site: Site | None) -> Tensor:
+    """D, (groups, outputs of a group, unknowns), in float64."""
+    x = rows.inputs
+    gram = (x @ x.mT).double()
+    diagonal = gram.diagonal(dim1=1, dim2=2)
+    weights = diagonal[:, :-1] if biased and diagonal.shape[1] > 1 else diagonal
+    penalty = torch.full_like(diagonal, fit.ridge * float(weights.mean()))
+    if biased:
+        penalty[:, -1] = 1e-9 * diagonal[:, -1]  # the bias moves freely
+    # where nothing arrives at all, the smallest number keeps the system solvable
+    penalty = penalty.clamp(min=torch.finfo(torch.float32).tiny)
+    factor = torch.linalg.cholesky(gram + torch.diag_embed(penalty))
+    found = torch.zeros(x.shape[0], x.shape[1], rows.wanted.shape[1]).to(gram)
+    current = rows.current
+    for _ in range(fit.rounds if site is not None and not site.signed else 1):
+        missing = _missing(rows.wanted, current, site)
+        moment = (x @ missing.mT).double() - penalty[..., None] * found
+        found = found + torch.cholesky_solve(moment, factor)
+        current = rows.current + found.mT.to(x) @ x
+    return found.mT
+
+
+def _missing(wanted: Tensor, current: Tensor, site: Site | None) -> Tensor:
+    """What the current lacks, where the neurons of `site` tell the difference."""
+    if site is None or site.signed:
+        return wanted - current
+    met = torch.where(wanted > 0, wanted - current, -current.clamp(min=0))
+    if site.ceiling is None:
+        return met
+    top = site.ceiling
+    return torch.where(wanted >= top, (top - current).clamp(min=0), met)
