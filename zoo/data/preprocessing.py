@@ -82,7 +82,9 @@ class Preprocessing:
     def override(self, **given: Any) -> "Preprocessing":
         """The same settings with the given ones replaced, except where they are None."""
         _check_names(given)
-        values = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
+        values: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in given.items()
+        }
         return replace(self, **{k: v for k, v in values.items() if v is not None})
 
     def to_json(self) -> dict[str, Any]:

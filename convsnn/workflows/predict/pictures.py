@@ -17,9 +17,9 @@ from torch import Tensor
 from convsnn.errors import ConfigError, ConvsnnError, LoadError
 from zoo.data import Preprocessing
 from zoo.data.archive import read_arrays
+from zoo.data.base import Array, Stored, in_memory
 from zoo.data.picture import SUFFIXES, decode, is_gray, pixels
 from zoo.data.prepare import prepare
-from zoo.data.stored import Array, Stored, in_memory
 
 _ARRAYS = (".npy", ".npz")
 _SCALE = 255.0  # of 8-bit image files
