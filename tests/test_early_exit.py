@@ -40,7 +40,7 @@ from convsnn.report.page.html import render_html
 from convsnn.simulate import Engine, Program, simulate
 from convsnn.spiking.network import Spiking, to_spiking
 from convsnn.workflows.evaluate.early_exit import Sums
-from convsnn.workflows.evaluate.score import Images
+from convsnn.workflows.subject.images import Chosen
 from zoo.data import Preprocessing, open_data
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -222,7 +222,7 @@ def test_the_bound_without_changes_and_with_nothing_but() -> None:
 
 
 def walks(seed: int, samples: int, steps: int = 10) -> Trace:
-    """Images whose score is a mean that settles; the answer is 0 while it is above zero."""
+    """Chosen whose score is a mean that settles; the answer is 0 while it is above zero."""
     rng = np.random.default_rng(seed)
     t = np.arange(1, steps + 1)[:, None]
     settled = rng.gamma(2.0, 1.0, samples)
@@ -369,9 +369,9 @@ def test_sums_do_not_depend_on_the_batch_size() -> None:
     x, _ = next(part.batches(5, indices=order))
     wanted = 0.65 * x + 0.35 * x.roll(-1, 0)
     for size in (2, 5):
-        found = torch.cat(list(Sums(Images(part, order, size, device))))
+        found = torch.cat(list(Sums(Chosen(part, order, size, device))))
         assert torch.allclose(found, wanted)
-    pairs = Images(part, order, 2, device)
+    pairs = Chosen(part, order, 2, device)
     shared = [*Sums(pairs, range(4)), *Sums(pairs, range(4, 5)), *Sums(pairs, range(5, 5))]
     assert torch.equal(torch.cat(shared), torch.cat(list(Sums(pairs))))
 

@@ -15,7 +15,7 @@ from convsnn.commands.signals import as_interrupts
 from convsnn.errors import ConfigError, ConvsnnError, ExportError
 from convsnn.registry import Registry
 from convsnn.report.files import ResultDirectory, write_text
-from convsnn.workflows.evaluate.score import pick_device
+from convsnn.workflows.running.device import pick_device
 from zoo.data import absolute, is_there
 
 NET = "zoo:mnist5k-cnn"

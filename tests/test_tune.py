@@ -19,8 +19,8 @@ from convsnn.neurons import NEURONS
 from convsnn.neurons.msat import SETS
 from convsnn.registry import split_spec
 from convsnn.report.tuned import verdict
-from convsnn.workflows.evaluate.score import Images
 from convsnn.workflows.subject import job
+from convsnn.workflows.subject.images import Chosen
 from convsnn.workflows.tune.error import Score, fixed_methods, scored_steps, split
 from zoo.data import draw
 from zoo.models.base import WEIGHTS
@@ -215,7 +215,7 @@ def test_the_three_uses_share_nothing_and_each_begins_with_all_classes():
             return len(self.labels)
 
     part = Stored()
-    images = Images(part, draw(part, 240, seed=3), 20, torch.device("cpu"))
+    images = Chosen(part, draw(part, 240, seed=3), 20, torch.device("cpu"))
     opened = job.Job(*[None] * 8, 3, 20)  # nothing else of it is looked at
     parts = split(replace(opened, images=images), trials=60)
     uses = [use.indices for use in (parts.job.images, parts.trials, parts.check)]

@@ -12,7 +12,7 @@ from convsnn.workflows.bench import bench as measure
 from convsnn.workflows.bench.peers.installed import installed
 from convsnn.workflows.bench.run import MODELS
 from convsnn.workflows.bench.settings import choose_precisions
-from convsnn.workflows.evaluate import score as scoring
+from convsnn.workflows.running.device import pick_device
 
 WIDTH = 130
 _MORE = "What else to measure"
@@ -82,7 +82,7 @@ def bench(
     Exit 1 where an engine could not run. Figures from a busy machine are worth little; the table
     says how busy it was.
     """
-    target = scoring.pick_device(device)
+    target = pick_device(device)
     settings = Settings(
         peers=installed(costs.require_peers(against), asked=against is not None),
         timesteps=options.sizes(timesteps, "--timesteps"),

@@ -28,7 +28,7 @@ import typer
 from convsnn.commands import groups, options, printing
 from convsnn.errors import ConfigError
 from convsnn.workflows.diagnose import diagnose as find_causes
-from convsnn.workflows.evaluate.score import pick_device
+from convsnn.workflows.running.device import pick_device
 from convsnn.workflows.subject.saved import data_of, load_saved
 
 

@@ -8,7 +8,7 @@ import typer
 from convsnn.commands import groups, options, printing
 from convsnn.commands.terminal import messages
 from convsnn.commands.training import Objective, Training
-from convsnn.workflows.evaluate import score as scoring
+from convsnn.workflows.evaluate.score import gate
 from convsnn.workflows.finetune import finetune_saved
 
 
@@ -47,4 +47,4 @@ def finetune(
     )  # fmt: skip
     printing.show_result(found, as_json=as_json)
     messages().print(f"results are in {found.folder}/ (open report.html)", markup=False)
-    return scoring.gate(dict(found.document), max_drop)
+    return gate(dict(found.document), max_drop)

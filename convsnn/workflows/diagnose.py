@@ -15,6 +15,7 @@ from convsnn.workflows.evaluate import score as scoring
 from convsnn.workflows.running.precision import as_before
 from convsnn.workflows.running.result import Result
 from convsnn.workflows.running.voice import command_line, progress, warn
+from convsnn.workflows.subject.images import describe_part
 from zoo.data import Part, choose
 
 
@@ -82,7 +83,7 @@ def diagnose(
         "timesteps": steps,
         "model": origin["model"],
         "method": origin["method"],
-        "data": scoring.describe_part(part, len(indices)),
+        "data": describe_part(part, len(indices)),
     }
     document = diagnosis(net, found, header=header)
     found_out = cautions(net.neuron, net.plan)

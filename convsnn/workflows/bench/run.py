@@ -30,9 +30,8 @@ from convsnn.workflows.bench.race import (
 from convsnn.workflows.bench.settings import Settings
 from convsnn.workflows.bench.subject import Subject, open_subject
 from convsnn.workflows.bench.table import render_bench
-from convsnn.workflows.evaluate import score as scoring
 from convsnn.workflows.running.result import Result
-from convsnn.workflows.running.voice import note
+from convsnn.workflows.running.voice import command_line, note
 
 MODELS = ("zoo:vgg16-cifar10", "zoo:resnet20-cifar10")
 
@@ -106,7 +105,7 @@ def _measured(models: Sequence[str], settings: Settings) -> dict[str, Any]:
         bench.model(text)
     return {
         "schema": 1,
-        "command": scoring.command_line(),
+        "command": command_line(),
         "machine": bench_costs.machine(settings.device),
         "load": [before, bench_costs.load()],
         "device": str(settings.device),

@@ -11,7 +11,7 @@ from convsnn.spiking.schedule import Schedule
 from convsnn.workflows.bench.peers import PEERS
 from convsnn.workflows.bench.peers.installed import installed
 from convsnn.workflows.bench.subject import MaxPool
-from convsnn.workflows.evaluate import score as scoring
+from convsnn.workflows.running.device import pick_device
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class Settings:
     batch_sizes: tuple[int, ...] = (64,)
     precisions: tuple[str, ...] = PRECISIONS
     repeats: int = 5
-    device: torch.device = field(default_factory=lambda: scoring.pick_device("auto"))
+    device: torch.device = field(default_factory=lambda: pick_device("auto"))
     threads: int | None = None
     minutes: float | None = None
     max_pool: MaxPool = "current"

@@ -15,9 +15,9 @@ from convsnn.report.document import to_json, validate
 from convsnn.report.files import write_text
 from convsnn.report.page.assemble import packages, versions
 from convsnn.workflows.compare.rows import Conditions, Row
-from convsnn.workflows.evaluate import score as scoring
 from convsnn.workflows.running.resume import claim, fingerprint, job_settings
-from convsnn.workflows.running.voice import note, warn
+from convsnn.workflows.running.voice import command_line, note, warn
+from convsnn.workflows.subject.images import describe_part
 from convsnn.workflows.subject.job import Job
 from zoo.data import choose
 
@@ -180,7 +180,7 @@ class Bench:
         return {
             "schema": 1,
             "convsnn": versions()["convsnn"],
-            "command": scoring.command_line(),
+            "command": command_line(),
             "seed": job.seed,
             "timesteps": self.under.steps,
             "precision": job.wanted.describe(),
@@ -191,8 +191,8 @@ class Bench:
                 "sha256": job.source.sha256,
             },
             "data": {
-                "calibration": scoring.describe_part(job.images.part, len(job.images.indices)),
-                "evaluation": scoring.describe_part(job.data.test, scored),
+                "calibration": describe_part(job.images.part, len(job.images.indices)),
+                "evaluation": describe_part(job.data.test, scored),
             },
             "versions": packages(),
         }

@@ -19,8 +19,8 @@ from convsnn.readouts import READOUTS
 from convsnn.report.page.assemble import versions
 from convsnn.spiking.network import Spiking, to_spiking
 from convsnn.spiking.plan import Plan, SitePlan
-from convsnn.workflows.evaluate import score as scoring
 from convsnn.workflows.running.precision import Wanted
+from convsnn.workflows.subject.named_data import require_data
 from zoo.data import DATASETS, Binning, Preprocessing
 from zoo.data.base import Recordings
 
@@ -45,7 +45,7 @@ def neurons_given(
     frames. Raises what `load_nir` raises, ConfigError without data or steps.
     """
     given = load_nir(path)
-    spec = scoring.require_data(data or given.metadata.get("convsnn.data"), str(path))
+    spec = require_data(data or given.metadata.get("convsnn.data"), str(path))
     settings = _known_preprocessing(path, given).override(**(preprocessing or {}))
     if binning is not None:
         settings = settings.override(binning=binning)

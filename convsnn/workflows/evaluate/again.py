@@ -9,6 +9,7 @@ from convsnn.spiking.network import Spiking, scheduled
 from convsnn.workflows.evaluate import score as scoring
 from convsnn.workflows.evaluate.early_exit import plan_exits
 from convsnn.workflows.evaluate.scores import Scores
+from convsnn.workflows.running.device import pick_device
 from convsnn.workflows.running.precision import Asked, as_before
 from convsnn.workflows.running.processes import Group, beside
 from convsnn.workflows.running.voice import reported
@@ -51,7 +52,7 @@ def evaluate_saved(
     if steps < 1:
         raise ConfigError(f"timesteps must be at least 1, not {steps}")
     scoring.require_answer(net, steps)
-    target = scoring.pick_device(device)
+    target = pick_device(device)
     data, settings = data_of(net, test, preprocessing or {}, place=place)
     task = task or origin.get("task")
     scoring.require_scores(gate, data, net.graph, task=task)

@@ -24,7 +24,9 @@ from convsnn.report.page.early_exit import early_exit_section
 from convsnn.simulate import Engine, Program
 from convsnn.spiking.network import Spiking
 from convsnn.workflows.evaluate import score as scoring
+from convsnn.workflows.running.batch import note_smaller_batch
 from convsnn.workflows.running.voice import progress
+from convsnn.workflows.subject.images import Chosen, describe_part
 from zoo.data import DataSet, Part, Preprocessing, draw, open_data
 
 MOST_SAMPLES = 5000  # of --exit-data: more change the margins little
@@ -36,7 +38,7 @@ class Sums:
     """Every image times SHARE plus the rest of the one behind it in the order they were drawn; of
     all of them the `rows`."""
 
-    images: scoring.Images
+    images: Chosen
     rows: range | None = None
 
     def __iter__(self) -> Iterator[Tensor]:
@@ -53,7 +55,7 @@ class Exiting:
     """What was promised, and the images to fit the margins on; `unseen` by the network."""
 
     promised: float
-    images: scoring.Images
+    images: Chosen
     unseen: bool
 
     def __call__(
@@ -70,7 +72,7 @@ class Exiting:
                 margins,
                 device=images.device,
                 progress=advance,
-                shrunk=scoring.note_smaller_batch,
+                shrunk=note_smaller_batch,
                 first=own.rows.start,
                 share=own.share,
             )
@@ -89,7 +91,7 @@ class Exiting:
                 mine if self.unseen else Sums(images, rows),
                 steps=steps,
                 progress=advance,
-                shrunk=scoring.note_smaller_batch,
+                shrunk=note_smaller_batch,
                 first=rows.start,
                 share=share,
             )
@@ -98,7 +100,7 @@ class Exiting:
     def fitted_on(self) -> dict[str, Any]:
         """The images that margins come from, as a report names them."""
         return {
-            **scoring.describe_part(self.images.part, len(self.images.indices)),
+            **describe_part(self.images.part, len(self.images.indices)),
             "unseen": self.unseen,
         }
 
@@ -111,7 +113,7 @@ def plan_exits(
     steps: int,
     data: DataSet,
     preprocessing: Mapping[str, Any],
-    calibration: Callable[[], scoring.Images],
+    calibration: Callable[[], Chosen],
     task: str | None = None,
     schedule: str = "steps",
 ) -> Exiting | None:

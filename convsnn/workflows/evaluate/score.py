@@ -1,7 +1,6 @@
-"""What `convert` and `evaluate` share: the network's data, the scoring run and the result files."""
+"""A scoring run: what is asked before, the report, the result files and the gate."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,10 @@ import torch
 from torch import Tensor
 
 from calibrate.cautions import cautions
-from convsnn.errors import ConfigError, LoadError, MissingExtraError
+from convsnn.errors import ConfigError, MissingExtraError
 from convsnn.export import save_artifact
 from convsnn.graph import Graph
 from convsnn.measure import Evaluation, evaluate
-from convsnn.measure.fitting import USUAL_BATCH
 from convsnn.measure.sharing import Share, part_of
 from convsnn.measure.tasks import Decision, decide
 from convsnn.measure.tasks.decide import UNLABELLED
@@ -28,14 +26,12 @@ from convsnn.simulate import Engine
 from convsnn.spiking.network import Spiking
 from convsnn.workflows.evaluate.doubts import doubts
 from convsnn.workflows.evaluate.remedies import what_helps
+from convsnn.workflows.running.batch import note_smaller_batch
 from convsnn.workflows.running.precision import Wanted
-from convsnn.workflows.running.processes import Group, card
-from convsnn.workflows.running.voice import command_line as command_line
-from convsnn.workflows.running.voice import note, progress, warn
-from zoo.data import DATASETS, DataSet, Part, absolute, choose, find_images
-
-DEFAULT_BATCH = USUAL_BATCH
-DEVICES = ("cpu", "cuda")
+from convsnn.workflows.running.processes import Group
+from convsnn.workflows.running.voice import command_line, progress, warn
+from convsnn.workflows.subject.images import describe_part
+from zoo.data import DataSet, absolute, choose
 
 Batches = Iterator[tuple[Tensor, Tensor | None]]
 
@@ -50,91 +46,6 @@ class Own:
 
 
 Also = Callable[[Spiking, Evaluation, Own, Engine], Mapping[str, Any]]
-
-
-def pick_device(text: str) -> torch.device:
-    """`auto` is CUDA where there is one; ConfigError for a device that is not here.
-
-    Of several processes on one machine each takes the card of its number.
-    """
-    # a report that says float32 may not come from the 10-bit mantissa of TF32
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    if text == "auto":
-        text = "cuda" if torch.cuda.is_available() else "cpu"
-    if text.startswith("cpu:"):
-        raise ConfigError(
-            f"--device {text} is not known: a CPU has no number", hint="use --device cpu"
-        )
-    if text.partition(":")[0] not in DEVICES:
-        raise ConfigError(f"--device {text} is not known", hint="choose auto, cpu, cuda or cuda:N")
-    own = card()
-    if own is not None and text.startswith("cuda:"):
-        raise ConfigError(
-            f"several processes cannot all run on '{text}'",
-            hint="use --device cuda, and each takes the card of its number",
-        )
-    if own is not None and text == "cuda":
-        text = f"cuda:{own}"
-    try:
-        device = torch.device(text)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(
-            f"device '{text}' cannot be used: {reason}", hint="use --device cpu, or auto"
-        ) from None
-    return device
-
-
-def require_data(spec: str | None, model: str) -> str:
-    """The data spec, or ConfigError with the choices where neither user nor model names one."""
-    if spec is None:
-        raise ConfigError(
-            f"'{model}' does not say which data it was trained on",
-            hint=f"name the data with --data ({', '.join(DATASETS.names())}), for example "
-            f"--data npz:train.npz,test.npz, or put {Path(model).stem}.data.json beside the file, "
-            'holding {"data": "npz:train.npz,test.npz", "preprocessing": {"mean": [0.5]}}',
-        )
-    return spec
-
-
-@contextmanager
-def named_in(place: str, *, hint: str = "") -> Iterator[None]:
-    """Let errors of data that the user did not type say the place that names it; with `hint`, which
-    a missing or damaged file then gets. An empty place changes nothing."""
-    try:
-        yield
-    except (ConfigError, LoadError) as error:
-        if not place:
-            raise
-        better = hint if hint and isinstance(error, LoadError) else error.hint
-        raise type(error)(f"{error} (this data is named in {place})", hint=better) from None
-
-
-def natural_shape(spec: str, resize: tuple[int, ...] | None) -> tuple[int, ...]:
-    """Shape of one sample as the data set stores it, channels first, or as `resize` makes it."""
-    train, _ = find_images(spec)
-    shape = tuple(next(train.read([0])).shape[1:])
-    return (shape[0], *resize) if resize is not None and len(resize) == 2 else shape
-
-
-@dataclass(frozen=True)
-class Images:
-    """Chosen images of one split, without labels, that can be iterated any number of times."""
-
-    part: Part
-    indices: list[int]
-    batch_size: int
-    device: torch.device
-
-    def __iter__(self) -> Iterator[Tensor]:
-        for x, _ in self.part.batches(self.batch_size, indices=self.indices):
-            yield x.to(self.device)
-
-
-def describe_part(part: Part, samples: int) -> dict[str, Any]:
-    """A split as the report names it."""
-    return {"source": part.source, "split": part.split, "samples": samples}
 
 
 def score(
@@ -222,12 +133,6 @@ def require_answer(net: Spiking, steps: int) -> None:
             f"the readout leaves out the first {late} of {steps} time steps, so there is no answer",
             hint=f"use more than {late} --timesteps",
         )
-
-
-def note_smaller_batch(images: int) -> None:
-    """Say on stderr that memory ran out and how the run goes on."""
-    text = f"memory ran out; going on with {images} image(s) at once (--batch-size {images})"
-    note(text)
 
 
 def write_results(

@@ -19,9 +19,8 @@ from convsnn.report.document import to_json, validate
 from convsnn.report.figures.page import RUNS, draw_figures, render_figures, standalone
 from convsnn.report.files import write_text
 from convsnn.workflows.compare.runs import settings_of
-from convsnn.workflows.evaluate import score as scoring
 from convsnn.workflows.running.resume import check, claim, early_settings
-from convsnn.workflows.running.voice import note, warn
+from convsnn.workflows.running.voice import command_line, note, warn
 from convsnn.workflows.subject.job import Job, Method
 from convsnn.workflows.subject.opening import Subject, as_opening, opened
 
@@ -145,6 +144,6 @@ def _draw(folder: Path, reports: Mapping[str, Mapping[str, Any]]) -> Drawn:
     drawn = Drawn(draw_figures(reports), reports, folder)
     for name, drawing in drawn.drawings.items():
         write_text(folder / f"{name}.svg", standalone(drawing))
-    about = {"command": scoring.command_line()}
+    about = {"command": command_line()}
     write_text(drawn.page, render_figures(reports, drawn.drawings, about))
     return drawn

@@ -10,7 +10,7 @@ from convsnn.train.distillation import Tuning
 from convsnn.train.finetune import finetune, require_trainable
 from convsnn.train.samples import Augmentation
 from convsnn.train.settings import Settings
-from convsnn.workflows.evaluate import score as scoring
+from convsnn.workflows.running.device import pick_device
 from convsnn.workflows.running.voice import command_line
 from convsnn.workflows.train.lessons import labelled_images, show_epoch, worth_compiling
 from zoo.data import Part
@@ -56,7 +56,7 @@ def finetune_network(
         made,
         tuning,
         folder=folder,
-        device=scoring.pick_device(device),
+        device=pick_device(device),
         progress=lambda epoch: show_epoch(epoch, epochs),
         compile=worth_compiling(net.graph, len(images), made, wanted=compile),
     ).net

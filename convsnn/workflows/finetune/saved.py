@@ -20,9 +20,10 @@ from convsnn.train.finetune import Tuned, finetune, require_trainable
 from convsnn.train.samples import Augmentation
 from convsnn.train.settings import Settings, State
 from convsnn.workflows.evaluate import score as scoring
+from convsnn.workflows.running.device import pick_device
 from convsnn.workflows.running.processes import Dismissed, launched, leaving_together
 from convsnn.workflows.running.result import Result
-from convsnn.workflows.running.voice import note
+from convsnn.workflows.running.voice import command_line, note
 from convsnn.workflows.subject.saved import Saved, open_saved
 from convsnn.workflows.train.lessons import (
     checkpoints_of,
@@ -87,7 +88,7 @@ def finetune_saved(
     """
     with leaving_together():
         settings, tuning, artifact = settings or Settings(), tuning or Tuning(), Path(artifact)
-        target = scoring.pick_device(device)
+        target = pick_device(device)
         folder = folder or _beside(artifact, tuning.method)
         ResultDirectory(folder, force=force).check()
         checkpoints = checkpoints_of(folder)
@@ -157,7 +158,7 @@ def _finished(
     force: bool,
 ) -> Finetuned:
     """Score the trained network and write the result."""
-    known = {"command": scoring.command_line(), "versions": versions(), **origin}
+    known = {"command": command_line(), "versions": versions(), **origin}
     net = replace(tuned.net, provenance={**tuned.net.provenance, **known})
     report = _score(net, saved, steps=net.provenance["timesteps"], samples=samples, device=device)
     for line in scoring.write_results(folder, report, force=force, net=net):

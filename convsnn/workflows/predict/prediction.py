@@ -16,7 +16,6 @@ from convsnn.measure.sharing import Alone
 from convsnn.report.page.assemble import versions
 from convsnn.simulate import Program
 from convsnn.spiking.network import Spiking
-from convsnn.workflows.evaluate import score as scoring
 from convsnn.workflows.evaluate.early_exit import Exiting
 from convsnn.workflows.predict.answers import Answering, Row
 from convsnn.workflows.predict.asked import (
@@ -29,6 +28,8 @@ from convsnn.workflows.predict.asked import (
     steps_of,
 )
 from convsnn.workflows.predict.shown import table
+from convsnn.workflows.running.batch import note_smaller_batch
+from convsnn.workflows.running.device import pick_device
 from convsnn.workflows.running.precision import as_before
 from convsnn.workflows.running.result import Result
 from convsnn.workflows.running.voice import command_line, progress, warn
@@ -87,7 +88,7 @@ def predict(
     if top < 1:
         raise ConfigError(f"top must be at least 1, not {top}")
     net, place = opened(network)
-    steps, target = steps_of(net, timesteps), scoring.pick_device(device)
+    steps, target = steps_of(net, timesteps), pick_device(device)
     answering = answering_of(net, task, labels, top)
     shown = images_of(net, images, preprocessing or {})
     size = batch_size or fitting_batch(net.graph, target)
@@ -138,7 +139,7 @@ def _run(
         return answering(program, x.to(device), steps, margins, first=len(rows))
 
     with progress("predicting", len(shown.names)) as advance:
-        shrunk = scoring.note_smaller_batch
+        shrunk = note_smaller_batch
         for found in in_pieces(shown.batches(size), answer, shrunk=shrunk):
             rows += found
             advance(len(rows))

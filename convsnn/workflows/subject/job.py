@@ -24,10 +24,13 @@ from convsnn.spiking.plan import Stage
 from convsnn.spiking.schedule import as_schedule, require_patient
 from convsnn.workflows.convert.network import convert
 from convsnn.workflows.evaluate import score as scoring
+from convsnn.workflows.running.batch import note_smaller_batch
 from convsnn.workflows.running.precision import Wanted
 from convsnn.workflows.running.processes import require_alone
-from convsnn.workflows.running.voice import note, warn
+from convsnn.workflows.running.voice import command_line, note, warn
 from convsnn.workflows.subject.given import require_shape
+from convsnn.workflows.subject.images import Chosen, describe_part
+from convsnn.workflows.subject.named_data import named_in, natural_shape, require_data
 from convsnn.workflows.subject.source import NO_WEIGHTS, Source
 from zoo.data import (
     DataSet,
@@ -106,7 +109,7 @@ class Job:
     source: Source
     spec: str | None
     data: DataSet
-    images: scoring.Images
+    images: Chosen
     example: Tensor
     graph: Graph
     preprocessing: dict[str, Any]
@@ -136,11 +139,9 @@ class Job:
                         hint="calibrate on a machine, or a --device, with more memory",
                     ) from None
             images = replace(images, batch_size=images.batch_size // 2)
-            scoring.note_smaller_batch(images.batch_size)
+            note_smaller_batch(images.batch_size)
 
-    def _convert(
-        self, images: scoring.Images, method: Method, steps: int, samples: int | None
-    ) -> Spiking:
+    def _convert(self, images: Chosen, method: Method, steps: int, samples: int | None) -> Spiking:
         net = convert(
             self.graph.to(device=self.device),
             self.example.to(self.device),
@@ -181,7 +182,7 @@ class Job:
     def _provenance(self, method: Method, steps: int, samples: int | None) -> dict[str, Any]:
         part = self.images.part
         return {
-            "command": scoring.command_line(),
+            "command": command_line(),
             "model": {
                 "name": self.source.name,
                 "source": self.source.text,
@@ -196,7 +197,7 @@ class Job:
             "labels": class_names(part),
             "preprocessing": self.preprocessing,
             "versions": versions(),
-            "calibration": scoring.describe_part(part, len(self.images.indices)),
+            "calibration": describe_part(part, len(self.images.indices)),
             "method": method.to_json(),
             "seed": self.seed,
             "timesteps": steps,
@@ -247,7 +248,7 @@ def open_job(
         source,
         spec,
         opened,
-        scoring.Images(opened.train, chosen, batch, device),
+        Chosen(opened.train, chosen, batch, device),
         example,
         graph,
         settings.to_json(),
@@ -273,7 +274,7 @@ def _open(
             )
         require_shape(data, source.input_shape)
         return None, settings, DataSet("given", data, data)
-    spec = scoring.require_data(source.data if data is None else data, source.text)
-    with scoring.named_in(source.described_in if data is None else ""):
-        shape = source.input_shape or scoring.natural_shape(spec, settings.resize)
+    spec = require_data(source.data if data is None else data, source.text)
+    with named_in(source.described_in if data is None else ""):
+        shape = source.input_shape or natural_shape(spec, settings.resize)
         return spec, settings, open_data(spec, input_shape=shape, preprocessing=settings)

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from convsnn.graph import Graph
-from convsnn.workflows.evaluate import score as scoring
+from convsnn.workflows.running.device import pick_device
 from convsnn.workflows.running.precision import Wanted
 from convsnn.workflows.subject.given import Images, as_part
 from convsnn.workflows.subject.job import Job, open_job
@@ -50,7 +50,7 @@ class Opening:
     @cached_property
     def target(self) -> torch.device:
         """The device that is meant; ConfigError for one that is not here."""
-        return scoring.pick_device(self.device)
+        return pick_device(self.device)
 
     @cached_property
     def source(self) -> Source:

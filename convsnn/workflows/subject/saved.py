@@ -14,6 +14,8 @@ from convsnn.spiking.network import Spiking
 from convsnn.workflows.evaluate import score as scoring
 from convsnn.workflows.running.voice import note
 from convsnn.workflows.subject.given import Images, as_part, require_shape
+from convsnn.workflows.subject.images import Chosen
+from convsnn.workflows.subject.named_data import named_in, require_data
 from zoo.data import DataSet, Preprocessing, absolute, draw, is_there, open_data
 
 _MOVED = "name the data with --data; the network was made with {0}, which is not there any more"
@@ -28,11 +30,11 @@ class Saved:
     data: DataSet
     preprocessing: Mapping[str, Any]
 
-    def calibration_images(self, batch_size: int, device: torch.device) -> scoring.Images:
+    def calibration_images(self, batch_size: int, device: torch.device) -> Chosen:
         """The training images that it was calibrated on, where the data is still the same."""
         count, seed = self.origin["calibration"]["samples"], self.origin["seed"]
         part = self.data.train
-        return scoring.Images(part, draw(part, count, seed=seed), batch_size, device)
+        return Chosen(part, draw(part, count, seed=seed), batch_size, device)
 
 
 def load_saved(artifact: Path) -> Spiking:
@@ -77,10 +79,10 @@ def data_of(
         require_shape(part, tuple(net.graph.input.attrs["shape"]))
         return DataSet("given", part, part), settings
     named = net.provenance.get("data") if data is None else data
-    spec = scoring.require_data(named, place or _name(net))
+    spec = require_data(named, place or _name(net))
     if data is None:
         spec = _found(spec, net.provenance.get("data_place", {}))
-    with scoring.named_in(place if data is None else "", hint=_MOVED.format(absolute(spec))):
+    with named_in(place if data is None else "", hint=_MOVED.format(absolute(spec))):
         opened = open_data(
             spec,
             input_shape=tuple(net.graph.input.attrs["shape"]),

@@ -10,6 +10,7 @@ import torch
 
 from convsnn.errors import CalibrationError, ConfigError, LoadError, UnsupportedError
 from convsnn.load import load_module
+from convsnn.measure.fitting import USUAL_BATCH
 from convsnn.registry import split_spec
 from convsnn.report.page.assemble import versions
 from convsnn.spiking.network import Spiking
@@ -21,6 +22,8 @@ from convsnn.train.methods import learned_thresholds
 from convsnn.train.samples import Samples
 from convsnn.train.settings import Epoch, State
 from convsnn.workflows.evaluate import score as scoring
+from convsnn.workflows.running.voice import command_line
+from convsnn.workflows.subject.images import describe_part
 from convsnn.workflows.train.lessons import labelled_images, missing_labels, worth_compiling
 from zoo.data import DataSet, Part, Preprocessing, choose, data_place, open_data
 from zoo.models import MODELS, Entry
@@ -199,7 +202,7 @@ def _scored(
         steps=recipe.timesteps,
         samples=samples,
         seed=recipe.seed,
-        batch_size=scoring.DEFAULT_BATCH,
+        batch_size=USUAL_BATCH,
         device=device,
     )
     said = [NOT_AN_ANN]
@@ -214,7 +217,7 @@ def _steps_first(
     part: Part, numbers: Sequence[int]
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
     """Batches of a part as training takes them."""
-    for x, labels in part.batches(scoring.DEFAULT_BATCH, indices=numbers):
+    for x, labels in part.batches(USUAL_BATCH, indices=numbers):
         yield (x if part.steps is None else x.movedim(1, 0)), labels
 
 
@@ -241,7 +244,7 @@ def _artifact(
         net,
         plan=replace(net.plan, record=({"stage": "train", **training},)),
         provenance={
-            "command": scoring.command_line(),
+            "command": command_line(),
             "model": {
                 "name": course.entry.name,
                 "source": f"zoo:{course.entry.name}",
@@ -254,7 +257,7 @@ def _artifact(
             **data_place(course.spec),
             "preprocessing": course.preprocessing.to_json(),
             "versions": versions(),
-            "calibration": scoring.describe_part(course.data.train, len(course.images)),
+            "calibration": describe_part(course.data.train, len(course.images)),
             "method": {
                 "calibration": f"trained from the start by {course.name}",
                 "neuron": net.neuron,
@@ -265,7 +268,7 @@ def _artifact(
             },
             "seed": recipe.seed,
             "timesteps": recipe.timesteps,
-            "batch_size": scoring.DEFAULT_BATCH,
+            "batch_size": USUAL_BATCH,
             "samples": samples,
         },
     )

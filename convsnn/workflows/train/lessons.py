@@ -8,13 +8,13 @@ import torch
 
 from convsnn.errors import ConfigError, LoadError
 from convsnn.graph import Graph
+from convsnn.measure.fitting import USUAL_BATCH
 from convsnn.measure.tasks.base import described
 from convsnn.neurons.fused import compiler
 from convsnn.report.files import require_writable
 from convsnn.train.devices import is_main
 from convsnn.train.samples import Augmentation, InMemory, Samples, Sequences
 from convsnn.train.settings import Epoch, Settings
-from convsnn.workflows.evaluate import score as scoring
 from convsnn.workflows.running.precision import compiling_pays
 from convsnn.workflows.running.resume import fingerprint
 from convsnn.workflows.running.voice import note, warn
@@ -47,7 +47,7 @@ def labelled_images(part: Part, count: int | None, augment: Augmentation, *, see
     assert part.labels is not None  # of what has classes
     labels = part.labels[numbers]
     if part.steps is None:
-        batches = part.batches(scoring.DEFAULT_BATCH, indices=numbers)
+        batches = part.batches(USUAL_BATCH, indices=numbers)
         return InMemory(torch.cat([x for x, _ in batches]), labels, augment)
 
     def read(places: Sequence[int]) -> torch.Tensor:

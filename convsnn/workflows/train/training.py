@@ -19,9 +19,11 @@ from convsnn.report.training.document import (
 )
 from convsnn.train.devices import is_main
 from convsnn.workflows.evaluate import score as scoring
+from convsnn.workflows.running.device import pick_device
 from convsnn.workflows.running.processes import Dismissed, leaving_together
 from convsnn.workflows.running.result import Result
-from convsnn.workflows.running.voice import note
+from convsnn.workflows.running.voice import command_line, note
+from convsnn.workflows.subject.images import describe_part
 from convsnn.workflows.train.course import Course, Run, open_course, train_once
 from convsnn.workflows.train.lessons import checkpoints_of, claim, show_epoch
 from zoo.recipes.spiking import SpikingRecipe, find_recipe
@@ -75,7 +77,7 @@ def train(
         chosen = find_recipe(recipe) if isinstance(recipe, str) else recipe
         chosen = chosen.override(changes or {})
         numbers = [chosen.seed] if seeds is None else _checked(seeds)
-        target = scoring.pick_device(device)
+        target = pick_device(device)
         name = _name(recipe)
         folder = folder or Path(f"{name}-trained")
         ResultDirectory(folder, force=force).check()
@@ -136,12 +138,12 @@ def _document(course: Course, runs: Sequence[Run], samples: int | None) -> dict[
     test = course.data.test
     return summarise(
         [run.to_json() for run in runs],
-        command=scoring.command_line(),
+        command=command_line(),
         name=course.name,
         recipe=replace(course.recipe, seed=runs[0].seed).to_json(),
         data={
-            "training": scoring.describe_part(course.data.train, len(course.images)),
-            "evaluation": scoring.describe_part(test, min(samples or len(test), len(test))),
+            "training": describe_part(course.data.train, len(course.images)),
+            "evaluation": describe_part(test, min(samples or len(test), len(test))),
         },
     )
 

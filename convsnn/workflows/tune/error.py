@@ -12,7 +12,7 @@ from convsnn.graph import run
 from convsnn.measure import answers_classes
 from convsnn.registry import split_spec
 from convsnn.simulate import simulate
-from convsnn.workflows.evaluate.score import Images
+from convsnn.workflows.subject.images import Chosen
 from convsnn.workflows.subject.job import Job, Method
 from zoo.data import draw
 
@@ -57,8 +57,8 @@ class Split:
     """
 
     job: Job
-    trials: Images
-    check: Images
+    trials: Chosen
+    check: Chosen
 
 
 def split(job: Job, *, trials: int) -> Split:
@@ -81,7 +81,7 @@ def split(job: Job, *, trials: int) -> Split:
     return Split(replace(job, images=images[0]), images[1], images[2])
 
 
-def measure(job: Job, method: Method, images: Images, *, steps: Sequence[int]) -> Score:
+def measure(job: Job, method: Method, images: Chosen, *, steps: Sequence[int]) -> Score:
     """Convert by `method` and compare outputs with the original's after each of `steps`."""
     net = job.convert(method, steps=steps[-1])
     at = [step - 1 for step in steps]

@@ -16,10 +16,10 @@ from convsnn.registry import split_spec
 from convsnn.report.files import write_text
 from convsnn.report.page.assemble import packages, versions
 from convsnn.report.tuned import Row, render_tuned, verdict
-from convsnn.workflows.evaluate import score as scoring
 from convsnn.workflows.running.result import Result
 from convsnn.workflows.running.resume import check, claim, early_settings, job_settings
-from convsnn.workflows.running.voice import line, note, progress, warn
+from convsnn.workflows.running.voice import command_line, line, note, progress, warn
+from convsnn.workflows.subject.images import describe_part
 from convsnn.workflows.subject.job import Job, Method
 from convsnn.workflows.subject.opening import Subject, as_opening, opened
 from convsnn.workflows.tune.error import Score, Split, fixed_methods, measure, scored_steps, split
@@ -154,14 +154,14 @@ def _document(study: Study, parts: Split, calibrate: str, steps: list[int]) -> M
     return {
         "schema": 1,
         "convsnn": versions()["convsnn"],
-        "command": scoring.command_line(),
+        "command": command_line(),
         "neuron": best.neuron,
         "calibrate": calibrate,
         "error": best.error,
         "trials": len(study.trials()),
         "model": {"name": parts.job.source.name, "source": parts.job.source.text},
         "data": {
-            use: scoring.describe_part(images.part, len(images.indices))
+            use: describe_part(images.part, len(images.indices))
             for use, images in (
                 ("calibration", parts.job.images),
                 ("trials", parts.trials),

@@ -1,0 +1,29 @@
+"""Chosen images of one split, and how a report names a split."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo.data import Part
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Chosen images of one split, without labels, that can be iterated any number of times."""
+
+    part: Part
+    indices: list[int]
+    batch_size: int
+    device: torch.device
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for x, _ in self.part.batches(self.batch_size, indices=self.indices):
+            yield x.to(self.device)
+
+
+def describe_part(part: Part, samples: int) -> dict[str, Any]:
+    """A split as the report names it."""
+    return {"source": part.source, "split": part.split, "samples": samples}

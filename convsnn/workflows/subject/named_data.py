@@ -1,0 +1,40 @@
+"""Data that a text names: whether there is a text, whose it is, and the shape of its samples."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from convsnn.errors import ConfigError, LoadError
+from zoo.data import DATASETS, find_images
+
+
+def require_data(spec: str | None, model: str) -> str:
+    """The data spec, or ConfigError with the choices where neither user nor model names one."""
+    if spec is None:
+        raise ConfigError(
+            f"'{model}' does not say which data it was trained on",
+            hint=f"name the data with --data ({', '.join(DATASETS.names())}), for example "
+            f"--data npz:train.npz,test.npz, or put {Path(model).stem}.data.json beside the file, "
+            'holding {"data": "npz:train.npz,test.npz", "preprocessing": {"mean": [0.5]}}',
+        )
+    return spec
+
+
+@contextmanager
+def named_in(place: str, *, hint: str = "") -> Iterator[None]:
+    """Let errors of data that the user did not type say the place that names it; with `hint`, which
+    a missing or damaged file then gets. An empty place changes nothing."""
+    try:
+        yield
+    except (ConfigError, LoadError) as error:
+        if not place:
+            raise
+        better = hint if hint and isinstance(error, LoadError) else error.hint
+        raise type(error)(f"{error} (this data is named in {place})", hint=better) from None
+
+
+def natural_shape(spec: str, resize: tuple[int, ...] | None) -> tuple[int, ...]:
+    """Shape of one sample as the data set stores it, channels first, or as `resize` makes it."""
+    train, _ = find_images(spec)
+    shape = tuple(next(train.read([0])).shape[1:])
+    return (shape[0], *resize) if resize is not None and len(resize) == 2 else shape
