@@ -222,6 +222,11 @@ def test_early_exit_is_refused_where_nothing_is_known_to_fit_on(folder, capsys):
         made.predict(images[:2], early_exit=90)
     (row,) = made.predict(images[:1], early_exit=80, data=images).document["predictions"]
     assert row["steps"] <= 4
+    waiting = convsnn.convert(
+        Colours().eval(), images, 4, calibrate="max", schedule="layers", device="cpu"
+    )
+    with pytest.raises(ConfigError, match="no answer before its last step"):
+        waiting.predict(images[:1], early_exit=80, data=images)
 
 
 BROKEN = {

@@ -151,6 +151,14 @@ def test_scores_and_warnings(module, images, labels, snn):
         snn.evaluate((images[:20], labels[:20]))
 
 
+@pytest.mark.parametrize("steps", [0, 3, 10**9])
+def test_steps_without_an_answer_are_refused_everywhere(module, images, steps):
+    late = convsnn.convert(module, images[:20], 6, calibrate="max", readout_delay=3)
+    for ask in (late, late.run, late.predict, lambda x, **given: late.evaluate(x, **given)):
+        with pytest.raises(ConfigError, match=r"time ?steps"):
+            ask(images[:2], timesteps=steps)
+
+
 def test_what_a_network_is_for_can_be_said(snn, images, labels):
     ones = nn.functional.one_hot(labels, 3)
     with pytest.raises(ConfigError, match="classify or multilabel or regress"):

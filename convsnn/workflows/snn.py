@@ -16,6 +16,7 @@ from convsnn.spiking.adjust import with_thresholds
 from convsnn.spiking.network import Spiking
 from convsnn.workflows.diagnose import Diagnosis, diagnose
 from convsnn.workflows.evaluate.again import evaluate_saved
+from convsnn.workflows.evaluate.score import require_answer
 from convsnn.workflows.evaluate.scores import Scores
 from convsnn.workflows.export.network import Format
 from convsnn.workflows.export.network import export as write_network
@@ -65,6 +66,7 @@ class SNN:
         """The answer to images (B, *input shape) after all steps: (B, ...), a tuple where the
         network has several outputs."""
         steps = self.timesteps if timesteps is None else timesteps
+        require_answer(self._net, steps)
         x = _images(x)
         net = self._net.to(device=x.device)
         outputs = simulate(net, x, steps=steps, count=False).outputs
@@ -76,6 +78,7 @@ class SNN:
     ) -> Recording:
         """Answers after every step, and the spikes and potentials of the layers in `record`."""
         steps = self.timesteps if timesteps is None else timesteps
+        require_answer(self._net, steps)
         x = _images(x)
         net = self._net.to(device=x.device)
         return _record(net, x, steps=steps, layers=list(record))

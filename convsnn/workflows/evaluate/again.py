@@ -56,6 +56,11 @@ def evaluate_saved(
     data, settings = data_of(net, test, preprocessing or {}, place=place)
     task = task or origin.get("task")
     scoring.require_scores(gate, data, net.graph, task=task)
+    if early_exit is not None and exit_data is None and data.train is data.test:
+        raise ConfigError(
+            "the margins of early exit would be fitted on the images that are scored",
+            hint="name other images with --exit-data, or leave --early-exit out",
+        )
     saved = Saved(net, origin, data, settings.to_json())
     if batch_size is None:
         free = free_memory(target) // beside()

