@@ -198,7 +198,7 @@ def test_early_exit_leaves_where_evaluate_would(folder, artifact, snn, test_part
         (["--early-exit", 90, "--task", "none"], "the task is 'none'"),
         (["--exit-data", "digits"], "needs --early-exit"),
         (["--data", "digits"], "needs --early-exit"),
-        (["--timesteps", 0], "at least 1"),
+        (["--timesteps", 0], "from 1 to"),
         (["--task", "segment"], "segment"),
         (["--device", "tpu"], "tpu"),
     ],
