@@ -11,6 +11,7 @@ towards the maximum and gets there never: how far is decided by `batches`.
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -32,9 +33,13 @@ class Balance(SetsThresholds):
     `potential` is the initial potential as a fraction of the threshold.
     """
 
-    batches: int = 400
-    rate: float = 2.0
-    potential: float = 0.5
+    batches: Annotated[
+        int, "calibration batches to climb on, taken again where there are fewer"
+    ] = 400
+    rate: Annotated[
+        float, "step size: thresholds climb by so much of the mean excess in each batch"
+    ] = 2.0
+    potential: Annotated[float, "initial potential, as a fraction of the threshold"] = 0.5
 
     def __post_init__(self) -> None:
         check_potential(self.potential)

@@ -8,6 +8,7 @@ so it makes up for what is lost at any T, such as clipping.
 """
 
 from dataclasses import asdict, dataclass
+from typing import Annotated
 
 import torch
 
@@ -26,9 +27,11 @@ class Bias:
     are simulated on the first `samples` images, `sweeps` times a layer.
     """
 
-    steps: int | None = None
-    samples: int = 256
-    sweeps: int = 2
+    steps: Annotated[
+        int | None, "time steps that are simulated; none: those of the conversion, at most 32"
+    ] = None
+    samples: Annotated[int, "calibration images to simulate, the first of them"] = 256
+    sweeps: Annotated[int, "corrections that are tried for each layer"] = 2
 
     def __post_init__(self) -> None:
         check_options(at=self.steps, samples=self.samples, sweeps=self.sweeps)

@@ -11,6 +11,7 @@ the threshold is then P / Gamma, and the plan's record names the layer.
 """
 
 from dataclasses import asdict, dataclass
+from typing import Annotated
 
 import torch
 
@@ -31,8 +32,10 @@ class Burst(SetsThresholds):
     Give the neuron the same `gamma`.
     """
 
-    q: float = 99.95
-    gamma: int = 5
+    q: Annotated[float, "percentile of the activations that becomes the threshold, percent"] = 99.95
+    gamma: Annotated[
+        int, "most spikes of a neuron in one time step, as the neuron burst has it"
+    ] = 5
 
     def __post_init__(self) -> None:
         if not 0 < self.q <= 100:

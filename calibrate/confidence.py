@@ -14,7 +14,7 @@ the test images, this stage does on the calibration images.
 import inspect
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
@@ -111,9 +111,13 @@ class Confidence:
     images. Comes after a stage that sets thresholds, and needs a neuron that knows confidence.
     """
 
-    value: float | None = None
-    layers: Literal["last", "all"] = "last"
-    steps: int = 16
+    value: Annotated[
+        float | None, "probability that an early spike is kept, 0 to 1; none: measured"
+    ] = None
+    layers: Annotated[Literal["last", "all"], "layers of neurons that get it: the last, or all"] = (
+        "last"
+    )
+    steps: Annotated[int, "time steps over which it is measured"] = 16
 
     def __post_init__(self) -> None:
         if self.value is not None and not 0 <= self.value <= 1:

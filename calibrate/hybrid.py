@@ -9,6 +9,7 @@ starts from this plan; without it this is only a starting point.
 """
 
 from dataclasses import asdict, dataclass
+from typing import Annotated
 
 from calibrate.base import CALIBRATORS, Context, SetsThresholds
 from calibrate.currents import balance, check_options
@@ -25,8 +26,10 @@ class Hybrid(SetsThresholds):
     `steps` are simulated per layer (default: those of the conversion).
     """
 
-    factor: float = 0.7
-    steps: int | None = None
+    factor: Annotated[float, "multiple of the largest current that becomes the threshold"] = 0.7
+    steps: Annotated[
+        int | None, "time steps that are simulated for each layer; none: those of the conversion"
+    ] = None
 
     def __post_init__(self) -> None:
         check_options(self.steps, self.factor)

@@ -1,6 +1,7 @@
 """Threshold = the largest activation of the layer (Diehl et al. 2015, data-based normalisation)."""
 
 from dataclasses import asdict, dataclass
+from typing import Annotated
 
 from calibrate.base import CALIBRATORS, Context, SetsThresholds, check_potential
 from calibrate.statistics import maxima
@@ -16,8 +17,8 @@ class Maximum(SetsThresholds):
     `potential` is the initial potential as a fraction of the threshold.
     """
 
-    factor: float = 1.0
-    potential: float = 0.0
+    factor: Annotated[float, "multiple of the largest activation that becomes the threshold"] = 1.0
+    potential: Annotated[float, "initial potential, as a fraction of the threshold"] = 0.0
 
     def __post_init__(self) -> None:
         check_potential(self.potential)

@@ -8,7 +8,7 @@ neuron that may send n spikes in a step has n T levels, and V/n for its threshol
 """
 
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -57,10 +57,13 @@ class MeanSquaredError(SetsThresholds):
     `grid` thresholds are tried between zero and the maximum.
     """
 
-    steps: int | None = None
-    per: Literal["channel", "layer"] = "channel"
-    potential: float = 0.5
-    grid: int = 100
+    steps: Annotated[
+        int | None,
+        "time steps whose staircase is fitted; none: those of the conversion, at most 10 levels",
+    ] = None
+    per: Annotated[Literal["channel", "layer"], "what shares one threshold"] = "channel"
+    potential: Annotated[float, "initial potential, as a fraction of the threshold"] = 0.5
+    grid: Annotated[int, "thresholds that are tried between zero and the maximum"] = 100
 
     def __post_init__(self) -> None:
         check_potential(self.potential)

@@ -12,6 +12,7 @@ ceiling along. For a network that was trained without, a percentile `q` below 10
 """
 
 from dataclasses import asdict, dataclass, replace
+from typing import Annotated
 
 from calibrate.base import CALIBRATORS, Context, SetsThresholds
 from calibrate.statistics import histograms, maxima
@@ -30,8 +31,12 @@ class Optimal(SetsThresholds):
     The shift is right after `steps` time steps (default: those of the conversion).
     """
 
-    steps: int | None = None
-    q: float = 100.0
+    steps: Annotated[
+        int | None, "time steps after which the shift is right; none: those of the conversion"
+    ] = None
+    q: Annotated[
+        float, "percentile of the activations that becomes the threshold, percent; 100: the maximum"
+    ] = 100.0
 
     def __post_init__(self) -> None:
         if self.steps is not None and self.steps < 1:

@@ -6,6 +6,7 @@ calibration images takes the largest threshold of its layer.
 """
 
 from dataclasses import asdict, dataclass
+from typing import Annotated
 
 import torch
 
@@ -27,9 +28,9 @@ class _Quantile(SetsThresholds):
     fraction of the threshold.
     """
 
-    q: float = 99.9
-    nonzero: bool = False
-    potential: float = 0.0
+    q: Annotated[float, "percentile of the activations that becomes the threshold, percent"] = 99.9
+    nonzero: Annotated[bool, "whether activations of zero are left out of the percentile"] = False
+    potential: Annotated[float, "initial potential, as a fraction of the threshold"] = 0.0
 
     def __post_init__(self) -> None:
         check_potential(self.potential)

@@ -8,6 +8,7 @@ makes up for what is lost at the start and fades with more steps.
 """
 
 from dataclasses import asdict, dataclass
+from typing import Annotated
 
 import torch
 
@@ -26,10 +27,12 @@ class Potential:
     are simulated on the first `samples` images, `sweeps` times a layer; `per` neuron or channel.
     """
 
-    steps: int | None = None
-    samples: int = 256
-    per: Per = "neuron"
-    sweeps: int = 2
+    steps: Annotated[
+        int | None, "time steps that are simulated; none: those of the conversion, at most 16"
+    ] = None
+    samples: Annotated[int, "calibration images to simulate, the first of them"] = 256
+    per: Annotated[Per, "what shares one correction"] = "neuron"
+    sweeps: Annotated[int, "corrections that are tried for each layer"] = 2
 
     def __post_init__(self) -> None:
         check_options(at=self.steps, samples=self.samples, sweeps=self.sweeps)

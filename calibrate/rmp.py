@@ -10,6 +10,7 @@ clipping for latency.
 """
 
 from dataclasses import asdict, dataclass
+from typing import Annotated
 
 from calibrate.base import CALIBRATORS, Context, SetsThresholds
 from calibrate.currents import balance, check_options
@@ -26,8 +27,10 @@ class ResidualPotential(SetsThresholds):
     `steps` are simulated per layer (default: those of the conversion).
     """
 
-    factor: float = 1.0
-    steps: int | None = None
+    factor: Annotated[float, "multiple of the largest current that becomes the threshold"] = 1.0
+    steps: Annotated[
+        int | None, "time steps that are simulated for each layer; none: those of the conversion"
+    ] = None
 
     def __post_init__(self) -> None:
         check_options(self.steps, self.factor)

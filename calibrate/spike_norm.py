@@ -9,6 +9,7 @@ Poisson input, no biases and 2,500 steps.
 """
 
 from dataclasses import asdict, dataclass
+from typing import Annotated
 
 from calibrate.base import CALIBRATORS, Context, SetsThresholds
 from calibrate.currents import balance, check_options
@@ -25,7 +26,9 @@ class SpikeNorm(SetsThresholds):
     `steps` are simulated per layer (default: those of the conversion).
     """
 
-    steps: int | None = None
+    steps: Annotated[
+        int | None, "time steps that are simulated for each layer; none: those of the conversion"
+    ] = None
 
     def __post_init__(self) -> None:
         check_options(self.steps)

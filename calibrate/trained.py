@@ -10,6 +10,7 @@ Layers without a ceiling keep what the stages before this one say.
 """
 
 from dataclasses import asdict, dataclass
+from typing import Annotated
 
 import torch
 
@@ -28,7 +29,9 @@ class Trained:
     clipped without steps; a clip-floor activation brings its own.
     """
 
-    potential: float = 0.5
+    potential: Annotated[
+        float, "initial potential, as a fraction of the threshold; for layers clipped without steps"
+    ] = 0.5
 
     def __post_init__(self) -> None:
         check_potential(self.potential)

@@ -20,6 +20,7 @@ full. On a ResNet-20 the error of the logits at steps 16, 32 and 64 was .34, .20
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Annotated
 
 import torch
 
@@ -63,14 +64,28 @@ class Weights:
     and `sweeps` say nothing.
     """
 
-    steps: int | None = None
-    samples: int | None = None
-    ridge: float = 0.03
-    power: float = 2.0
-    strength: float | None = None
-    potential: int = 32
-    sweeps: int = 2
-    rounds: int = 4
+    steps: Annotated[
+        int | None,
+        "time steps up to which means are fitted; none: those of the conversion, 16 to 32",
+    ] = None
+    samples: Annotated[
+        int | None,
+        "calibration images to simulate, the first; none: 256, fewer in large networks",
+    ] = None
+    ridge: Annotated[float, "how firmly weights are held: multiple of an input's mean square"] = (
+        0.03
+    )
+    power: Annotated[
+        float, "exponent of the step that its error is weighted by; more favours late steps"
+    ] = 2.0
+    strength: Annotated[
+        float | None, "share of the change that is kept, up to 1; none: 0.5, layer by layer 0.7"
+    ] = None
+    potential: Annotated[
+        int, "time steps for which initial potentials are corrected too; 0: not at all"
+    ] = 32
+    sweeps: Annotated[int, "corrections that are tried for each layer"] = 2
+    rounds: Annotated[int, "fits of each layer, where layers fire one after another"] = 4
 
     def __post_init__(self) -> None:
         check_options(

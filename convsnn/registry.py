@@ -10,7 +10,8 @@ import typing
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Generic, Literal, TypeVar
+from dataclasses import dataclass
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from convsnn.errors import ConfigError
 from convsnn.ranges import SEED
@@ -76,6 +77,36 @@ def _convert(text: str, kind: Any) -> Any:
     raise TypeError("not an option that can be written as text")
 
 
+def _in_words(kind: Any) -> str:
+    """A type of options for people: `whole number or none`, `soft or zero`."""
+    origin = typing.get_origin(kind)
+    if origin is Literal or origin in (typing.Union, types.UnionType):
+        parts = typing.get_args(kind)
+        words = [str(p) if origin is Literal else _in_words(p) for p in parts]
+        return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+    known = {int: "whole number", float: "number", bool: "true or false", str: "text"}
+    return known.get(kind, "none")
+
+
+def _text_of(hint: Any) -> str:
+    """What `Annotated[T, "text"]` says; "" for a plain type."""
+    if typing.get_origin(hint) is not Annotated:
+        return ""
+    return next((part for part in typing.get_args(hint)[1:] if isinstance(part, str)), "")
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option of an entry: its `kind` in words, the default (None where that is `none`, or where
+    it is `required`), and what it is, with its unit; "" where nobody wrote that."""
+
+    name: str
+    kind: str
+    default: Any
+    text: str
+    required: bool = False
+
+
 _PLUGIN: ContextVar[str | None] = ContextVar("plugin", default=None)
 
 
@@ -128,7 +159,7 @@ class Registry(Generic[T]):
     def options(self, name: str) -> dict[str, inspect.Parameter]:
         """The options of `name` that a spec may set: those with a default and a plain type."""
         factory = self.get(name)
-        hints = typing.get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
+        hints = typing.get_type_hints(_signed(factory))
         found = {}
         for key, parameter in inspect.signature(factory).parameters.items():
             kind = hints.get(key, str)
@@ -140,6 +171,20 @@ class Registry(Generic[T]):
             if plain:
                 found[key] = parameter.replace(annotation=kind)
         return found
+
+    def explain(self, name: str) -> list[Option]:
+        """The options of `name`, with the texts of `Annotated[T, "what it is, its unit"]`."""
+        hints = typing.get_type_hints(_signed(self.get(name)), include_extras=True)
+        return [
+            Option(
+                key,
+                _in_words(parameter.annotation),
+                None if (required := parameter.default is parameter.empty) else parameter.default,
+                _text_of(hints.get(key)),
+                required,
+            )
+            for key, parameter in self.options(name).items()
+        ]
 
     def with_default(self, spec: str, key: str, value: object) -> str:
         """`spec` with `key=value` added, where the entry has that option and it is not set."""
@@ -173,6 +218,11 @@ class Registry(Generic[T]):
             return factory(**{**values, **given})
         except ValueError as error:
             raise ConfigError(f"{self.kind} '{name}': {error}") from None
+
+
+def _signed(factory: Callable[..., Any]) -> Callable[..., Any]:
+    """Where the types of a factory's parameters stand: of a class at its __init__."""
+    return factory.__init__ if inspect.isclass(factory) else factory
 
 
 def import_siblings(package: str, path: Iterable[str]) -> None:

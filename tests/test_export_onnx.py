@@ -14,6 +14,7 @@ from conftest import Maker, dyadic_plan, images, random_graph
 
 from convsnn.encoders import ENCODERS
 from convsnn.errors import ExportError
+from convsnn.export.nir import nir_graph
 from convsnn.export.onnx import Form, onnx_model, save_onnx
 from convsnn.graph import Graph, Node
 from convsnn.simulate import simulate
@@ -223,6 +224,11 @@ def test_what_is_random_or_takes_turns_is_refused_by_name() -> None:
     with pytest.raises(ExportError, match="poisson"):
         onnx_model(poisson, form="loop")
     assert onnx_model(poisson).graph.output[0].name == "logits"
+    waiting = to_spiking(graph, planned(graph), schedule="layers")
+    with pytest.raises(ExportError, match="before they fire"):
+        onnx_model(waiting)
+    with pytest.raises(ExportError, match="NIR"):
+        nir_graph(waiting)
     with pytest.raises(ExportError, match="bfloat16"):
         onnx_model(to_spiking(graph, planned(graph)).to(torch.bfloat16))
 

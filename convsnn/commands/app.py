@@ -18,6 +18,7 @@ from convsnn.commands.finetune import finetune
 from convsnn.commands.fit import fit
 from convsnn.commands.inspect import inspect
 from convsnn.commands.list import list_
+from convsnn.commands.predict import predict
 from convsnn.commands.train import train
 from convsnn.commands.tune import tune
 
@@ -40,6 +41,7 @@ COMMANDS: dict[str, Callable[..., int | None]] = {
     "fit": fit,
     "inspect": inspect,
     "list": list_,
+    "predict": predict,
     "train": train,
     "tune": tune,
 }

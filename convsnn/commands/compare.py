@@ -64,7 +64,7 @@ def compare(
     ] = None,
     schedule: Annotated[
         Literal["steps", "layers"] | None,
-        typer.Option(help="Only methods whose layers fire so (default: both)."),
+        typer.Option(metavar="MODE", help="Only methods whose layers fire so (default: both)."),
     ] = None,
     network: groups.Network,
     samples: options.Samples = None,

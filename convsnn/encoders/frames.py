@@ -5,6 +5,7 @@ What spiking networks that were trained on event cameras take; nothing of it con
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Annotated
 
 from torch import Tensor
 
@@ -17,7 +18,7 @@ from convsnn.errors import ConfigError
 class Frames:
     """Samples (B, steps, ...), the frame of step t at step t; for networks trained on sequences."""
 
-    steps: int = 1
+    steps: Annotated[int, "frames of a sequence, one for each time step"] = 1
     constant = False
 
     def __post_init__(self) -> None:

@@ -8,6 +8,7 @@ Rathi et al. 2020, section 3.1).
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -25,8 +26,11 @@ class Poisson:
     The largest absolute value is taken from the calibration images.
     """
 
-    seed: int = 0
-    scale: float | None = None
+    seed: Annotated[int, "number that the random spikes are drawn from"] = 0
+    scale: Annotated[
+        float | None,
+        "pixel value that spikes at every step; none: the largest of the calibration images",
+    ] = None
     constant = False
     steps = None
 

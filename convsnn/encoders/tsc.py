@@ -8,6 +8,7 @@ Whoever adds up the sum of what came has, after `window` steps, window * x to wi
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -24,8 +25,13 @@ class TemporalSwitch:
     `scale` is the pixel whose gap is the whole window, by default the largest.
     """
 
-    window: int = 16
-    scale: float | None = None
+    window: Annotated[
+        int, "time steps that a pixel is coded in: it is rounded to so many levels"
+    ] = 16
+    scale: Annotated[
+        float | None,
+        "pixel value whose gap is the whole window; none: the largest of the calibration images",
+    ] = None
     constant = False
     steps = None
 

@@ -41,6 +41,27 @@ class Exits:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Left:
+    """A batch after all its images left: `outputs` (B, classes) and `answers` at the step at which
+    each did, `steps` (B,)."""
+
+    outputs: Tensor
+    answers: Tensor
+    steps: Tensor
+
+
+def leave(program: Program, x: Tensor, margins: Margins, *, ids: Tensor) -> Left:
+    """Run one batch (B, *input shape) until every image's lead exceeds what `margins` asks for.
+
+    Raises what `run_early` does.
+    """
+    require_classifier(program.net.graph)
+    batch = _Leaving(program, x, ids, margins)
+    batch.run(compact=True)
+    return Left(batch.outputs, batch.answers, batch.steps)
+
+
 def trace(
     program: Program,
     batches: Iterable[Tensor],
@@ -186,6 +207,8 @@ class _Leaving:
         self._needed = torch.tensor(margins.needed, dtype=torch.float64, device=x.device)
         self._rows = torch.arange(len(x), device=x.device)  # of the batch, that are simulated
         self.answers, self.steps = torch.zeros_like(self._rows), torch.zeros_like(self._rows)
+        (classes,) = program.graph.shapes[program.graph.outputs[0]]
+        self.outputs = torch.zeros(len(x), classes, dtype=program.dtype, device=x.device)
         self._moving: dict[str, float] = defaultdict(float)  # operations of all images
         self._fixed = {name: parts.pop() for name, parts in self._simulation.operations.items()}
 
@@ -218,6 +241,7 @@ class _Leaving:
         leaves = (settled.any(0) & (self.steps[self._rows] == 0)).nonzero()[:, 0]
         where = self._rows[leaves]
         self.answers[where] = answer[at[leaves], leaves]
+        self.outputs[where] = output[at[leaves], leaves].to(self.outputs.dtype)
         self.steps[where] = part.start + 1 + at[leaves]
 
     def _count(self, part: range) -> None:

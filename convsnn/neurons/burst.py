@@ -9,6 +9,7 @@ Potentials, currents and thresholds are in units of the source network's activat
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -35,7 +36,7 @@ class Burst:
 
     threshold: Tensor | float
     potential: Tensor | float = 0.0
-    gamma: int = 5
+    gamma: Annotated[int, "most spikes that a neuron sends in one time step"] = 5
     graded = True
 
     @property

@@ -7,7 +7,7 @@ Potentials, currents and thresholds are in units of the source network's activat
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -34,7 +34,10 @@ class IntegrateAndFire:
 
     threshold: Tensor | float
     potential: Tensor | float = 0.0
-    reset: Literal["soft", "zero"] = "soft"
+    reset: Annotated[
+        Literal["soft", "zero"],
+        "what a spike does to the potential: subtract the threshold, or set it to zero",
+    ] = "soft"
     graded = False
     spikes_per_step = 1
 

@@ -11,7 +11,7 @@ z counts in full. Potentials, currents and thresholds are in the units the netwo
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -19,6 +19,20 @@ from torch.nn.functional import conv1d
 
 from convsnn.neurons.base import NEURONS, Keys, Neuron, State, as_tensor, filled_like, sequence_like
 from convsnn.neurons.fused import Fusable, Step
+
+Decay: TypeAlias = Annotated[
+    float, "share of the potential that is kept from step to step, 0 to 1; 1 leaks nothing"
+]
+Strict: TypeAlias = Annotated[
+    bool, "whether the potential must exceed the threshold to fire, not only reach it"
+]
+Sends: TypeAlias = Annotated[
+    Literal["one", "threshold"], "size of a spike: 1, or the threshold in units of activations"
+]
+Reset: TypeAlias = Annotated[
+    Literal["zero", "soft"],
+    "what a spike does to the potential: set it to zero, or subtract the threshold",
+]
 
 
 @NEURONS.register("lif")
@@ -32,10 +46,10 @@ class LeakyIntegrateAndFire:
 
     threshold: Tensor | float
     potential: Tensor | float = 0.0
-    decay: float = 0.5
-    reset: Literal["zero", "soft"] = "zero"
-    sends: Literal["one", "threshold"] = "one"
-    strict: bool = False
+    decay: Decay = 0.5
+    reset: Reset = "zero"
+    sends: Sends = "one"
+    strict: Strict = False
     graded = False
     spikes_per_step = 1
 
@@ -156,12 +170,17 @@ def ltmd(
     *,
     lateral: Tensor | None = None,
     slope: Tensor | None = None,
-    row: bool = False,
-    decay: float = 0.25,
-    reset: Literal["zero", "soft"] = "zero",
-    sends: Literal["one", "threshold"] = "one",
-    strict: bool = False,
-    outputs: Literal["potential", "gated", "spike"] = "potential",
+    row: Annotated[
+        bool, "whether the layer is fully connected: a row of neurons with lateral input"
+    ] = False,
+    decay: Decay = 0.25,
+    reset: Reset = "zero",
+    sends: Sends = "one",
+    strict: Strict = False,
+    outputs: Annotated[
+        Literal["potential", "gated", "spike"],
+        "what a row sends on: its potentials, those of neurons that fire, or spikes",
+    ] = "potential",
 ) -> Neuron:
     """The neurons of LTMD: `lif` in layers of images, in rows with lateral input and potentials.
 

@@ -21,7 +21,7 @@ potentials in units of top / R instead, so that every layer behaves like one who
 
 import math
 from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -226,21 +226,45 @@ def msat(
     threshold: Tensor | float,
     potential: Tensor | float = 0.0,
     *,
-    confidence: float | None = None,
-    set: Literal["vgg16", "resnet20", "resnet20-repo"] = "vgg16",
-    alpha: float | None = None,
-    ka: float | None = None,
-    ki: float | None = None,
-    c: float | None = None,
-    tau_mp: float | None = None,
-    tau_rd: float | None = None,
-    dtt: bool = True,
-    det: bool = True,
-    preset: Literal["paper", "repo"] = "paper",
-    sc_reset: Literal["paper", "repo"] | None = None,
-    early: int = 16,
-    seed: int = 0,
-    reference: float | None = None,
+    confidence: Annotated[
+        float | None,
+        "probability that an early spike is kept, 0 to 1; none: that of the plan, or 1",
+    ] = None,
+    set: Annotated[
+        Literal["vgg16", "resnet20", "resnet20-repo"],
+        "constants of Table 1 for all that is not given by itself",
+    ] = "vgg16",
+    alpha: Annotated[
+        float | None,
+        "slope of tracking: threshold drive per unit of potential above its mean; none: the set's",
+    ] = None,
+    ka: Annotated[float | None, "weight of tracking's knee, a pure number; none: the set's"] = None,
+    ki: Annotated[
+        float | None, "width of tracking's soft knee, in units of potential; none: the set's"
+    ] = None,
+    c: Annotated[
+        float | None,
+        "current at which the evoked part has fallen to 1/e, in its units; none: the set's",
+    ] = None,
+    tau_mp: Annotated[float | None, "weight of tracking, a pure number; none: the set's"] = None,
+    tau_rd: Annotated[
+        float | None, "weight of the evoked part, a pure number; none: the set's"
+    ] = None,
+    dtt: Annotated[bool, "whether the threshold tracks the potential (dynamic tracking)"] = True,
+    det: Annotated[bool, "whether it answers the current (dynamic evoked threshold)"] = True,
+    preset: Annotated[
+        Literal["paper", "repo"],
+        "whose reading of dropped spikes: the paper's text, or the authors' code",
+    ] = "paper",
+    sc_reset: Annotated[
+        Literal["paper", "repo"] | None,
+        "charge of a dropped spike: stays (paper) or is lost (repo); none: as preset says",
+    ] = None,
+    early: Annotated[int, "first time steps in which confidence drops spikes"] = 16,
+    seed: Annotated[int, "number that chooses which early spikes are dropped"] = 0,
+    reference: Annotated[
+        float | None, "maximum that every layer is treated as having, in activations; none: its own"
+    ] = None,
 ) -> Msat:
     """Integrate-and-fire with a threshold that adapts to potential and current (MSAT).
 

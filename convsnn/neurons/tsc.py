@@ -14,6 +14,7 @@ Potentials, currents and thresholds are in units of the source network's activat
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -44,7 +45,7 @@ class TemporalSwitch:
     threshold: Tensor | float
     potential: Tensor | float = 0.0
     turn: Tensor | float = 1.0
-    window: int = 16
+    window: Annotated[int, "time steps of one turn: a value is rounded to so many levels"] = 16
     graded = False
     spikes_per_step = 1
 

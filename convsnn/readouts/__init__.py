@@ -15,6 +15,7 @@ has had its turn (see `convsnn.spiking.turns`), and the bias alone before.
 """
 
 from dataclasses import dataclass
+from typing import Annotated, TypeAlias
 
 import torch
 from torch import Tensor
@@ -55,6 +56,8 @@ class Readout:
 
 READOUTS: Registry[Readout] = Registry("readout")
 
+Delay: TypeAlias = Annotated[int, "first time steps that the answer leaves out; they count in T"]
+
 
 def delayed(spec: str, delay: int) -> str:
     """The readout `spec` with `delay` steps left out; `spec` as it is where there are none."""
@@ -62,25 +65,27 @@ def delayed(spec: str, delay: int) -> str:
 
 
 @READOUTS.register("mean")
-def mean(*, delay: int = 0) -> Readout:
+def mean(*, delay: Delay = 0) -> Readout:
     """The mean of the outputs of all steps behind `delay`."""
     return Readout(delay=delay)
 
 
 @READOUTS.register("rising")
-def rising(*, delay: int = 0) -> Readout:
+def rising(*, delay: Delay = 0) -> Readout:
     """A mean in which later steps count more: the s-th step behind `delay` counts as s."""
     return Readout(rising=True, delay=delay)
 
 
 @READOUTS.register("auto")
-def auto(*, delay: int = 0) -> Readout:
+def auto(*, delay: Delay = 0) -> Readout:
     """Mean or rising, whichever comes closer to the original network on calibration images."""
     return Readout(delay=delay, auto=True)
 
 
 @READOUTS.register("switch")
-def switch(*, window: int = 16) -> Readout:
+def switch(
+    *, window: Annotated[int, "time steps of one turn, those of the neuron tsc"] = 16
+) -> Readout:
     """Temporal-switch coding, for the neuron tsc: pairs of spikes switch the output on and off."""
     if window < 1:
         raise ValueError(f"window must be at least 1, not {window}")

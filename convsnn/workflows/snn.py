@@ -22,6 +22,7 @@ from convsnn.workflows.export.network import export as write_network
 from convsnn.workflows.finetune import finetune_network
 from convsnn.workflows.fit.chip import Fit
 from convsnn.workflows.fit.chip import fit as fit_network
+from convsnn.workflows.predict import Predictions, predict
 from convsnn.workflows.running.precision import Asked
 from convsnn.workflows.subject.given import Images
 from convsnn.workflows.subject.saved import data_of
@@ -78,6 +79,15 @@ class SNN:
         x = _images(x)
         net = self._net.to(device=x.device)
         return _record(net, x, steps=steps, layers=list(record))
+
+    def predict(
+        self, images: str | Path | Sequence[str | Path] | Images, **options: Any
+    ) -> Predictions:
+        """The answers to files, folders or images, and when each settled.
+
+        `options` are those of `convsnn predict`: top, labels, timesteps, early_exit, ...
+        """
+        return predict(self._net, images, **options)
 
     def evaluate(
         self,

@@ -34,6 +34,7 @@ __all__ = [
     "Stored",
     "checked_labels",
     "choose",
+    "class_names",
     "in_memory",
     "open_data",
 ]
@@ -128,6 +129,10 @@ class _Prepared:
     @property
     def steps(self) -> int | None:
         return self.stored.steps
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        return self.stored.class_names
 
     @cached_property
     def digest(self) -> str:
@@ -266,3 +271,9 @@ def draw(part: Part, samples: int | None, *, seed: int) -> list[int]:
         raise ConfigError(f"the number of samples must be at least 1, not {samples}")
     keys = uniform(seed, torch.arange(len(part)), _CHOICE_SITE, range(1), ())[0]
     return [int(i) for i in keys.argsort(stable=True)[:samples]]
+
+
+def class_names(part: Part) -> list[str] | None:
+    """What the classes of a split are called, in the order of their numbers, where it says so."""
+    names = getattr(part, "class_names", None)  # images given in Python need not have it
+    return None if names is None else [str(name) for name in names]

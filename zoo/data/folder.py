@@ -7,7 +7,6 @@ neither its development kit nor its archives are needed.
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,14 +15,13 @@ from convsnn.errors import LoadError
 from zoo.data.base import DATASETS, Stored
 from zoo.data.digest import of_files
 from zoo.data.listing import Listing, list_images
+from zoo.data.picture import decode, is_gray, pixels
 from zoo.data.places import local_path
 
 _FOLDER_FORM = "write folder:DIR with images as DIR/train/CLASS/*.png and DIR/test/CLASS/*.png"
 _IMAGENET_FORM = (
     "write imagenet:ROOT with images as ROOT/train/n01440764/*.JPEG and ROOT/val/n01440764/*.JPEG"
 )
-_GRAY_MODES = ("1", "L", "LA")
-_WIDE_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 
 
 @DATASETS.register("folder")
@@ -43,7 +41,7 @@ def folder(place: str) -> tuple[Stored, Stored]:
             f"only in one of them: {', '.join(differing[:5])}",
             hint="give both the same class folders, so that class numbers mean the same",
         )
-    gray = _decode(found[0].paths[0]).mode in _GRAY_MODES
+    gray = is_gray(decode(found[0].paths[0]))
     return _stored(found, source=f"folder:{place}", gray=gray)
 
 
@@ -72,6 +70,7 @@ def _stored(found: Sequence[Listing], *, source: str, gray: bool) -> tuple[Store
             labels=torch.tensor(images.numbers),
             classes=len(images.classes),
             scale=255.0,
+            class_names=tuple(images.classes),
             contents=partial(of_files, images.root, images.paths),
         )
         for images, split in zip(found, ("train", "test"), strict=True)
@@ -87,31 +86,11 @@ class _Reader:
         self.gray = gray
 
     def __call__(self, numbers: Sequence[int]) -> Iterator[Tensor]:
-        from torchvision.transforms.v2.functional import pil_to_tensor
-
         for number in numbers:
-            image = _decode(self.paths[number])
-            if self.gray and image.mode not in _GRAY_MODES:
+            image = decode(self.paths[number])
+            if self.gray and not is_gray(image):
                 raise LoadError(
                     f"{self.paths[number]} is in colour, but the folder's first image is grayscale",
                     hint="give all images the same number of channels",
                 )
-            yield pil_to_tensor(image.convert("L" if self.gray else "RGB"))[None]
-
-
-def _decode(path: Path) -> Any:
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            image.load()
-    except Exception as error:  # Pillow's decoders raise many kinds on damaged files
-        raise LoadError(
-            f"{path} cannot be read as an image: {error}", hint="replace or remove the file"
-        ) from None
-    if image.mode in _WIDE_MODES:
-        raise LoadError(
-            f"{path} has more than 8 bits per value (mode {image.mode})",
-            hint="convert it to 8 bits, or store the data as npz:TRAIN.npz,TEST.npz in float",
-        )
-    return image
+            yield pixels(image, gray=self.gray)

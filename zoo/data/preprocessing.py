@@ -82,7 +82,10 @@ class Preprocessing:
     def override(self, **given: Any) -> "Preprocessing":
         """The same settings with the given ones replaced, except where they are None."""
         _check_names(given)
-        return replace(self, **{k: v for k, v in given.items() if v is not None})
+        values: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in given.items()
+        }
+        return replace(self, **{k: v for k, v in values.items() if v is not None})
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary of plain JSON values that `from_json` reads back."""

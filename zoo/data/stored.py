@@ -24,7 +24,8 @@ class Stored:
     frames, (b, steps, C, ...). `labels` are int64 (count,). Values are divided by `scale` unless
     the preprocessing names another. `classes`: None without labels. `contents` gives a text that
     differs where any sample does, sooner than by reading all of them (see `zoo.data.digest`).
-    `other` are targets that are no class numbers, (count, ...).
+    `other` are targets that are no class numbers, (count, ...); `class_names` go with
+    the class numbers.
     """
 
     source: str
@@ -36,6 +37,7 @@ class Stored:
     scale: float
     steps: int | None = None
     other: Tensor | None = None
+    class_names: tuple[str, ...] | None = None
     contents: Callable[[], str] | None = None
 
     def digest(self) -> str:

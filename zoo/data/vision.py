@@ -4,6 +4,7 @@ Nothing is downloaded. CIFAR's official files are pickles; torchvision opens one
 sum is that of the published file.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,8 @@ def _open(
                 f"{name}: the {split} files in {root / contents} are missing or damaged: {error}",
                 hint=hint,
             ) from None
-        splits.append(in_memory(x, y, source=f"{name}:{place}", split=split, classes=classes))
+        stored = in_memory(x, y, source=f"{name}:{place}", split=split, classes=classes)
+        splits.append(replace(stored, class_names=tuple(found.classes)))
     train, test = splits
     return train, test
 

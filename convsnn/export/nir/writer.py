@@ -17,6 +17,7 @@ from torch import Tensor
 
 from convsnn.export.nir.refusal import CHANNEL, Refusal, Unsayable, Written, fires_of, reset_of
 from convsnn.export.nir.values import Tap, Value, as_matrix, channelwise, per_channel
+from convsnn.export.schedule import require_steps
 from convsnn.graph import Node
 from convsnn.graph.ops import Role
 from convsnn.neurons.lif import LeakyIntegrateAndFire
@@ -35,6 +36,7 @@ class GraphWriter:
     """
 
     def __init__(self, net: Spiking, *, timesteps: int | None, initial: Initial) -> None:
+        require_steps(net, "NIR")
         self.net, self.graph = net, net.body
         self.timesteps, self.initial = timesteps, initial
         self.written = Written()

@@ -11,6 +11,7 @@ from convsnn.errors import ExportError
 from convsnn.export.onnx.emitter import Emitter
 from convsnn.export.onnx.neurons import Population, State, population
 from convsnn.export.onnx.ops import write
+from convsnn.export.schedule import require_steps
 from convsnn.graph import Node
 from convsnn.graph.ops import Role
 from convsnn.readouts import READOUTS
@@ -43,6 +44,7 @@ class StepWriter:
     """
 
     def __init__(self, net: Spiking) -> None:
+        require_steps(net, "ONNX")
         self.net, self.graph = net, net.body
         self._readout = READOUTS.create(net.readout)
         if self._readout.window:

@@ -17,8 +17,8 @@ from convsnn.errors import ConfigError
 from convsnn.graph import Graph
 from convsnn.measure import Evaluation
 from convsnn.measure.early_exit import require_classifier, run_early, trace
-from convsnn.measure.margins import fit_margins, require_promise
-from convsnn.measure.sharing import part_of
+from convsnn.measure.margins import Margins, fit_margins, require_promise
+from convsnn.measure.sharing import Share, part_of
 from convsnn.measure.tasks import decide
 from convsnn.report.page.early_exit import early_exit_section
 from convsnn.simulate import Engine, Program
@@ -60,22 +60,9 @@ class Exiting:
         self, net: Spiking, evaluation: Evaluation, own: scoring.Own, engine: Engine
     ) -> dict[str, Any]:
         """Fit the margins, run the images again with early exit, compare with `evaluation`."""
-        (size,) = own.share.agree([self.images.batch_size])
-        images, steps = replace(self.images, batch_size=size), evaluation.activity.steps
+        images, steps = self.images, evaluation.activity.steps
         program = Program(net.to(device=images.device), engine)
-        rows = part_of(own.share, len(images.indices), batch_size=size)
-        mine = replace(images, indices=[images.indices[i] for i in rows])
-        with progress("fitting margins", len(rows)) as advance:
-            found = trace(
-                program,
-                mine if self.unseen else Sums(images, rows),
-                steps=steps,
-                progress=advance,
-                shrunk=scoring.note_smaller_batch,
-                first=rows.start,
-                share=own.share,
-            )
-        margins = fit_margins(found, promised=self.promised)
+        margins = self.margins(program, steps=steps, share=own.share)
         with progress("leaving early", len(own.rows)) as advance:
             exits = run_early(
                 program,
@@ -87,10 +74,33 @@ class Exiting:
                 first=own.rows.start,
                 share=own.share,
             )
-        fitted_on = scoring.describe_part(images.part, len(images.indices))
-        fitted_on["unseen"] = self.unseen
-        section = early_exit_section(net, evaluation, margins, exits, fitted_on=fitted_on)
+        section = early_exit_section(net, evaluation, margins, exits, fitted_on=self.fitted_on())
         return {"early_exit": section}
+
+    def margins(self, program: Program, *, steps: int, share: Share) -> Margins:
+        """The margins that keep the promise, for a run of `steps`."""
+        (size,) = share.agree([self.images.batch_size])
+        images = replace(self.images, batch_size=size)
+        rows = part_of(share, len(images.indices), batch_size=size)
+        mine = replace(images, indices=[images.indices[i] for i in rows])
+        with progress("fitting margins", len(rows)) as advance:
+            found = trace(
+                program,
+                mine if self.unseen else Sums(images, rows),
+                steps=steps,
+                progress=advance,
+                shrunk=scoring.note_smaller_batch,
+                first=rows.start,
+                share=share,
+            )
+        return fit_margins(found, promised=self.promised)
+
+    def fitted_on(self) -> dict[str, Any]:
+        """The images that margins come from, as a report names them."""
+        return {
+            **scoring.describe_part(self.images.part, len(self.images.indices)),
+            "unseen": self.unseen,
+        }
 
 
 def plan_exits(

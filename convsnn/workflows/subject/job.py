@@ -29,7 +29,15 @@ from convsnn.workflows.running.processes import require_alone
 from convsnn.workflows.running.voice import note, warn
 from convsnn.workflows.subject.given import require_shape
 from convsnn.workflows.subject.source import NO_WEIGHTS, Source
-from zoo.data import DataSet, Part, Preprocessing, data_place, draw, open_data
+from zoo.data import (
+    DataSet,
+    Part,
+    Preprocessing,
+    class_names,
+    data_place,
+    draw,
+    open_data,
+)
 
 EXAMPLES = 4  # images that every exact step is verified on
 
@@ -185,6 +193,7 @@ class Job:
             "data": self.spec,
             **data_place(self.spec),
             "task": self.task,
+            "labels": class_names(part),
             "preprocessing": self.preprocessing,
             "versions": versions(),
             "calibration": scoring.describe_part(part, len(self.images.indices)),
