@@ -9,7 +9,7 @@ def require_steps(net: Spiking, form: str) -> None:
     every step would give other answers."""
     if net.schedule != "steps":
         raise ExportError(
-            f"a network of the schedule '{net.schedule}' has no form in {form} here: its layers take "
-            "in all time steps before they fire",
+            f"a network of the schedule '{net.schedule}' has no form in {form} here: its layers "
+            "take in all time steps before they fire",
             hint="convert it with --schedule steps",
         )
