@@ -50,9 +50,9 @@ def best_thresholds(found: Histogram, steps: int, potential: float, grid: int) -
 @CALIBRATORS.register("mse")
 @dataclass(frozen=True)
 class MeanSquaredError(SetsThresholds):
-    """The best staircase for `steps` time steps (default: of the conversion; of those that
-    fire step by step, at most 10 levels).
+    """The best staircase for `steps` time steps (default: those of the conversion).
 
+    Of layers that fire step by step the default is at most 10 levels.
     `per` channel or layer; `potential` is the initial potential as a fraction of the threshold;
     `grid` thresholds are tried between zero and the maximum.
     """

@@ -50,7 +50,7 @@ def compare(
         Augmentation | None,
         typer.Option(
             metavar="MODE",
-            help="How they are changed each time: shift, shift-flip or shift-flip-mix [none].",
+            help="Changed each time: none (default), shift, shift-flip or shift-flip-mix.",
             rich_help_panel=_TRAINED,
         ),
     ] = None,

@@ -70,7 +70,7 @@ def load_chip(text: str) -> Chip:
             raise LoadError(f"'{text}' is no TOML file: {error}", hint=_FORM) from None
     if text not in chip_names():
         raise ConfigError(
-            f"unknown chip '{text}'", hint=f"{nearest(text, chip_names())}; or give FILE.toml"
+            f"unknown chip '{text}'", hint=f"known: {', '.join(chip_names())}; or give FILE.toml"
         )
     found = (files("convsnn.measure") / "chips" / f"{text}.toml").read_text(encoding="utf-8")
     return _chip(tomllib.loads(found), text)

@@ -11,11 +11,15 @@ from zoo.data import DATASETS, find_images
 def require_data(spec: str | None, model: str) -> str:
     """The data spec, or ConfigError with the choices where neither user nor model names one."""
     if spec is None:
+        path = Path(model)
+        beside = (
+            f", or put {path.stem}.data.json beside the file, "
+            'holding {"data": "npz:train.npz,test.npz", "preprocessing": {"mean": [0.5]}}'
+        )
         raise ConfigError(
             f"'{model}' does not say which data it was trained on",
             hint=f"name the data with --data ({', '.join(DATASETS.names())}), for example "
-            f"--data npz:train.npz,test.npz, or put {Path(model).stem}.data.json beside the file, "
-            'holding {"data": "npz:train.npz,test.npz", "preprocessing": {"mean": [0.5]}}',
+            f"--data npz:train.npz,test.npz{beside if path.suffix == '.onnx' else ''}",
         )
     return spec
 
