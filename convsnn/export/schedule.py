@@ -11,5 +11,5 @@ def require_steps(net: Spiking, form: str) -> None:
         raise ExportError(
             f"a network of the schedule '{net.schedule}' has no form in {form} here: its layers "
             "take in all time steps before they fire",
-            hint="convert it with --schedule steps",
+            hint="convert the network anew, with the schedule 'steps'",
         )
