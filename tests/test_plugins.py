@@ -1,7 +1,9 @@
 """A neuron and a stage of another package: found, used, named in the artifact, asked for."""
 
 import json
+import re
 import sys
+from pathlib import Path
 
 import pytest
 from test_commands import SMALL, run
@@ -12,31 +14,8 @@ from convsnn.errors import ConfigError, LoadError
 from convsnn.export import load_artifact
 from convsnn.neurons import NEURONS
 
-SOURCE = '''"""A neuron and a stage from outside."""
-from dataclasses import dataclass, replace
-
-from calibrate import CALIBRATORS
-from calibrate.maximum import Maximum
-from convsnn.neurons import NEURONS
-from convsnn.neurons.integrate import IntegrateAndFire
-
-
-@NEURONS.register("outsider")
-@dataclass(frozen=True)
-class Outsider(IntegrateAndFire):
-    """Plain integrate-and-fire under another name."""
-
-
-@CALIBRATORS.register("half-max")
-@dataclass(frozen=True)
-class HalfMax:
-    """Half of the largest activation."""
-
-    def __call__(self, context, plan):
-        plan = Maximum()(context, plan)
-        sites = {n: replace(s, threshold=s.threshold / 2) for n, s in plan.sites.items()}
-        return plan.with_sites(sites, {"stage": "half-max"})
-'''
+ROOT = Path(__file__).parent.parent
+SOURCE = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)[0]
 
 
 @pytest.fixture
