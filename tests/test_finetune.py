@@ -21,6 +21,7 @@ from convsnn.neurons.fused import compiler
 from convsnn.spiking.network import Spiking
 from convsnn.spiking.network import to_spiking as spiking
 from convsnn.spiking.plan import Plan, SitePlan
+from convsnn.train import loop
 from convsnn.train.distillation import Distillation, Tuning
 from convsnn.train.finetune import Tuned, finetune, trainable
 from convsnn.train.loop import LAST
@@ -263,7 +264,7 @@ def test_a_network_that_collapses_stops() -> None:
         self.state.epoch += 1
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("convsnn.train.loop._Run.epoch", epoch)
+        patch.setattr(loop._Run, "epoch", epoch)
         with pytest.raises(TrainingError, match=r"collapsed in epoch 2: .* 40.0% right"):
             tuned()
 
@@ -294,7 +295,7 @@ def test_precisions_follow_each_other_in_one_process() -> None:
 def test_minutes_end_the_run_with_the_rate_at_zero(monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = count()
     clock = SimpleNamespace(perf_counter=lambda: next(ticks) / 1000)  # however busy the machine
-    monkeypatch.setattr("convsnn.train.loop.time", clock)
+    monkeypatch.setattr(loop, "time", clock)
     rates: list[float] = []
     graph = small()
     settings = Settings(steps=2, epochs=100_000, batch_size=20, minutes=0.02)
