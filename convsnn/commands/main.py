@@ -49,7 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code, shown = _run(given)
         if code == INTERRUPTED:
             code = 128 + came[0] if came else INTERRUPTED
-            shown = ConvsnnError("interrupted; nothing is left half written")
+            # of several processes torchrun ends all when one fails, which has said why
+            shown = ConvsnnError("interrupted; nothing is left half written") if speaks() else None
         if shown is not None:
             if shown.hint and given and given[0] in COMMANDS:
                 known = {*options_of(app, given[0]), "--plugin"}
