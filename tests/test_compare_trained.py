@@ -248,7 +248,7 @@ def test_another_network_is_scored_as_evaluate_does_and_its_energy_rebased(
     [
         ({"classes": 9}, "has outputs of shape (9,), but"),
         ({"shape": (1, 26, 28)}, "has inputs of shape (1, 26, 28), but"),
-        ({"method": "mse"}, "does not say how it was made"),
+        ({"method": {"calibration": "mse"}}, "does not say how it was made"),
         ({}, "is added twice"),
     ],
 )

@@ -10,7 +10,7 @@ from torch import nn
 from convsnn.graph import Node
 from convsnn.load import load_module
 from convsnn.simulate import Engine, dense, simulate
-from convsnn.simulate.weighted import float_kernel, int8_available, integer_kernel
+from convsnn.simulate.weighted import float_kernel, int8_available, integer_kernel, most_spikes
 from convsnn.spiking.network import to_spiking
 from convsnn.spiking.plan import Plan, SitePlan
 
@@ -50,7 +50,7 @@ def test_a_small_map_through_a_matrix_is_the_convolution(seed: int) -> None:
 def test_layers_are_the_sums_of_their_products(shape: tuple[int, ...], turned: bool) -> None:
     rng = np.random.default_rng(len(shape))
     weight = torch.from_numpy(rng.integers(-127, 128, (11, 30))).float()
-    x = torch.from_numpy(rng.integers(0, 256, shape)).to(torch.uint8)
+    x = torch.from_numpy(rng.integers(0, most_spikes() + 1, shape)).to(torch.uint8)
     weight = weight.T.contiguous().T if turned else weight
     wanted = x.float() @ weight.T
     assert torch.equal(dense.integer_linear(weight)(x), wanted)

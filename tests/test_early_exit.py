@@ -381,7 +381,7 @@ def test_sums_do_not_depend_on_the_batch_size() -> None:
     [
         (["--early-exit", "100"], "more than 50 and less than 100"),
         (["--early-exit", "50"], "more than 50 and less than 100"),
-        (["--early-exit", "nan"], "more than 50 and less than 100"),
+        (["--early-exit", "nan"], "must be a finite number"),
         (["--early-exit", "99.5"], "80 images are too few"),
         (["--early-exit", "90", "--timesteps", "1"], "single time step"),
         (["--exit-data", "npz:other.npz,other.npz"], "--exit-data needs --early-exit"),

@@ -400,7 +400,7 @@ def test_thresholds_stay_between_zero_and_the_maximum(seed: int) -> None:
         ("msat:tau_rd=-1", "tau_rd"),
         ("msat:dtt=false,det=false", "use the neuron 'if'"),
         ("msat:confidence=1.5", "between 0 and 1"),
-        ("msat:confidence=nan", "between 0 and 1"),
+        ("msat:confidence=nan", "finite number"),
         ("msat:early=-1", "early"),
         ("msat:reference=0", "reference"),
         ("msat:tau=1", "no option 'tau'"),
@@ -439,7 +439,7 @@ def test_counts_of_wrongly_firing_neurons() -> None:
     assert counts.confidence == 0.5
     sites = {"relu": SimpleNamespace(signed=False)}
     graph = SimpleNamespace(shapes={"relu": (6,)}, sites=sites)
-    activity = Activity(SimpleNamespace(graph=graph), 1)
+    activity = Activity(SimpleNamespace(graph=graph, schedule="steps"), 1)
     watch = activity.batch({"relu": PRE})
     watch(Node("relu", "relu"), range(1), SENT[None])
     watch.finish()

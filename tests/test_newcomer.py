@@ -5,7 +5,7 @@ import pytest
 from calibrate import CALIBRATORS
 from convsnn.errors import ConfigError
 from convsnn.measure.chip_table import chip_names, load_chip
-from convsnn.workflows.evaluate.score import require_data
+from convsnn.workflows.subject.named_data import require_data
 
 
 @pytest.mark.parametrize(("model", "beside"), [("a/mine.onnx", True), ("my_model:build", False)])

@@ -94,8 +94,8 @@ def build_site(
     layout = Layout.of(shape, given)
     unit = fusable.unit if step is None or fusable.unit is None else fusable.unit * step
     low = {"bfloat16": torch.bfloat16, "int8": torch.uint8}.get(engine.precision)
-    whole_numbers = unit is not None and not fusable.signed and most <= 255
-    if low is torch.uint8 and not whole_numbers:
+    whole_numbers = unit is not None and not fusable.signed
+    if low is torch.uint8 and not (whole_numbers and most <= weighted.most_spikes()):
         low = None
     made = SiteProgram(
         fusable,

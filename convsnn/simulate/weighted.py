@@ -6,6 +6,7 @@ of Neural Networks for Efficient Integer-Arithmetic-Only Inference", per channel
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -66,6 +67,24 @@ def int8_available() -> bool:
     """Whether torch was built with integer convolutions for this processor."""
     kernels = all(hasattr(torch.ops.onednn, f"q{op}_pointwise") for op in ("conv", "linear"))
     return kernels and torch.backends.mkldnn.is_available()
+
+
+@cache
+def most_spikes() -> int:
+    """The most spikes a step, one neuron to the next, that integer layers here add up exactly.
+
+    Processors without 8-bit dot products add products in pairs into 16 bits, which hold two of
+    2 x 127 x 128 and no more; where a pair of 255 x 127 comes out right, all of uint8 does.
+    """
+    if not int8_available():
+        return 255
+    largest = torch.full((1, 16, 4, 4), 255, dtype=torch.uint8)
+    whole = torch.full((16, 16, 3, 3), 127.0)
+    attrs = {"stride": [1, 1], "padding": [0] * 4, "dilation": [1, 1]}
+    layer, matrix = integer_convolution(whole, attrs), dense.integer_linear(whole[:, :, 0, 0])
+    sums = layer(largest) / 9, matrix(largest[:, :, 0, 0])
+    exact = all(bool((found == 16 * 255 * 127).all()) for found in sums)
+    return 255 if exact else 128
 
 
 def takes_int8(node: Node, weight: Tensor) -> bool:

@@ -70,12 +70,19 @@ class Added:
             "neuron": self.net.neuron,
             "encoder": self.net.encoder.spec(),
             "readout": self.net.readout,
+            "schedule": self.net.schedule,
             "how": f"--add {self.place}",
             "spikes": spikes,
             "trained": bool(training),
             "labels": labels,
             "reconstruction": False,
-            "kind": kind_in_words(spikes, trained=bool(training), labels=labels, delay=delay),
+            "kind": kind_in_words(
+                spikes,
+                trained=bool(training),
+                labels=labels,
+                delay=delay,
+                schedule=self.net.schedule,
+            ),
             "delay": delay,
             "trained_steps": self._steps(),
             "same_network": self.same,
@@ -152,8 +159,6 @@ def _open(place: Path, job: Job) -> Added:
     net = load_saved(place)
     _require_same_task(place, net, job)
     origin = net.provenance
-    if not all(isinstance(origin[key], Mapping) for key in ("method", "model", "calibration")):
-        raise LoadError(f"'{place}' does not say how it was made in a form that can be read")
     settings = Preprocessing.from_json(origin.get("preprocessing", {}))
     data = job.data  # images given in Python are as the network takes them
     if job.spec is not None:

@@ -137,6 +137,7 @@ class FineTuned:
             "neuron": start.neuron,
             "encoder": start.encoder,
             "readout": start.readout,
+            "schedule": start.schedule,
             "how": f"convert --timesteps {settings.steps} --calibrate {stages} "
             f"--readout {start.readout}, then finetune --method {self.method} "
             f"--timesteps {settings.steps} --epochs {settings.epochs}{changed}",

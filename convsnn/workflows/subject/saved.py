@@ -51,7 +51,7 @@ def load_saved(artifact: Path) -> Spiking:
     missing = missing_from(net.provenance)
     if missing:
         raise LoadError(
-            f"{artifact} does not say how it was made: {', '.join(missing)} is missing",
+            f"'{artifact}' does not say how it was made: {', '.join(missing)} is missing",
             hint="give a network that convsnn convert wrote",
         )
     return net
