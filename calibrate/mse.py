@@ -10,41 +10,15 @@ neuron that may send n spikes in a step has n T levels, and V/n for its threshol
 from dataclasses import asdict, dataclass
 from typing import Annotated, Literal
 
-import torch
-from torch import Tensor
-
 from calibrate.base import CALIBRATORS, Context, SetsThresholds, check_potential
-from calibrate.statistics import Histogram, histograms, maxima
+from calibrate.staircases import BINS, ENOUGH, best_thresholds
+from calibrate.statistics import histograms, maxima
 from calibrate.thresholds import guarded, site_plan
 from convsnn.neurons import NEURONS
 from convsnn.spiking.plan import Plan
 
-BINS = 1 << 11
-ENOUGH = 1 << 12  # values of a channel in each batch, where a pass over the images counts
 FINEST = 100_000
 LEVELS = 10  # as few suffice, and smaller thresholds speak sooner
-
-
-def staircase(values: Tensor, threshold: Tensor, steps: int, potential: float) -> Tensor:
-    """Mean output of a soft-reset neuron under the constant current `values` over `steps`."""
-    levels = torch.floor(values * steps / threshold + potential).clamp(0, steps)
-    return levels * threshold / steps
-
-
-def best_thresholds(found: Histogram, steps: int, potential: float, grid: int) -> Tensor:
-    """The threshold of least squared error of each row of the histogram, (R,)."""
-    # the middle of each bin stands for its values
-    centres = found.values - found.top.double()[:, None] / found.counts.shape[1] / 2
-    counts = found.counts.double()
-    best = torch.full_like(found.top.double(), float("inf"))
-    chosen = found.top.double()
-    for index in range(grid, 0, -1):  # from the largest, so that ties clip less
-        threshold = (found.top.double() * index / grid).clamp(min=torch.finfo(torch.float32).tiny)
-        error = counts * (staircase(centres, threshold[:, None], steps, potential) - centres) ** 2
-        total = error.sum(1)
-        chosen = torch.where(total < best, threshold, chosen)
-        best = torch.minimum(total, best)
-    return chosen
 
 
 @CALIBRATORS.register("mse")

@@ -81,6 +81,13 @@ def fan_out(graph: Graph) -> dict[str, Tensor]:
     }
 
 
+def synapses(graph: Graph, node: Node) -> Tensor:
+    """Connections of one layer with weights behind every element of its input, (*sample shape)."""
+    shape = (1, *graph.shapes[node.name])
+    device = graph.weight(node).device
+    return _pull_back(graph, node, torch.ones(shape, dtype=torch.float64, device=device))[0][0]
+
+
 def is_graded(node: Node) -> bool:
     """Whether a sending node's values are more than 'spike or none' (neurons say it themselves)."""
     return node.role is not Role.ACTIVATION

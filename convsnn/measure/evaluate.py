@@ -11,6 +11,7 @@ from torch import Tensor
 from convsnn.errors import ConfigError, LoadError
 from convsnn.graph import Graph, run
 from convsnn.measure.activity import Activity, Watch
+from convsnn.measure.energy.zeros import Seen, Zeros, ZerosOfBatch
 from convsnn.measure.fitting import Batches, in_pieces
 from convsnn.measure.sharing import Alone, Share, joined
 from convsnn.measure.tasks import TASKS, Score, Tally, Task, decide
@@ -37,7 +38,7 @@ class Evaluation:
     Accuracies are None where no classes are scored; `scores`, by name, holds whatever the `task`
     scores, the headline first, and nothing without targets. `predictions` (T, N) and
     `ann_predictions` (N,) are class numbers, None for other tasks. `doubt` says in what the
-    original is no better than guessing. `seconds` is the time spent simulating, of the slowest
+    original is no better than guessing. `seen` is what the original's layers read. `seconds` is the time spent simulating, of the slowest
     process where there are several.
     """
 
@@ -52,6 +53,7 @@ class Evaluation:
     task: Task = field(default_factory=lambda: TASKS.create("none"))
     scores: Mapping[str, Series] = field(default_factory=dict)
     doubt: str = ""
+    seen: Seen | None = None
 
 
 def is_classifier(graph: Graph) -> bool:
@@ -146,6 +148,7 @@ class _Scorer:
         self._program, self._device, self._first, self._task = program, device, first, task
         self._graph, self._encoder = program.net.graph, program.encoder
         self._activity = Activity(program.net, steps)
+        self._zeros = Zeros(self._graph)
         shape, count = self._graph.shapes[self._graph.outputs[0]], len(self._activity.at)
         self._tally, self._ann_tally = task.nothing(count, shape), task.nothing(1, shape)
         self._agreed = torch.zeros(count, dtype=torch.int64)
@@ -161,13 +164,13 @@ class _Scorer:
             self._check(y, len(x))
         begin = self._first + activity.samples
         ids = torch.arange(begin, begin + len(x), device=x.device)
-        originals, watch = self._original(x)
+        originals, watch, zeros = self._original(x)
         start = time.perf_counter()
         result = simulate(
             self._program, x, steps=activity.steps, ids=ids, observe=watch, at=activity.at
         )
         seconds = time.perf_counter() - start
-        outputs, wanted = _joint(result.outputs), _joint([each[None] for each in originals])
+        outputs, wanted = joint(result.outputs), joint([each[None] for each in originals])
         answers, right = task.decided(outputs), task.decided(wanted)
         alike = task.agreement(
             outputs if answers is None else answers, wanted if right is None else right
@@ -179,6 +182,7 @@ class _Scorer:
             tallies = [task.tally(outputs, answers, y), task.tally(wanted, right, y)]
         watch.finish()  # the last that needs memory; from here on nothing fails
         activity.add(result, len(x))
+        self._zeros.keep(zeros)
         self._agreed += grains
         if tallies:
             self._tally = added(self._tally, tallies[0])
@@ -196,15 +200,16 @@ class _Scorer:
         if wrong := self._task.misfit(y, shape):
             raise LoadError(wrong, hint="check that the data set belongs to this network")
 
-    def _original(self, x: Tensor) -> tuple[list[Tensor], Watch]:
-        """The outputs of the original network, and what watches the neurons it kept silent."""
-        graph = self._graph
+    def _original(self, x: Tensor) -> tuple[list[Tensor], Watch, ZerosOfBatch]:
+        """The outputs of the original network, what watches the neurons it kept silent, and the
+        zeros that it read."""
+        graph, zeros = self._graph, self._zeros.watch()
         inputs = {name: graph.by_name[name].inputs[0] for name in graph.sites}
         with torch.no_grad():
-            ann = run(graph, self._encoder.still(x), keep=inputs.values())
+            ann = run(graph, self._encoder.still(x), keep=inputs.values(), watch=zeros)
         currents = {name: ann[source] for name, source in inputs.items()}
         watch = self._activity.batch(currents)
-        return [ann[name] for name in graph.outputs], watch
+        return [ann[name] for name in graph.outputs], watch, zeros
 
     def _keep(self, answers: Tensor, wanted: Tensor) -> None:
         narrow = torch.int16 if int(answers.max()) < 1 << 15 else torch.int32
@@ -218,6 +223,7 @@ class _Scorer:
         shape = len(activity.at), activity.samples
         if not activity.samples:
             raise ConfigError("there are no images to evaluate on")
+        seen = self._zeros.total(share)
         labelled = int(share.add(torch.tensor(self._labelled)))
         if labelled not in (0, activity.samples):
             raise LoadError("some images of the evaluation data have labels and some have none")
@@ -239,6 +245,7 @@ class _Scorer:
             self._task,
             scores,
             self._task.doubt(ann_tally) if scores else "",
+            seen,
         )
 
     def _scores(self, tally: Tally, ann_tally: Tally) -> dict[str, Series]:
@@ -253,7 +260,7 @@ class _Scorer:
 _GRAINS = float(1 << 40)  # agreement is summed in these: whole numbers add up in any order
 
 
-def _joint(outputs: Sequence[Tensor]) -> Tensor:
+def joint(outputs: Sequence[Tensor]) -> Tensor:
     """Several outputs, each (T, B, ...), as one."""
     if len(outputs) == 1:
         return outputs[0]

@@ -1,4 +1,4 @@
-"""Energy of one image, original network against spiking network.
+"""Energy of one image, original network against spiking network, as ratios common in papers.
 
     E_ANN     = 4.6 pJ * sum_l M_l                                   M_l: multiply-accumulates
     E_paper   = T * M_1 * 4.6 pJ + T * sum_{l >= 2} M_l f_{l-1} * 0.9 pJ
@@ -63,22 +63,37 @@ def _mixed(graph: Graph, node: Node, before: Sequence[Mapping[str, float]]) -> d
     return mixed
 
 
+@dataclass(frozen=True)
+class Drivers:
+    """What reaches a node without passing a neuron: `sites`, each with the share of its rate that
+    arrives (see `Layer`), and whether the input does."""
+
+    sites: Mapping[str, float]
+    analog: bool
+
+
+def drivers(graph: Graph) -> dict[str, Drivers]:
+    """What drives every node; of a neuron site, what drives its current."""
+    found: dict[str, Drivers] = {}
+    sent: dict[str, Drivers] = {}
+    for node in graph.nodes:
+        sources = [sent[name] for name in graph.data_inputs(node)]
+        sites = _mixed(graph, node, [source.sites for source in sources])
+        analog = node.role is Role.INPUT or any(source.analog for source in sources)
+        found[node.name] = sent[node.name] = Drivers(sites, analog)
+        if node.role is Role.ACTIVATION:
+            sent[node.name] = Drivers({node.name: 1.0}, False)
+    return found
+
+
 def weighted_layers(graph: Graph) -> list[Layer]:
     """Every layer with weights and the sites that drive it; pooling is looked through."""
-    drivers: dict[str, dict[str, float]] = {}
-    analog: dict[str, bool] = {}
-    layers = []
-    for node in graph.nodes:
-        sources = graph.data_inputs(node)
-        drivers[node.name] = _mixed(graph, node, [drivers[name] for name in sources])
-        analog[node.name] = node.role is Role.INPUT or any(analog[name] for name in sources)
-        if is_weighted(node):
-            layers.append(
-                Layer(node.name, macs(graph, node), drivers[node.name], analog[node.name])
-            )
-        if node.role is Role.ACTIVATION:
-            drivers[node.name], analog[node.name] = {node.name: 1.0}, False
-    return layers
+    found = drivers(graph)
+    return [
+        Layer(node.name, macs(graph, node), found[node.name].sites, found[node.name].analog)
+        for node in graph.nodes
+        if is_weighted(node)
+    ]
 
 
 def joules_per_operation(net: Spiking, node: Node) -> float:
