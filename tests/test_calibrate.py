@@ -16,7 +16,7 @@ from torch import Tensor
 
 from calibrate import CALIBRATORS, parse_stages
 from calibrate.base import SetsThresholds
-from calibrate.mse import best_thresholds, staircase
+from calibrate.staircases import best_thresholds, staircase
 from calibrate.percentile import CHANNEL_BINS, LAYER_BINS
 from calibrate.statistics import Histogram, histograms, maxima
 from convsnn.encoders import ENCODERS

@@ -36,6 +36,7 @@ def convert(
     computing: groups.Computing,
     reading: groups.Reading,
     scoring: groups.Scoring,
+    energy: groups.Energy,
     frames: groups.Frames,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Result directory [MODEL-snn].")
@@ -45,10 +46,12 @@ def convert(
     force: options.Force = False,
 ) -> int:
     """Convert a trained ReLU network into a spiking network and report what it cost."""
+    sets = energy.sets()
     if is_nir(model):
         _refuse_choices(
             model, neurons, network, replace(scoring, max_drop=None),
             calibration_samples=calibration_samples != CALIBRATED, no_verify=not verify,
+            best=energy.best is not None,
         )  # fmt: skip
         folder = output or Path(f"{Path(model).stem}-snn")
         ResultDirectory(folder, force=force).check()
@@ -59,7 +62,7 @@ def convert(
         )  # fmt: skip
         scores = evaluate_saved(
             net, batch_size=running.batch_size, device=running.device, gate=scoring.max_drop,
-            place=model,
+            place=model, sets=sets,
         )  # fmt: skip
         return _finish(scores, folder, force=force, as_json=as_json, most=scoring.max_drop)
     if frames != groups.Frames():
@@ -79,7 +82,7 @@ def convert(
     ResultDirectory(folder, force=force).check()
     found = convert_and_score(
         opening, how, steps, samples=samples, early_exit=scoring.early_exit,
-        exit_data=scoring.exit_data,
+        exit_data=scoring.exit_data, sets=sets, best=energy.best, max_drop=scoring.max_drop,
     )  # fmt: skip
     return _finish(found, folder, force=force, as_json=as_json, most=scoring.max_drop)
 

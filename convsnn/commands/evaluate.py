@@ -26,6 +26,7 @@ def evaluate(
     compile: options.Compile = None,
     reading: groups.Reading,
     scoring: groups.Scoring,
+    energy: groups.Energy,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Write the report to this directory.")
     ] = None,
@@ -39,12 +40,14 @@ def evaluate(
     with processes() as group:
         if output is not None:
             ResultDirectory(output, force=force).check()
+        sets = energy.sets()
         found = evaluate_saved(
             load_saved(artifact), data, timesteps=timesteps, **vars(again), schedule=schedule,
             precision=precision,
             weight_bits=weight_bits, compile=compile, preprocessing=reading.preprocessing(),
             task=scoring.task, gate=scoring.max_drop, early_exit=scoring.early_exit,
-            exit_data=scoring.exit_data, place=str(artifact), group=group,
+            exit_data=scoring.exit_data, place=str(artifact), group=group, sets=sets,
+            best=energy.best,
         )  # fmt: skip
         if output is not None:
             found.write(output, force=force, network=False)

@@ -10,6 +10,8 @@ from inspect import Parameter, Signature, signature
 from typing import Any, get_type_hints
 
 from convsnn.commands import options
+from convsnn.measure.energy import Constants
+from convsnn.workflows.evaluate.pricing import chosen_sets
 from convsnn.workflows.running.precision import Wanted
 from convsnn.workflows.subject.opening import Opening
 
@@ -82,6 +84,20 @@ class Scoring:
     max_drop: options.MaxDrop = None
     early_exit: options.EarlyExit = None
     exit_data: options.ExitData = None
+
+
+@dataclass(frozen=True)
+class Energy:
+    """What energy is estimated with, and the number of steps that is found by it."""
+
+    energy: options.EnergySet = None
+    mac_pj: options.MacPj = None
+    ac_pj: options.AcPj = None
+    best: options.Best = None
+
+    def sets(self) -> tuple[Constants, ...] | None:
+        """The sets of constants that were asked for; None for all that are known."""
+        return chosen_sets(self.energy, self.mac_pj, self.ac_pj)
 
 
 @dataclass(frozen=True)

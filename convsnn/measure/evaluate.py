@@ -38,8 +38,8 @@ class Evaluation:
     Accuracies are None where no classes are scored; `scores`, by name, holds whatever the `task`
     scores, the headline first, and nothing without targets. `predictions` (T, N) and
     `ann_predictions` (N,) are class numbers, None for other tasks. `doubt` says in what the
-    original is no better than guessing. `seen` is what the original's layers read. `seconds` is the time spent simulating, of the slowest
-    process where there are several.
+    original is no better than guessing. `seconds` is the time spent simulating, of the slowest
+    process where there are several. `seen` is what the original's layers read.
     """
 
     accuracy: Tensor | None

@@ -2,175 +2,156 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from convsnn.errors import ExportError
+from convsnn.report.checks import (
+    Scope,
+    amount,
+    as_list,
+    count,
+    each,
+    either,
+    equals,
+    fraction,
+    null,
+    number,
+    per_step,
+    text,
+)
 
 Report: TypeAlias = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Scope:
-    """How many time steps a report is about, and those, counted from 1, that were not scored."""
-
-    steps: int
-    left_out: frozenset[int] = frozenset()
-
-
-Check: TypeAlias = Callable[[object, Scope], str]  # -> what is wrong, or ""
-
-LARGEST = 1e300  # beyond it arithmetic on a report could overflow
-
-
-def _text(value: object, _: Scope) -> str:
-    return "" if isinstance(value, str) else "is not text"
-
-
-def _between(low: float, high: float, wrong: str) -> Check:
-    def check(value: object, _: Scope) -> str:
-        if not isinstance(value, int | float) or isinstance(value, bool):
-            return "is not a number"
-        if not abs(value) <= LARGEST:  # NaN compares false
-            return "is not a finite number"
-        return "" if low <= value <= high else wrong
-
-    return check
-
-
-_number = _between(-LARGEST, LARGEST, "")
-_amount = _between(0, LARGEST, "is negative")
-_fraction = _between(0, 1, "is not within 0..1")
-
-
-def _count(value: object, scope: Scope) -> str:
-    return _amount(value, scope) or ("" if isinstance(value, int) else "is not a whole number")
-
-
-def _is(expected: object) -> Check:
-    return lambda value, _: "" if value == expected else f"is not {expected!r}"
-
-
-def _list(value: object) -> Sequence[object] | None:
-    return value if isinstance(value, list | tuple) else None
-
-
-def _each(check: Check) -> Check:
-    def every(value: object, scope: Scope) -> str:
-        if (items := _list(value)) is None:
-            return "is not a list"
-        found = ((i, check(item, scope)) for i, item in enumerate(items))
-        return next((f"[{i}] {wrong}" for i, wrong in found if wrong), "")
-
-    return every
-
-
-def _per_step(check: Check) -> Check:
-    def series(value: object, scope: Scope) -> str:
-        if (items := _list(value)) is None:
-            return "is not a list"
-        if len(items) != scope.steps:
-            return f"has {len(items)} values for {scope.steps} time steps"
-        for step, item in enumerate(items, start=1):
-            wrong = (_null if step in scope.left_out else check)(item, scope)
-            if wrong:
-                return f"[{step - 1}] {wrong}"
-        return ""
-
-    return series
-
-
-def _either(*checks: Check) -> Check:
-    def some(value: object, scope: Scope) -> str:
-        wrong = [check(value, scope) for check in checks]
-        return "" if "" in wrong else wrong[-1]
-
-    return some
-
-
-_null = _is(None)
-_origin = {"source": _text, "split": _text, "samples": _count}
+_origin = {"source": text, "split": text, "samples": count}
 
 SCHEMA: Mapping[str, Any] = {
-    "schema": _is(1),
-    "convsnn": _text,
-    "command": _text,
-    "seed": _count,
-    "timesteps": _count,
-    "precision": _text,
+    "schema": equals(1),
+    "convsnn": text,
+    "command": text,
+    "seed": count,
+    "timesteps": count,
+    "precision": text,
     "model": {
-        "name": _text,
-        "source": _text,
-        "sha256": _text,
-        "parameters": _count,
-        "thresholds": _count,
-        "input_shape": _each(_count),
+        "name": text,
+        "source": text,
+        "sha256": text,
+        "parameters": count,
+        "thresholds": count,
+        "input_shape": each(count),
     },
     "data": {"calibration": _origin, "evaluation": _origin},
-    "method": {"calibration": _text, "neuron": _text, "encoder": _text, "max_pool": _text},
-    "ann": {"accuracy": _either(_null, _fraction), "energy_joules": _amount, "macs": _count},
+    "method": {"calibration": text, "neuron": text, "encoder": text, "max_pool": text},
+    "ann": {"accuracy": either(null, fraction), "energy_joules": amount, "macs": count},
     "snn": {
-        "accuracy": _either(_null, _per_step(_fraction)),
-        "agreement": _per_step(_number),  # not classes: 1 minus a distance, which may exceed 1
-        "seconds": _amount,
+        "accuracy": either(null, per_step(fraction)),
+        "agreement": per_step(number),  # not classes: 1 minus a distance, which may exceed 1
+        "seconds": amount,
     },
     "energy": {
-        "paper": _per_step(_amount),
-        "counted": _per_step(_amount),
-        "cached": _per_step(_amount),
+        "paper": per_step(amount),
+        "counted": per_step(amount),
+        "cached": per_step(amount),
     },
     "layers": [
         {
-            "name": _text,
-            "kind": _text,
-            "neurons": _count,
-            "threshold": {"min": _number, "mean": _number, "max": _number},
-            "firing_rate": _per_step(_amount),
-            "sin_ratio": _per_step(_fraction),
-            "synaptic_operations": _per_step(_amount),
-            "dead_fraction": _either(_fraction, _per_step(_fraction)),
+            "name": text,
+            "kind": text,
+            "neurons": count,
+            "threshold": {"min": number, "mean": number, "max": number},
+            "firing_rate": per_step(amount),
+            "sin_ratio": per_step(fraction),
+            "synaptic_operations": per_step(amount),
+            "dead_fraction": either(fraction, per_step(fraction)),
         }
     ],
     "sources": [
         {
-            "name": _text,
-            "kind": _text,
-            "events": _per_step(_amount),
-            "synaptic_operations": _per_step(_amount),
+            "name": text,
+            "kind": text,
+            "events": per_step(amount),
+            "synaptic_operations": per_step(amount),
         }
     ],
-    "not_counted": _each(_text),
-    "versions": {"python": _text, "torch": _text},
+    "not_counted": each(text),
+    "versions": {"python": text, "torch": text},
 }
 
 _SCHEDULE: Mapping[str, Any] = {  # absent from reports written before there were two
-    "name": _either(_is("steps"), _is("layers")),
-    "scored": _each(_count),
-    "first_answer": _count,
-    "steps_per_answer": _count,
-    "calibrated_for": _either(_null, _count),
+    "name": either(equals("steps"), equals("layers")),
+    "scored": each(count),
+    "first_answer": count,
+    "steps_per_answer": count,
+    "calibrated_for": either(null, count),
 }
 
 _EARLY_EXIT: Mapping[str, Any] = {  # there where it was asked for
-    "promised": _fraction,
-    "reached": _fraction,
-    "confidence": _fraction,
-    "mean_steps": _amount,
-    "accuracy": _either(_null, _fraction),
-    "accuracy_full": _either(_null, _fraction),
-    "energy": {"counted": _amount, "cached": _amount},
-    "seconds": _amount,
-    "exits": _per_step(_fraction),
-    "margins": _per_step(_either(_null, _amount)),
-    "fit": {**_origin, "changed": _count, "bound": _fraction, "mean_steps": _amount},
+    "promised": fraction,
+    "reached": fraction,
+    "confidence": fraction,
+    "mean_steps": amount,
+    "accuracy": either(null, fraction),
+    "accuracy_full": either(null, fraction),
+    "energy": {"counted": amount, "cached": amount},
+    "seconds": amount,
+    "exits": per_step(fraction),
+    "margins": per_step(either(null, amount)),
+    "fit": {**_origin, "changed": count, "bound": fraction, "mean_steps": amount},
 }
 
+_BASELINES = ("original", "zeros_skipped", "int8", "bit_matched")
+_KNOWN = either(null, per_step(amount))  # null: the set has no price for it
+
+_ESTIMATE: Mapping[str, Any] = {  # absent from reports written before there was one
+    "kind": text,
+    "weight_bits": count,
+    "floats": either(equals(True), equals(False)),
+    "footprint_bytes": {
+        "spiking": amount,
+        "original": amount,
+        "int8": amount,
+        "bit_matched": per_step(amount),
+    },
+    "sets": [
+        {
+            "name": text,
+            "about": text,
+            "weight_bits": count,
+            "floats": either(equals(True), equals(False)),
+            "left_out": each(text),
+            "joules": {"spiking": per_step(amount), **dict.fromkeys(_BASELINES, _KNOWN)},
+        }
+    ],
+    "left_out": each(text),
+    "layers": [{"name": text, "rate": amount}],
+    "neurobench": {
+        "Footprint": amount,
+        "ConnectionSparsity": fraction,
+        "ActivationSparsity": number,  # below zero where a neuron sends several spikes a step
+        "SynapticOperations": {
+            "Effective_MACs": amount,
+            "Effective_ACs": amount,
+            "Dense": amount,
+        },
+        "MembraneUpdates": amount,
+    },
+}
+
+_POINT: Mapping[str, Any] = {  # there where it was asked for
+    "best": text,
+    "max_drop": number,
+    "step": either(null, count),
+    "held_out": {**_origin, "ann": either(null, number), "snn": per_step(either(null, number))},
+}
+
+_SECTIONS = {"early_exit": _EARLY_EXIT, "estimate": _ESTIMATE, "point": _POINT}
+
 _METRIC: Mapping[str, Any] = {  # of a report with scores, under the name of each
-    "label": _text,
-    "unit": _either(_is("fraction"), _is("number")),
-    "ann": _either(_null, _number),
-    "snn": _per_step(_either(_null, _number)),
+    "label": text,
+    "unit": either(equals("fraction"), equals("number")),
+    "ann": either(null, number),
+    "snn": per_step(either(null, number)),
 }
 
 
@@ -184,8 +165,9 @@ def validate(report: Report) -> None:
         raise ExportError("report: timesteps is missing or not a whole number of at least 1")
     scope = _scope(report, steps if isinstance(steps, int) else 1)
     _examine(report, SCHEMA, "", scope)
-    if "early_exit" in report:
-        _examine(report["early_exit"], _EARLY_EXIT, "early_exit", scope)
+    for key, spec in _SECTIONS.items():
+        if key in report:
+            _examine(report[key], spec, key, scope)
     metrics, headline = report.get("metrics", {}), report.get("headline")
     for name, metric in metrics.items():
         _examine(metric, _METRIC, f"metrics.{name}", scope)
@@ -213,7 +195,7 @@ def _scope(report: Report, steps: int) -> Scope:
 
 def _examine(value: object, spec: Any, where: str, scope: Scope) -> None:
     if isinstance(spec, list):
-        if (items := _list(value)) is None:
+        if (items := as_list(value)) is None:
             raise ExportError(f"report: {where} is not a list")
         for number, item in enumerate(items):
             _examine(item, spec[0], f"{where}[{number}]", scope)
@@ -248,7 +230,7 @@ def _write(value: object, where: str, indent: str) -> str:
             for key, item in value.items()
         ]
         return _block("{", parts, "}", indent)
-    if (items := _list(value)) is not None:
+    if (items := as_list(value)) is not None:
         parts = [_write(item, f"{where}[{i}]", deeper) for i, item in enumerate(items)]
         if any(isinstance(item, Mapping | list | tuple) for item in items):
             return _block("[", parts, "]", indent)

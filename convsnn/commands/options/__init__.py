@@ -16,6 +16,7 @@ from convsnn.commands.options.data import (
     Std,
     Task,
 )
+from convsnn.commands.options.energy import AcPj, Best, EnergySet, MacPj
 from convsnn.commands.options.engine import (
     NUMBER,
     BatchSize,
@@ -51,9 +52,11 @@ from convsnn.commands.options.reading import binning, names, numbers, preprocess
 
 __all__ = [
     "NUMBER",
+    "AcPj",
     "Answer",
     "Artifact",
     "BatchSize",
+    "Best",
     "Calibrate",
     "CalibrationSamples",
     "Compile",
@@ -61,6 +64,7 @@ __all__ = [
     "Device",
     "EarlyExit",
     "Encoder",
+    "EnergySet",
     "ExitData",
     "Force",
     "FrameValue",
@@ -68,6 +72,7 @@ __all__ = [
     "InputLayout",
     "InputShape",
     "Json",
+    "MacPj",
     "MaxDrop",
     "MaxPool",
     "Mean",

@@ -32,7 +32,6 @@ BASELINES = {
     "weights",
 }
 WIDEST = 8  # bits of a value: beyond it the network of 8 bits stands for the one that is matched
-INTEGERS = 8  # bits of weights in sets that price whole numbers only
 
 
 def bits_for(steps: int) -> int:
@@ -42,7 +41,8 @@ def bits_for(steps: int) -> int:
 
 @dataclass(frozen=True)
 class Asked:
-    """What is priced with: `sets` of constants, and the weights that were simulated."""
+    """What is priced with: `sets` of constants, and the weights that were simulated; sets that
+    do not know `floats` price none."""
 
     sets: tuple[Constants, ...] = field(
         default_factory=lambda: tuple(load_constants(name) for name in set_names())
@@ -127,14 +127,11 @@ def estimate(net: Spiking, measured: Measured, asked: Asked) -> Estimate:
 
 def _priced(
     rows: Mapping[str, Sequence[Row]],
-    simulated: Format,
+    form: Format,
     constants: Constants,
     at: Sequence[int],
     rates: Mapping[str, float],
 ) -> Priced:
-    form = simulated
-    if simulated.floats and not constants.knows_floats:
-        form = Format(INTEGERS, 8)
     mine = price(rows["spiking"], form, constants).total
     forms: dict[str, tuple[str, Format | None]] = {
         "original": ("original", FP32 if constants.knows_floats else None),

@@ -11,7 +11,10 @@ from torch import Tensor
 
 from convsnn.graph.ops import Role
 from convsnn.measure import Evaluation, energy
+from convsnn.measure.energy.spiking import fixed_nodes
 from convsnn.measure.evaluate import Series
+from convsnn.report.page.estimate import estimate_section
+from convsnn.report.page.series import per_step
 from convsnn.simulate.trains import sends_graded
 from convsnn.spiking.network import Spiking
 from convsnn.spiking.schedule import calibrated_for, latency
@@ -36,9 +39,15 @@ def versions() -> dict[str, str]:
 
 
 def assemble(
-    net: Spiking, evaluation: Evaluation, *, header: Mapping[str, Any], precision: str = "float32"
+    net: Spiking,
+    evaluation: Evaluation,
+    *,
+    header: Mapping[str, Any],
+    precision: str = "float32",
+    asked: energy.Asked | None = None,
 ) -> dict[str, Any]:
-    """The report on `net`; `header` holds the keys command, seed, model, data and method."""
+    """The report on `net`; `header` holds the keys command, seed, model, data and method, `asked`
+    says what the estimate of its energy rests on (None: all sets of constants, 32-bit floats)."""
     graph, steps = net.graph, evaluation.activity.steps
     joules = energy.ann_joules(graph)
     accuracy = evaluation.accuracy
@@ -69,19 +78,12 @@ def assemble(
             form: per_step(evaluation, series / joules if joules else torch.zeros_like(series))
             for form, series in _energies(net, evaluation).items()
         },
+        "estimate": estimate_section(net, evaluation, asked or energy.Asked()),
         "layers": [_layer(net, evaluation, name) for name in graph.sites],
         "sources": _sources(net, evaluation),
         "not_counted": [*energy.NOT_COUNTED, *_lateral(net)],
         "versions": packages(),
     }
-
-
-def per_step(evaluation: Evaluation, series: Tensor) -> list[float | None]:
-    """`series` as a report lists it, an entry for every step; None for steps that were not run."""
-    activity = evaluation.activity
-    known = dict(zip(activity.at, series.tolist(), strict=True))
-    found = (known.get(step) for step in range(1, activity.steps + 1))
-    return [None if value is None or not isfinite(value) else value for value in found]
 
 
 def _schedule(net: Spiking, evaluation: Evaluation) -> dict[str, Any]:
@@ -129,7 +131,7 @@ def _energies(net: Spiking, evaluation: Evaluation) -> dict[str, Tensor]:
             paper += layer.macs * rate * energy.AC_JOULES
     counted = torch.zeros(len(activity.at), dtype=torch.float64)
     cached = torch.zeros(len(activity.at), dtype=torch.float64)
-    fixed = _fixed(net)
+    fixed = fixed_nodes(net)
     for node in graph.nodes:
         if node.name not in activity.operations:
             continue
@@ -137,12 +139,6 @@ def _energies(net: Spiking, evaluation: Evaluation) -> dict[str, Tensor]:
         counted += joules
         cached += joules[0] if node.name in fixed else joules
     return {"paper": paper * steps, "counted": counted, "cached": cached}
-
-
-def _fixed(net: Spiking) -> set[str]:
-    """What sends the same values at every step, so that its operations need to run only once."""
-    roles = {Role.ACTIVATION} if net.encoder.constant else {Role.ACTIVATION, Role.INPUT}
-    return set(net.graph.by_name) - net.graph.behind(roles)
 
 
 def _layer(net: Spiking, evaluation: Evaluation, name: str) -> dict[str, Any]:

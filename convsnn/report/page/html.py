@@ -2,6 +2,7 @@
 
 from convsnn.errors import MissingExtraError
 from convsnn.report.document import Report, validate
+from convsnn.report.page import costs
 from convsnn.report.page.early_exit import early_exit_text
 from convsnn.report.page.metrics import beside, grouped, headline, not_scored
 from convsnn.report.page.summary import (
@@ -59,6 +60,14 @@ def render_html(report: Report) -> str:
         tolerance=SETTLED,
         below={form: steps_below_ann(report, form) for form in FORMS},
         forms=FORMS,
+        estimate=costs.estimate_of(report),
+        spends=costs.energy_in_words(report, report["timesteps"]),
+        point=costs.point_in_words(report),
+        others=costs.beside(report, shown_steps(report["timesteps"])),
+        columns=costs.COLUMNS,
+        cheaper=costs.cheaper_in_words(report),
+        even=costs.break_even(report, "bit_matched"),
+        priced=costs.notes(report),
         early_exit=early_exit_text(report),
         late=latency_in_words(report),
         dead=dead_fraction,

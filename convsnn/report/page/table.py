@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from convsnn.report.document import Report, validate
+from convsnn.report.page import costs
 from convsnn.report.page.early_exit import early_exit_text
 from convsnn.report.page.metrics import beside, grouped, headline, not_scored
 from convsnn.report.page.summary import (
@@ -37,6 +38,7 @@ def render_table(report: Report) -> RenderableType:
         ),
         _steps(report),
         *_groups(report),
+        *_estimate(report),
         _title(f"Layers after {counted(report['timesteps'], 'step')}"),
         _layers(report),
         *_notes(report),
@@ -63,9 +65,10 @@ def _heading(report: Report) -> Text:
     steps = counted(last.step, "time step")
     doubt = report.get("doubt")
     lines = [f"Warning: {doubt}"] if doubt else []
+    lines += [point] if (point := costs.point_in_words(report)) else []
     lines.append(f"{report['model']['name']}, {steps}, {where} ({evaluation['split']})")
     lines.append(score_in_words(report))
-    lines.append(f"energy {significant(last.counted)} times the ANN's (counted)")
+    lines.append(costs.energy_in_words(report, last.step))
     if report["method"].get("readout", "mean") != "mean":
         lines.append(f"read out by '{report['method']['readout']}'")
     if late := latency_in_words(report):
@@ -120,13 +123,35 @@ def _groups(report: Report) -> list[RenderableType]:
     return found
 
 
+def _estimate(report: Report) -> list[RenderableType]:
+    """What the network costs beside others, by all sets of constants."""
+    estimate = costs.estimate_of(report)
+    if estimate is None:
+        return []
+    first = headline(report)
+    scored = first is not None and (estimate["quantised"] or {}).get("bits")
+    label = ["its " + first.label] if first is not None and scored else []
+    table = _table("steps", *costs.COLUMNS.values(), "bits", *label)
+    for at in costs.beside(report, shown_steps(report["timesteps"])):
+        score = [first.text(at.score)] if first is not None and scored else []
+        table.add_row(_step(report, at.step), *at.ratios.values(), str(at.bits), *score)
+    return [
+        _title(f"Energy as a ratio to others ({estimate['kind']}; {costs.sets_named(estimate)})"),
+        table,
+        Text(f"\n{costs.cheaper_in_words(report)}"),
+    ]
+
+
 def _layers(report: Report) -> Table:
-    table = _table("layer", "rate", "SIN", "threshold", "dead")
-    for layer in report["layers"]:
+    even = costs.break_even(report, "bit_matched")
+    more = ["cheaper below"] if even else []
+    table = _table("layer", "rate", *more, "SIN", "threshold", "dead")
+    for number, layer in enumerate(report["layers"]):
         low, high = (significant(layer["threshold"][end]) for end in ("min", "max"))
         table.add_row(
             Text(layer["name"]),
             significant(layer["firing_rate"][-1]),
+            *even[number : number + 1],
             percent(layer["sin_ratio"][-1]),
             low if low == high else f"{low} .. {high}",
             percent(dead_fraction(layer)),
@@ -153,5 +178,9 @@ def _notes(report: Report) -> list[Text]:
             text += f"; thresholds and weights are those for T = {made} (*)"
         notes.append(Text(f"{text}. All its spikes come sorted, so max-pooling passes them on."))
     if report["not_counted"]:
-        notes.append(Text(f"\nNot counted: {'; '.join(report['not_counted'])}"))
+        which = "paper, counted and cached" if costs.estimate_of(report) else ""
+        what = f" in {which}" if which else ""
+        notes.append(Text(f"\nNot counted{what}: {'; '.join(report['not_counted'])}"))
+    for number, text in enumerate(costs.notes(report)):
+        notes.append(Text(text if number else f"\n{text}"))
     return notes

@@ -10,11 +10,14 @@ from calibrate.defaults import default_stages
 from calibrate.methods import choose_methods
 from convsnn.errors import ConfigError
 from convsnn.graph import Graph
+from convsnn.measure.energy import Constants
 from convsnn.readouts import READOUTS, delayed
 from convsnn.spiking.network import Spiking
 from convsnn.spiking.plan import Stage
 from convsnn.spiking.population import site_neurons
+from convsnn.workflows.evaluate.best import plan_best
 from convsnn.workflows.evaluate.early_exit import plan_exits
+from convsnn.workflows.evaluate.pricing import Pricing
 from convsnn.workflows.evaluate.scores import Scores
 from convsnn.workflows.running.precision import Asked, Wanted
 from convsnn.workflows.running.voice import note, reported
@@ -22,6 +25,8 @@ from convsnn.workflows.snn import SNN
 from convsnn.workflows.subject.given import Images
 from convsnn.workflows.subject.job import Job, Method
 from convsnn.workflows.subject.opening import Opening
+
+FLOATS = ("float32", "bfloat16")  # precisions that do not round weights to a grid
 
 
 def convert(
@@ -109,10 +114,15 @@ def convert_and_score(
     samples: int | None = None,
     early_exit: float | None = None,
     exit_data: str | None = None,
+    sets: tuple[Constants, ...] | None = None,
+    best: str | None = None,
+    max_drop: float | None = None,
 ) -> Scores:
     """Convert, and score every step on `samples` test images (None: all), as the command does.
 
-    `early_exit` is a percentage: see `convsnn.workflows.evaluate.early_exit`. Whatever can be
+    `early_exit` is a percentage: see `convsnn.workflows.evaluate.early_exit`. `sets` of constants
+    price the energy (None: all that are known); with `best` "energy" the number of steps to run at
+    is chosen under the bound `max_drop`: see `convsnn.workflows.evaluate.best`. Whatever can be
     refused is refused before any calibration.
     """
     job = opening.open()
@@ -127,8 +137,22 @@ def convert_and_score(
         task=opening.task,
         schedule=how.schedule,
     )
+    pricing = Pricing(sets, lambda: job.images)
+    wanted = opening.wanted
+    pricing.require(floats=wanted.weight_bits is None and wanted.precision in FLOATS)
+    choosing = plan_best(
+        best,
+        max_drop,
+        graph=job.graph,
+        data=job.data,
+        calibration=lambda: job.images,
+        seed=job.seed,
+        pricing=pricing,
+        task=opening.task,
+    )
     net = converted(job, how, timesteps, samples=samples)
-    report = job.score(net, steps=timesteps, samples=samples, also=early)
+    also = [add for add in (early, choosing) if add is not None]
+    report = job.score(net, steps=timesteps, samples=samples, also=also, pricing=pricing)
     reported(report["warnings"])
     return Scores(report, net)
 

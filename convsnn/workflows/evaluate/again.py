@@ -4,16 +4,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from convsnn.errors import ConfigError
+from convsnn.measure.energy import Constants
 from convsnn.measure.fitting import fitting_batch, free_memory
 from convsnn.spiking.network import Spiking, scheduled
 from convsnn.workflows.evaluate import score as scoring
+from convsnn.workflows.evaluate.best import plan_best
 from convsnn.workflows.evaluate.early_exit import plan_exits
+from convsnn.workflows.evaluate.pricing import Pricing
 from convsnn.workflows.evaluate.scores import Scores
 from convsnn.workflows.running.device import pick_device
 from convsnn.workflows.running.precision import Asked, as_before
 from convsnn.workflows.running.processes import Group, beside
 from convsnn.workflows.running.voice import reported
 from convsnn.workflows.subject.given import Images
+from convsnn.workflows.subject.images import Chosen
 from convsnn.workflows.subject.saved import Saved, data_of
 
 
@@ -37,13 +41,17 @@ def evaluate_saved(
     group: Group | None = None,
     task: str | None = None,
     schedule: str | None = None,
+    sets: tuple[Constants, ...] | None = None,
+    best: str | None = None,
 ) -> Scores:
     """Score `net` at every time step on `test`: images as the network takes them, with labels
     where there are any, a text that names a data set, or None for the data that it was made for.
 
     What is None is as when the network was made; `schedule` is "steps" or "layers". `early_exit` is
     a percentage, `gate` the bound on the loss of its score, `task` what the network is for, `place`
-    where it came from, for messages, and a `group` of processes shares the images. Raises
+    where it came from, for messages, and a `group` of processes shares the images. `sets` of
+    constants price its energy (None: all that are known), `best` is "energy" for the number of
+    steps to run at (see `convsnn.workflows.evaluate.best`). Raises
     ConfigError, LoadError and SimulationError.
     """
     net = scheduled(net, schedule)
@@ -65,6 +73,11 @@ def evaluate_saved(
     if batch_size is None:
         free = free_memory(target) // beside()
         batch_size = fitting_batch(net.graph, target, most=origin["batch_size"], free=free)
+    fitting = batch_size  # a number by now
+
+    def used() -> Chosen:
+        return saved.calibration_images(fitting, target)
+
     early = plan_exits(
         early_exit,
         exit_data,
@@ -72,9 +85,22 @@ def evaluate_saved(
         steps=steps,
         data=data,
         preprocessing=saved.preprocessing,
-        calibration=lambda: saved.calibration_images(batch_size, target),
+        calibration=used,
         task=task,
         schedule=net.schedule,
+    )
+    seed = origin["seed"] if seed is None else seed
+    own = data.train is not data.test
+    pricing = Pricing(sets, used if own else None)
+    choosing = plan_best(
+        best,
+        gate,
+        graph=net.graph,
+        data=data,
+        calibration=used,
+        seed=origin["seed"],
+        pricing=pricing,
+        task=task,
     )
     given = test is not None and not isinstance(test, str)
     report = scoring.score(
@@ -82,10 +108,11 @@ def evaluate_saved(
         data,
         steps=steps,
         samples=samples if samples is not None or given else origin.get("samples"),
-        seed=origin["seed"] if seed is None else seed,
+        seed=seed,
         batch_size=batch_size,
         device=target,
-        also=early,
+        also=[add for add in (early, choosing) if add is not None],
+        pricing=pricing,
         wanted=as_before(origin, precision=precision, weight_bits=weight_bits, compile=compile),
         group=group,
         task=task,

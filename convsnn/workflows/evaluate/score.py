@@ -1,6 +1,6 @@
 """A scoring run: what is asked before, the report, the result files and the gate."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from convsnn.report.page.html import render_html
 from convsnn.simulate import Engine
 from convsnn.spiking.network import Spiking
 from convsnn.workflows.evaluate.doubts import doubts
+from convsnn.workflows.evaluate.pricing import Pricing
 from convsnn.workflows.evaluate.remedies import what_helps
 from convsnn.workflows.running.batch import note_smaller_batch
 from convsnn.workflows.running.precision import Wanted
@@ -57,15 +58,17 @@ def score(
     seed: int,
     batch_size: int,
     device: torch.device,
-    also: Also | None = None,
+    also: Sequence[Also] = (),
     wanted: Wanted | None = None,
     group: Group | None = None,
     task: str | None = None,
+    pricing: Pricing | None = None,
 ) -> dict[str, Any]:
     """Run the test images and return the report; the header comes from the net's provenance.
 
     `task` is what the network is for (None: as it says itself, or as the targets decide it).
-    `also` adds sections of its own, from the evaluation, the same images and what computes. Of a
+    Each of `also` adds sections of its own, from the evaluation, the same images and what computes;
+    `pricing` is what its energy is estimated with (None: every known set of constants). Of a
     `group` of processes each runs its part of the images, and only process 0 comes back from here.
     """
     group, origin = group or Group(), net.provenance
@@ -77,6 +80,8 @@ def score(
     engine = (wanted or Wanted()).engine(
         net.graph, steps=steps, samples=len(indices), device=device, group=group
     )
+    pricing = pricing or Pricing()
+    asked = pricing.asked(engine)
     (batch_size,), group.device = group.agree([batch_size]), device
     mine = part_of(group, len(indices), batch_size=batch_size)
     batches = data.test.batches(batch_size, indices=[indices[i] for i in mine])
@@ -93,10 +98,16 @@ def score(
             share=group,
             task=told.task,
         )
-    more: Mapping[str, Any] = {}
-    if also is not None:
-        again = data.test.batches(batch_size, indices=[indices[i] for i in mine])
-        more = also(net, evaluation, Own(again, mine, group), engine)
+
+    def again() -> Batches:
+        return data.test.batches(batch_size, indices=[indices[i] for i in mine])
+
+    more: dict[str, Any] = {}
+    for add in also:
+        more |= add(net, evaluation, Own(again(), mine, group), engine)
+    quantised = pricing.scored(
+        net, evaluation, again(), engine, share=group, device=device, images=len(mine)
+    )
     group.done()
     header = {
         "command": command_line(),
@@ -118,7 +129,8 @@ def score(
         helps = what_helps(net.graph, data, task=told.task, batch_size=batch_size, device=device)
         doubt = f"the original itself {evaluation.doubt}: {helps}"
         warnings.insert(0, doubt)
-    body = assemble(net, evaluation, header=header, precision=engine.describe())
+    body = assemble(net, evaluation, header=header, precision=engine.describe(), asked=asked)
+    body["estimate"]["quantised"] = quantised
     made = {**vars(engine), "processes": group.count}
     said = {"not_scored": told.unscored or None, "doubt": doubt}
     return {**body, **said, "engine": made, "warnings": warnings, **more}
@@ -168,16 +180,20 @@ def require_scores(
 
 
 def gate(report: dict[str, Any], max_drop: float | None) -> int:
-    """Exit code: 1 where the headline score (accuracy, F1, mIoU, R2) at the last step fell by more
-    than `max_drop` hundredths.
+    """Exit code: 1 where the headline score (accuracy, F1, mIoU, R2) fell by more than `max_drop`
+    hundredths at the last step, or at the step that was chosen to run at where one was asked for.
 
     It says so on stderr, which is for the end, where it is read.
     """
     if max_drop is None:
         return 0
     name = report["headline"]
-    score = report["metrics"][name]
-    before, after = score["ann"], score["snn"][-1]
+    score, point = report["metrics"][name], report.get("point")
+    step = report["timesteps"] if point is None else point["step"]
+    if step is None:
+        warn(f"gate failed: at no step is the loss on held-out images within {max_drop:g}")
+        return 1
+    before, after = score["ann"], score["snn"][step - 1]
     if before is None or after is None:
         warn(f"gate failed: {score['label']} has no value on this data")
         return 1
@@ -185,6 +201,6 @@ def gate(report: dict[str, Any], max_drop: float | None) -> int:
     if drop <= max_drop + 1e-9:
         return 0
     points = "points" if score["unit"] == "fraction" else "hundredths"
-    label = score["label"]
+    label = score["label"] if point is None else f"{score['label']} at step {step}"
     warn(f"gate failed: {label} fell by {drop:.2f} {points}, --max-drop allows {max_drop:g}")
     return 1

@@ -24,6 +24,7 @@ from convsnn.spiking.plan import Stage
 from convsnn.spiking.schedule import as_schedule, require_patient
 from convsnn.workflows.convert.network import convert
 from convsnn.workflows.evaluate import score as scoring
+from convsnn.workflows.evaluate.pricing import Pricing
 from convsnn.workflows.running.batch import note_smaller_batch
 from convsnn.workflows.running.precision import Wanted
 from convsnn.workflows.running.processes import require_alone
@@ -164,7 +165,8 @@ class Job:
         *,
         steps: int,
         samples: int | None = None,
-        also: scoring.Also | None = None,
+        also: Sequence[scoring.Also] = (),
+        pricing: Pricing | None = None,
     ) -> dict[str, Any]:
         """The report on `net`, scored on `samples` test images (None: all); see `scoring.score`."""
         return scoring.score(
@@ -176,6 +178,7 @@ class Job:
             batch_size=self.batch_size,
             device=self.device,
             also=also,
+            pricing=pricing,
             wanted=self.wanted,
         )
 
