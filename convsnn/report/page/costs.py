@@ -58,6 +58,11 @@ def ratio(estimate: Mapping[str, Any], baseline: str, step: int) -> str:
     return "-" if found is None else span(found["low"][step - 1], found["high"][step - 1])
 
 
+def narrow(text: str) -> str:
+    """A span for a table, where room is short."""
+    return text.replace(" to ", "..")
+
+
 def beside(report: Report, steps: Sequence[int]) -> list[Beside]:
     """One entry for each of `steps`; none without an estimate."""
     estimate = estimate_of(report)
@@ -116,7 +121,7 @@ def point_in_words(report: Report) -> str:
     return (
         f"run it for {step} of {total} steps: {first.label} {first.text(here)}{lost}; "
         f"{energy_in_words(report, step)}; chosen on {where}, where it loses "
-        f"{points(held['ann'] - before)} of {point['max_drop']:g} points"
+        f"{points(held['ann'] - before)} of the {point['max_drop']:g} points allowed"
     )
 
 

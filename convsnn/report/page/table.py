@@ -130,11 +130,12 @@ def _estimate(report: Report) -> list[RenderableType]:
         return []
     first = headline(report)
     scored = first is not None and (estimate["quantised"] or {}).get("bits")
-    label = ["its " + first.label] if first is not None and scored else []
-    table = _table("steps", *costs.COLUMNS.values(), "bits", *label)
+    last = f"its {first.label} (bits)" if first is not None and scored else "bits"
+    table = _table("steps", *costs.COLUMNS.values(), last)
     for at in costs.beside(report, shown_steps(report["timesteps"])):
-        score = [first.text(at.score)] if first is not None and scored else []
-        table.add_row(_step(report, at.step), *at.ratios.values(), str(at.bits), *score)
+        bits = f"{first.text(at.score)} ({at.bits})" if first is not None and scored else at.bits
+        spans = [costs.narrow(text) for text in at.ratios.values()]
+        table.add_row(_step(report, at.step), *spans, str(bits))
     return [
         _title(f"Energy as a ratio to others ({estimate['kind']}; {costs.sets_named(estimate)})"),
         table,
@@ -151,7 +152,7 @@ def _layers(report: Report) -> Table:
         table.add_row(
             Text(layer["name"]),
             significant(layer["firing_rate"][-1]),
-            *even[number : number + 1],
+            *map(costs.narrow, even[number : number + 1]),
             percent(layer["sin_ratio"][-1]),
             low if low == high else f"{low} .. {high}",
             percent(dead_fraction(layer)),
