@@ -6,7 +6,7 @@ from typing import Any
 
 from convsnn.report.document import Report
 from convsnn.report.page.metrics import headline
-from convsnn.report.wording import points, significant
+from convsnn.report.wording import counted, points, significant
 
 NAMES = {
     "original": "the ANN",
@@ -189,5 +189,11 @@ def notes(report: Report) -> list[str]:
     quantised = estimate["quantised"]
     if quantised is not None and "failed" in quantised:
         found.append(f"Networks with few bits could not be made: {quantised['failed']}.")
+    elif quantised is not None:
+        samples = counted(quantised["calibration"]["samples"], "sample")
+        found.append(
+            f"Same levels: values of the bits given, which tell apart as much as the steps "
+            f"do, calibrated on {samples} without training."
+        )
     found.append(f"Left out of the estimate: {'; '.join(estimate['left_out'])}.")
     return found

@@ -130,7 +130,7 @@ def _estimate(report: Report) -> list[RenderableType]:
         return []
     first = headline(report)
     scored = first is not None and (estimate["quantised"] or {}).get("bits")
-    last = f"its {first.label} (bits)" if first is not None and scored else "bits"
+    last = f"its {first.label}" if first is not None and scored else "bits"
     table = _table("steps", *costs.COLUMNS.values(), last)
     for at in costs.beside(report, shown_steps(report["timesteps"])):
         bits = f"{first.text(at.score)} ({at.bits})" if first is not None and scored else at.bits
