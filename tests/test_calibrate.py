@@ -16,8 +16,8 @@ from torch import Tensor
 
 from calibrate import CALIBRATORS, parse_stages
 from calibrate.base import SetsThresholds
-from calibrate.staircases import best_thresholds, staircase
 from calibrate.percentile import CHANNEL_BINS, LAYER_BINS
+from calibrate.staircases import best_thresholds, staircase
 from calibrate.statistics import Histogram, histograms, maxima
 from convsnn.encoders import ENCODERS
 from convsnn.errors import CalibrationError, ConfigError, ConvsnnError
