@@ -92,7 +92,7 @@ def test_two_processes_give_the_numbers_of_one(converted, capsys):
     done = together("evaluate", "out", "--json", "-o", "two")
     assert done.returncode == 0, done.stderr
     two = json.loads(done.stdout)
-    for key in ("data", "ann", "energy", "layers", "sources", "precision"):
+    for key in ("data", "ann", "energy", "estimate", "layers", "sources", "precision"):
         assert two[key] == one[key], key
     for key in ("accuracy", "agreement"):
         assert two["snn"][key] == one["snn"][key], key
