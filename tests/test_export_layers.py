@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-import onnx.reference
 import pytest
 import torch
 from conftest import Maker, dyadic_plan, images, random_graph
@@ -94,15 +93,12 @@ def test_several_outputs_a_tail_and_another_batch() -> None:
 
 
 def test_on_real_numbers_in_float64_counts_are_the_same() -> None:
-    """In the reference evaluator, for ONNX Runtime has no convolutions in float64."""
     graph = random_graph(3, exact=False).to(torch.float64)
     third, some = torch.tensor(1 / 3).double(), torch.tensor(0.1).double()
     net = to_spiking(graph, Plan({n: SitePlan(third, some) for n in graph.sites}),
                      schedule="layers")  # fmt: skip
-    x, model = images(graph, 3, 2).double(), onnx_model(net, spikes=True)
-    feed = {"x": x.numpy(), "timesteps": np.array(STEPS)}
-    got = onnx.reference.ReferenceEvaluator(model).run(None, feed)
-    named = dict(zip([o.name for o in model.graph.output], got, strict=True))
+    x = images(graph, 3, 2).double()
+    named = looped(onnx_model(net, spikes=True), x.numpy(), STEPS)
     for name, value in ours(net, x, STEPS).items():
         np.testing.assert_allclose(named[name], value, rtol=1e-12, atol=1e-12, err_msg=name)
 
