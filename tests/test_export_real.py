@@ -18,7 +18,7 @@ from convsnn.simulate import simulate
 from convsnn.spiking.network import Spiking, scheduled
 from convsnn.workflows.subject.saved import data_of
 
-STEPS = 32
+STEPS = 16
 
 
 def shown(net: Spiking, images: int) -> torch.Tensor:
@@ -32,13 +32,15 @@ def shown(net: Spiking, images: int) -> torch.Tensor:
     return found[:images]
 
 
-def agreement(net: Spiking, x: torch.Tensor, dtype: torch.dtype) -> np.ndarray:
+def agreement(
+    net: Spiking, x: torch.Tensor, dtype: torch.dtype, *, steps: int = STEPS
+) -> np.ndarray:
     """Share of images with our prediction, after every step."""
     net, x = net.to(dtype), x.to(dtype)
-    ours = simulate(net, x, steps=STEPS, count=False).outputs[0].numpy().argmax(2)
+    ours = simulate(net, x, steps=steps, count=False).outputs[0].numpy().argmax(2)
     form = "loop" if dtype is torch.float32 else "step"  # each is run somewhere
     run = looped if form == "loop" else stepped
-    theirs = run(onnx_model(net, form=form), x.numpy(), STEPS)["logits"].argmax(2)
+    theirs = run(onnx_model(net, form=form), x.numpy(), steps)["logits"].argmax(2)
     share: np.ndarray = (ours == theirs).mean(1)
     return share
 
@@ -97,8 +99,8 @@ def test_resnet20_in_float64_predicts_the_same_at_every_step(
     place = shared_data / "cifar10"
     made = convsnn.convert(
         "zoo:resnet20-cifar10", f"npz:{place}/train4000.npz,{place}/test1000.npz",
-        weights=place / "resnet20-12fca82f.th", timesteps=STEPS,
+        weights=place / "resnet20-12fca82f.th", timesteps=8,
         calibrate="channel:q=99.9,potential=0.5", calibration_samples=20,
     )  # fmt: skip
     net = made.network
-    assert agreement(net, shown(net, 4), torch.float64).min() == 1
+    assert agreement(net, shown(net, 3), torch.float64, steps=8).min() == 1
