@@ -90,9 +90,12 @@ def test_a_network_that_fires_by_layers_has_one_form(
     said = capsys.readouterr().err
     assert "no form 'step'" in said
     assert "--form layers" in said
+    assert "--schedule steps" in said  # another command's option, which is left in the hint
     assert main([*again, "--precision", "float64", "--spikes"]) == 0
     kinds = {t.data_type for t in onnx.load(tmp_path / "b.onnx").graph.initializer}
     assert kinds == {onnx.TensorProto.DOUBLE}
+    capsys.readouterr()
     assert main([*again[:3], "nir", "-o", str(tmp_path / "c.nir")]) == 2
+    assert "--schedule steps" in capsys.readouterr().err
     assert main([*again[:3], "nir", "-o", str(tmp_path / "c.nir"), "--precision", "float64"]) == 2
     assert not (tmp_path / "c.nir").exists()

@@ -47,8 +47,8 @@ def require_steps(net: Spiking) -> None:
         raise ExportError(
             f"a network of the schedule '{net.schedule}' has no form in NIR: its layers take in "
             "all time steps before they fire",
-            hint="write it as ONNX, whose form 'layers' can say it (--to onnx), or convert it with "
-            "--schedule steps",
+            hint="write it as ONNX, whose form 'layers' can say it (--to onnx), or convert the "
+            "network with --schedule steps",
         )
 
 
@@ -64,7 +64,7 @@ def reset_of(neuron: object) -> str:
         "Msat": "their thresholds change from step to step",
         "LeakyIntegrateAndFire": "their leak counts in steps, which NIR's time constants do not",
     }.get(type(neuron).__name__, "NIR has no such neurons")
-    raise Unsayable(what, "convert with --neuron if or if:reset=zero")
+    raise Unsayable(what, "convert the network with --neuron if or if:reset=zero")
 
 
 def fires_of(neuron: object) -> str:

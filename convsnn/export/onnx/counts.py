@@ -24,7 +24,7 @@ def count(neuron: object) -> Count:
     raise ExportError(
         f"neurons of the kind {type(neuron).__name__} that fire layer by layer have no form in "
         "ONNX here",
-        hint="convert it with --neuron if, signed or burst",
+        hint="convert the network with --neuron if, signed or burst",
     )
 
 

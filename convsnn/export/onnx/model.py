@@ -88,7 +88,7 @@ def _form(net: Spiking, asked: Form | None) -> Form:
     other = "layers" if net.schedule == "steps" else "steps"
     raise ExportError(
         f"a network of the schedule '{net.schedule}' has no form '{asked}': {why}",
-        hint=f"use --form {' or '.join(known)}, or convert it with --schedule {other}",
+        hint=f"use --form {' or '.join(known)}, or convert the network with --schedule {other}",
     )
 
 

@@ -139,8 +139,8 @@ def _msat(neuron: Msat) -> Population:
     if neuron.fusable() is None:
         raise ExportError(
             "MSAT's spike confidence drops spikes at random, which no exported graph repeats",
-            hint="convert it with --neuron msat:confidence=1 and without a stage that sets "
-            "confidences",
+            hint="convert the network with --neuron msat:confidence=1 and without a stage that "
+            "sets confidences",
         )
 
     def step(emit: Emitter, current: str, state: State, time: str) -> tuple[str, State]:

@@ -49,7 +49,7 @@ class StepWriter(NodeWriter):
         if self._readout.window:
             raise ExportError(
                 "networks whose layers take turns (tsc) have no form in ONNX here",
-                hint="convert it with --neuron if, signed, burst or msat",
+                hint="convert the network with --neuron if, signed, burst or msat",
             )
         self.moving = self.graph.behind(_moving_roles(net.encoder))
         self._populations = {name: self._population(name) for name in self.graph.sites}
@@ -87,7 +87,7 @@ class StepWriter(NodeWriter):
         try:
             return population(self.net.neurons[name])
         except ExportError as error:
-            hint = error.hint or "convert it with --neuron if, signed, burst or msat"
+            hint = error.hint or "convert the network with --neuron if, signed, burst or msat"
             raise ExportError(f"layer '{name}': {error}", hint=hint) from None
 
     def _all_slots(self) -> dict[str, Slot]:
