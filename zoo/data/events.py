@@ -22,6 +22,7 @@ from zoo.data.room import require_room
 from zoo.data.sensor import check_places, check_size, check_times, one_sensor, seen_in
 
 SCORED = 0.1  # of the recordings of one file, as LTMD and LT-SNN keep back of DVS-CIFAR10
+_TRAINING = 60_000  # recordings of N-MNIST that are for training, its numbers counting from 1
 _SPLIT_SITE = -4  # random numbers that nothing else uses
 _NAMES = {"t": ("t", "t_us", "ts"), "x": ("x",), "y": ("y",), "p": ("p", "pol", "polarity")}
 _FORM = (
@@ -34,7 +35,8 @@ _NMNIST = "write nmnist:ROOT with recordings as ROOT/Train/0/00002.bin and ROOT/
 @DATASETS.register("events")
 def events(place: str) -> tuple[Recordings, Recordings]:
     """Event lists in .npz files: `events` (n, 4) with its `columns` t, x, y, p, `offsets` of the
-    recordings, `labels`, optional `size` of the sensor; of one file a tenth is kept for the test.
+    recordings, `labels`, optional `size` of the sensor; of one file those are for the test whose
+    `ids` say so (N-MNIST numbers them from 60,001), else a tenth.
     """
     chosen: Sequence[Sequence[int]]
     if "," in place:
@@ -43,7 +45,7 @@ def events(place: str) -> tuple[Recordings, Recordings]:
         chosen = [range(len(one.offsets) - 1) for one in lists]
     else:
         paths, lists = [place] * 2, [_read(place)] * 2
-        chosen = _tenth(len(lists[0].offsets) - 1, source=f"events:{place}")
+        chosen = lists[0].published or _tenth(len(lists[0].offsets) - 1, source=f"events:{place}")
     known = [int(one.labels.max()) for one in lists if one.labels is not None]
     classes = max(known) + 1 if known else None
     named = one_sensor([one.size for one in lists], [one.seen for one in lists], f"events:{place}")
@@ -77,6 +79,7 @@ class _Lists:
     labels: torch.Tensor | None
     size: Plane | None
     seen: Plane
+    published: list[list[int]] | None
 
     def recordings(
         self, numbers: Sequence[int], *, split: str, classes: int | None, sensor: Plane, seen: bool
@@ -101,7 +104,7 @@ class _Lists:
 
 def _read(place: str) -> _Lists:
     path = local_path(place, what="events", hint="write events:TRAIN.npz,TEST.npz")
-    held = read_arrays(path, ["events", "columns", "offsets"], optional=["labels", "size"])
+    held = read_arrays(path, ["events", "columns", "offsets"], optional=["labels", "size", "ids"])
     rows, offsets, source = held["events"], held["offsets"], f"events:{place}"
     names = [str(name) for name in held["columns"].reshape(-1)]
     if rows.ndim != 2 or rows.dtype.kind not in "iu" or rows.shape[1] != len(names):
@@ -125,7 +128,8 @@ def _read(place: str) -> _Lists:
     check_times(rows[:, t], offsets, source)
     check_places(places, offsets, size, source, hint=_FORM)
     seen = seen_in(places, offsets, source) if size is None else size
-    return _Lists(source, rows, offsets, (t, x, y, p), labels, size, seen)
+    published = _published(held["ids"], count, source) if "ids" in held else None
+    return _Lists(source, rows, offsets, (t, x, y, p), labels, size, seen, published)
 
 
 def _check_offsets(offsets: Array, events: int, source: str) -> None:
@@ -135,6 +139,16 @@ def _check_offsets(offsets: Array, events: int, source: str) -> None:
         raise LoadError(
             f"{source}: offsets do not divide the {events} events into recordings", hint=_FORM
         )
+
+
+def _published(ids: Array, count: int, source: str) -> list[list[int]] | None:
+    """The recordings of N-MNIST's two splits by their numbers; None where these name one only."""
+    if ids.shape != (count,) or ids.dtype.kind not in "iu":
+        raise LoadError(
+            f"{source}: ids of {ids.dtype} {ids.shape} do not number {count} recordings", hint=_FORM
+        )
+    split = [np.flatnonzero(ids <= _TRAINING), np.flatnonzero(ids > _TRAINING)]
+    return [[int(i) for i in part] for part in split] if all(map(len, split)) else None
 
 
 def _tenth(count: int, *, source: str) -> list[list[int]]:

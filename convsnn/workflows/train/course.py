@@ -15,7 +15,7 @@ from convsnn.registry import split_spec
 from convsnn.report.page.assemble import versions
 from convsnn.spiking.network import Spiking
 from convsnn.train import LOSSES
-from convsnn.train.direct import Judged, Untrained, accuracies, groups, prepare
+from convsnn.train.direct import Judged, Untrained, accuracies, groups, prepare, settle
 from convsnn.train.finetune import require_classes
 from convsnn.train.loop import BEST, LAST, train
 from convsnn.train.methods import learned_thresholds
@@ -161,6 +161,7 @@ def train_once(
         recipe.settings(),
         folder=folder,
         groups=groups(made.network, threshold_rate=recipe.threshold_rate),
+        after=lambda: settle(made.network, limit=recipe.weight_limit),
         device=device,
         progress=progress,
         purpose=recipe.to_json(),
