@@ -2,8 +2,8 @@
 
     q(w) = 1 where w >= 0, else -1        dL/dw = dL/dq, straight through and nowhere cut
 
-(threshold annealing, section 2.2 and the authors' code; biases and batch norm stay as they are.) Use
-it as `torch.nn.utils.parametrize.register_parametrization(layer, "weight", Sign())`.
+(threshold annealing, section 2.2 and the authors' code; biases and batch norm stay as they are.)
+Use it as `torch.nn.utils.parametrize.register_parametrization(layer, "weight", Sign())`.
 """
 
 from typing import Any

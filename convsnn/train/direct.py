@@ -53,9 +53,23 @@ class Untrained:
         shows it its samples.
 
         Neurons whose potentials are read stand behind a leaky ReLU of slope 1, which leaves the
-        original network as it is, those whose spikes are read behind a ReLU. UnsupportedError where no simulation has its neurons,
-        CalibrationError where a learned threshold is not positive.
+        original network as it is, those whose spikes are read behind a ReLU. UnsupportedError
+        where no simulation has its neurons, CalibrationError where a learned threshold is not
+        positive.
         """
+        before = self.network.training
+        self.network.eval()  # thresholds may be scored otherwise than they are trained
+        try:
+            return self._converted(encoder, record, provenance)
+        finally:
+            self.network.train(before)
+
+    def _converted(
+        self,
+        encoder: str,
+        record: tuple[Mapping[str, Any], ...],
+        provenance: Mapping[str, Any] | None,
+    ) -> Spiking:
         now = self.network.tensors()
         graph = replace(self.graph, tensors={name: now[name] for name in self.graph.tensors})
         if READ in self.network.graph.sites:

@@ -29,14 +29,14 @@ class Form:
     knows of it (see `synapse` and `lif`). Without, the reset is to zero unless it is given.
 
     Neurons of fully connected layers send `outputs`; where that is not "spike", those of
-    the last layer do so too, and the answer is their mean instead of that of the last currents. With
-    an `answer` of "spikes" or "potentials" the last layer has neurons that send these, whatever the
-    others send. `lateral` is what becomes of a network's lateral layers: kept in front of the
-    neurons ("feedforward", LTMD's code), fed with what was sent the step before ("recurrent", its
-    equation 9; behind the last layer only where that has neurons) or left out. `dropout` stands
-    behind the nodes `drop_behind`, with a comma between several; `weight_bits` are 1, 4 or 8, or
-    None, and `weight_norm` lets length and direction of each neuron's weights learn apart. Raises
-    ConfigError for what cannot be.
+    the last layer do so too, and the answer is their mean instead of that of the last currents.
+    With an `answer` of "spikes" or "potentials" the last layer has neurons that send these,
+    whatever the others send. `lateral` is what becomes of a network's lateral layers: kept in
+    front of the neurons ("feedforward", LTMD's code), fed with what was sent the step before
+    ("recurrent", its equation 9; behind the last layer only where that has neurons) or left out.
+    `dropout` stands behind the nodes `drop_behind`, with a comma between several; `weight_bits` are
+    1, 4 or 8, or None, and `weight_norm` lets length and direction of each neuron's weights learn
+    apart. Raises ConfigError for what cannot be.
     """
 
     threshold: str = "lt-snn"

@@ -2,7 +2,7 @@
 
     u(t) = decay u(t-1) (1 - s(t-1)) + I(t)      reset "hard": to zero, gated, LTMD equation 2
     u(t) = decay u(t-1) - V s(t-1) + I(t)        reset "soft": by subtraction, which does not leak
-    I(t)                                         what arrives, or a current that it makes (`synapse`)
+    I(t)                                         what arrives, or what `synapse` makes of it
     s(t) = [u(t) >= V]                           with V and its gradient by the threshold's rule
 
 At the first step decay u(0) is the initial potential and s(0) = 0. What is sent is s ("one") or
@@ -49,7 +49,7 @@ class LIF(nn.Module):
     `synapse` makes the current of what arrives in `forward`; `scan` takes the current itself.
     `last_rate` is the mean number of spikes per neuron and step of the last pass, for logging,
     `last_silent` the share of neurons without a spike, a mean over the samples, and `last_dead`
-    the share of those without one in any of them.
+    the share of those without one in any of them, `last_counts` each neuron's spikes in all.
     Raises ConfigError where options exclude each other.
     """
 
@@ -100,6 +100,7 @@ class LIF(nn.Module):
         self.last_rate: Tensor | None = None
         self.last_silent: Tensor | None = None
         self.last_dead: Tensor | None = None
+        self.last_counts: Tensor | None = None
 
     def start(self) -> Tensor:
         """The potential that the first step's current is added to; broadcasts to one sample."""
@@ -136,7 +137,8 @@ class LIF(nn.Module):
         """Keep what is logged of the spikes (B, ...) that each neuron sent in `steps` steps."""
         self.last_rate = counts.mean() / steps
         self.last_silent = (counts == 0).to(counts.dtype).mean()
-        self.last_dead = (counts.sum(0) == 0).to(counts.dtype).mean()
+        self.last_counts = counts.sum(0)
+        self.last_dead = (self.last_counts == 0).to(counts.dtype).mean()
 
     def _step(self, current: Tensor, carry: Carry) -> tuple[Tensor, Tensor, Tensor]:
         """Potential, spikes and what is sent at one step."""

@@ -2,7 +2,7 @@
 
     van-rossum   1/2 sum over t and k of ((h * (S - S'))(t))^2            Rouser equation 6
     rate         sum over k of (mean over t of S - r')^2                  lava-dl's SpikeRate
-    counts       mean over k of (sum over t of S - T r')^2 / T            threshold annealing, eq. 30
+    counts       mean over k of (sum over t of S - T r')^2 / T            threshold annealing, (30)
 
 S' is a train with a spike in every `period`-th step for the right class, r' a rate for the right
 one and one for the others. h(n) = exp(-n / tc), cut after `length` steps; of order 2 it is h

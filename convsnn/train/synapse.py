@@ -2,9 +2,9 @@
 
     I(t) = a I(t-1) + x(t - d)      V(t) gets I(t - d)      with x what the spikes bring
 
-The paper has d = 1, so that what arrives at step t reaches the potential at t + 2; lava-dl, the code
-of its baseline, has d = 0. As the filter starts from rest, both delays together are the currents
-moved by 2 d steps.
+The paper has d = 1, so that what arrives at step t reaches the potential at t + 2; lava-dl, the
+code of its baseline, has d = 0. As the filter starts from rest, both delays together are the
+currents moved by 2 d steps.
 """
 
 from typing import Any

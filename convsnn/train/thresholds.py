@@ -76,7 +76,7 @@ class Threshold(nn.Module, ABC):
         """The potential that a neuron starts from where nothing else is said."""
         return torch.zeros_like(self.unit)
 
-    def advance(self) -> None:  # noqa: B027  # most have nothing to do
+    def advance(self) -> None:
         """An update of the weights is done: what changes by itself changes now."""
 
     def fire(self, potential: Tensor, surrogate: Surrogate, *, strict: bool = False) -> Tensor:

@@ -7,6 +7,7 @@ polarity 1 where it grew. Nothing is random: a digit always gives the same event
 
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 
@@ -25,7 +26,7 @@ _CORNERS = ((-1.0, -1.0), (1.0, 0.0), (-1.0, 1.0), (-1.0, -1.0))  # row and colu
 
 @DATASETS.register("saccades")
 def saccades(place: str = "") -> tuple[Recordings, Recordings]:
-    """The 5,000 digits of mnist5k as events of a simulated camera of 34x34 that moves before them."""
+    """The digits of mnist5k as events of a simulated camera of 34x34 that moves before them."""
     if place:
         raise ConfigError(f"data set 'saccades' takes no '{place}'", hint="write just saccades")
     train, test = (_recorded(part) for part in mnist_digits())
@@ -63,7 +64,7 @@ def _path() -> list[tuple[float, float]]:
     """Where the camera looks at every step, from the middle of the picture."""
     corners = np.array(_CORNERS) * REACH / 2
     part = np.arange(STEPS) / STEPS
-    ways = [a + (b - a) * part[:, None] for a, b in zip(corners[:-1], corners[1:], strict=True)]
+    ways = [a + (b - a) * part[:, None] for a, b in pairwise(corners)]
     return [(float(r), float(c)) for r, c in [*np.concatenate(ways), corners[-1]]]
 
 

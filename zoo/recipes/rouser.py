@@ -3,8 +3,9 @@
 Table 2's two settings stand first: the threshold that neurons start from, and the width and height
 of the surrogate. `slayer` is the paper's baseline: the same neurons, surrogate and loss with
 thresholds that stay. Adam at 1e-3 (the rate falls along half a cosine here), no augmentation.
-Neither the batch size nor the target train, the bins of DVS128 and SHD or the filter's time constant
-are published: 32 samples, a spike in every second step, 300 bins of 5 ms and 250 of 4 ms, 5 steps.
+Neither the batch size nor the target train, the bins of DVS128 and SHD or the filter's time
+constant are published: 32 samples, a spike in every second step, 300 bins of 5 ms and 250 of 4 ms,
+5 steps.
 
 The short ones train a smaller network on frames of 17x17 and 5 ms, 60 of them, in minutes on a CPU.
 """

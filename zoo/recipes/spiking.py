@@ -33,8 +33,8 @@ class SpikingRecipe(Form):
     `data` is None where the user has to name it. `source` is the row of the paper and `note` what
     is otherwise here than there. Lists of events become a frame a time step, `frames_by` time,
     count or width, with `frame_value` in each pixel (see `zoo.data.binning`). Thresholds learn at
-    `threshold_rate` times the learning rate; weights are kept within `weight_limit` of 0. The other keys are those of `Settings`. Raises
-    ConfigError for values that cannot be.
+    `threshold_rate` times the learning rate; weights are kept within `weight_limit` of 0. The
+    other keys are those of `Settings`. Raises ConfigError for values that cannot be.
     """
 
     model: str

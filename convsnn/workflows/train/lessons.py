@@ -20,7 +20,6 @@ from convsnn.workflows.running.resume import fingerprint
 from convsnn.workflows.running.voice import note, warn
 from zoo.data import Part, choose
 
-
 LINE = 6  # layers whose dead neurons fit on a line of progress
 
 
