@@ -17,11 +17,12 @@ from zoo.data.archive import read_arrays
 from zoo.data.base import DATASETS, Array, Events, Recordings, checked_labels
 from zoo.data.binning import Plane
 from zoo.data.digest import of_arrays, of_files
-from zoo.data.places import local_path, require_file, two_places
-from zoo.data.room import require_room
+from zoo.data.places import local_path, two_places
+from zoo.data.recordings import read_recording
 from zoo.data.sensor import check_places, check_size, check_times, one_sensor, seen_in
 
 SCORED = 0.1  # of the recordings of one file, as LTMD and LT-SNN keep back of DVS-CIFAR10
+_SENSOR = (34, 34)  # of N-MNIST
 _TRAINING = 60_000  # recordings of N-MNIST that are for training, its numbers counting from 1
 _SPLIT_SITE = -4  # random numbers that nothing else uses
 _NAMES = {"t": ("t", "t_us", "ts"), "x": ("x",), "y": ("y",), "p": ("p", "pol", "polarity")}
@@ -172,25 +173,6 @@ def _folder(folder: Path, *, source: str, split: str) -> Recordings:
     paths = [path for path, _ in found]
     labels = torch.tensor([digit for _, digit in found])
     return Recordings(
-        source, split, len(found), lambda number: _bin(paths[number]), labels, 10, (34, 34),
-        contents=partial(of_files, folder, paths),
+        source, split, len(found), lambda i: read_recording(paths[i], sensor=_SENSOR), labels,
+        10, _SENSOR, contents=partial(of_files, folder, paths),
     )  # fmt: skip
-
-
-def _bin(path: Path) -> Events:
-    """One .bin file: five bytes an event, x, y, then one bit of polarity and 23 of time in us."""
-    require_room(8 * require_file(path, hint=_NMNIST).st_size, str(path))
-    try:
-        raw = np.fromfile(path, np.uint8).astype(np.int64)
-    except OSError as error:
-        raise LoadError(f"{path} cannot be read: {error.strerror}", hint=_NMNIST) from None
-    if len(raw) % 5:
-        raise LoadError(f"{path}: {len(raw)} bytes are no events of five bytes", hint=_NMNIST)
-    x, y, high, middle, low = raw.reshape(-1, 5).T
-    times = (high & 127) << 16 | middle << 8 | low
-    carried = y == 240  # no event: the clock of those behind it has run over
-    times = times + np.cumsum(carried) * 2**13
-    kept = ~carried
-    if kept.any() and max(int(x[kept].max()), int(y[kept].max())) >= 34:
-        raise LoadError(f"{path} holds events outside of 34x34", hint=_NMNIST)
-    return Events(times[kept], x[kept], y[kept], high[kept] >> 7)
