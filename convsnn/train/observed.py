@@ -53,7 +53,8 @@ def histograms(
     device: torch.device | str = "cpu",
 ) -> dict[str, dict[str, Any]]:
     """By layer, how many neurons send how many spikes to a sample (B, ...) or sequence (T, B, ...)
-    on average: `edges` of the bins, `neurons` in each, and the part of them that sends none.
+    on average: `edges` of the bins, `neurons` in each, the part of them that sends none, and the
+    `spikes` of all.
     """
     before = network.training
     network.to(device).eval()
@@ -78,6 +79,7 @@ def _histogram(means: Tensor) -> dict[str, Any]:
         "edges": [top * place / BINS for place in range(BINS + 1)],
         "neurons": [int(count) for count in counts],
         "dead": float((means == 0).double().mean()),
+        "spikes": float(means.sum()),
     }
 
 
