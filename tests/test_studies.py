@@ -13,7 +13,7 @@ from convsnn.train.form import Form
 from convsnn.train.temporal import CASES, Pattern, Ramp
 from convsnn.workflows.catalogue import catalogue
 from convsnn.workflows.train import temporal as task
-from zoo.recipes.spiking import RECIPES
+from zoo.recipes.spiking import RECIPES, find_recipe
 from zoo.recipes.studies import STUDIES, Study
 
 QUICK = ["--device", "cpu", "--set", "epochs=1", "--set", "timesteps=6", "--set", "batch_size=8"]
@@ -99,6 +99,41 @@ def test_a_binary_network_says_how_many_bits_it_takes(
     assert run["memory"]["total"] == weights + 32 * others
     started = list(run["epochs"][0]["thresholds"].values())
     assert started[0] > 1.17  # after two updates
+
+
+def test_constants_are_searched_by_what_is_held_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("optuna")
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        x = rng.integers(0, 80, (30, 28, 28, 1)) + 170 * (np.arange(30) % 2)[:, None, None, None]
+        np.savez(tmp_path / f"{name}.npz", x=x.astype(np.uint8), y=np.arange(30) % 2)
+    data = ["--data", f"npz:{tmp_path / 'a.npz'},{tmp_path / 'b.npz'}", "--set", "held_out=0.3"]
+    out = tmp_path / "out"
+    asked = ["train", "annealing-mnist-short-annealed", *QUICK, *data, "-o", str(out), "--json"]
+    assert main([*asked, "--trials", "2"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert len(document["trials"]) == 2
+    names = {f"layer {layer} {key}" for layer in (1, 2, 3) for key in ("start", "end", "rate")}
+    assert names < set(document["trials"][0]["values"])
+    assert document["best"]["held_out"] == max(one["held_out"] for one in document["trials"])
+    assert main([*asked, "--trials", "3"]) == 2
+    capsys.readouterr()
+    assert main([*asked, "--trials", "3", "--resume"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again["trials"][:2] == document["trials"]
+    best = find_recipe(str(out / "best.json"))
+    assert best.weight_bits == 1
+    assert len(best.rules) == 3
+    assert (best.clip is not None) == again["best"]["values"]["clip"]
+    for wrong, message in (
+        (["--set", "epochs=2", "--trials", "3", "--resume"], "belongs to another recipe"),
+        (["--set", "held_out=0", "--trials", "3", "--resume"], "held out to judge by"),
+        (["--seeds", "0,1", "--trials", "3"], "neither --seeds"),
+    ):
+        assert main([*asked, *wrong]) == 2
+        assert message in json.loads(capsys.readouterr().out)["error"]["message"]
 
 
 # --- the temporal-coding task ---------------------------------------------------------------------

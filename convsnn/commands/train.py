@@ -10,6 +10,7 @@ from convsnn.commands.terminal import messages
 from convsnn.errors import ConfigError
 from convsnn.workflows.train import Trained
 from convsnn.workflows.train import train as train_by
+from convsnn.workflows.train.search import BEST, Searched, search
 from convsnn.workflows.train.study import PAGE as STUDY_PAGE
 from convsnn.workflows.train.study import Studied, study
 from convsnn.workflows.train.temporal import NAME as TEMPORAL
@@ -53,6 +54,12 @@ def train(
             help="Compile the neurons' loops (default: where it takes less time than it saves)."
         ),
     ] = None,
+    trials: Annotated[
+        int | None,
+        typer.Option(
+            help="Search the recipe's constants in so many trials instead, by what is held out."
+        ),
+    ] = None,
     samples: options.Samples = None,
     device: options.Device = "auto",
     output: Annotated[
@@ -68,9 +75,23 @@ def train(
     given: dict[str, Any] = parsed(set_ or [])
     given |= {k: v for k, v in (("data", data), ("minutes", minutes)) if v is not None}
     numbers = None if seeds is None else _seeds(seeds)
-    found: Trained | Studied | Coded
-    if recipe == TEMPORAL:
-        found, page = _coded(given, numbers, output, resume=resume, force=force), TEMPORAL_PAGE
+    found: Trained | Studied | Coded | Searched
+    if trials is not None:
+        if recipe in {*STUDIES, TEMPORAL} or numbers is not None or samples is not None:
+            raise ConfigError(
+                "--trials goes with one recipe, and with neither --seeds nor --samples",
+                hint="name a recipe, and set its seed with --set seed=1",
+            )
+        found = search(
+            recipe, trials=trials, device=device, folder=output, resume=resume, force=force,
+            changes=given,
+        )  # fmt: skip
+        page = f"{BEST} is a recipe"
+    elif recipe == TEMPORAL:
+        found, page = (
+            _coded(given, numbers, output, resume=resume, force=force),
+            f"open {TEMPORAL_PAGE}",
+        )
     else:
         known: dict[str, Any] = {
             "seeds": numbers, "samples": samples, "device": device, "compile": compile,
@@ -78,9 +99,9 @@ def train(
         }  # fmt: skip
         is_study = recipe in STUDIES
         found = study(recipe, **known) if is_study else train_by(recipe, **known)
-        page = STUDY_PAGE if is_study else "training.html"
+        page = f"open {STUDY_PAGE if is_study else 'training.html'}"
     printing.show_result(found, as_json=as_json)
-    messages().print(f"results are in {found.folder}/ (open {page})", markup=False)
+    messages().print(f"results are in {found.folder}/ ({page})", markup=False)
 
 
 def _coded(
