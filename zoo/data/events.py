@@ -140,6 +140,11 @@ def _check_offsets(offsets: Array, events: int, source: str) -> None:
         raise LoadError(
             f"{source}: offsets do not divide the {events} events into recordings", hint=_FORM
         )
+    if (steps == 0).any():
+        raise LoadError(
+            f"{source}: recording {int(steps.argmin())} holds no events",
+            hint="leave empty recordings and their labels out",
+        )
 
 
 def _published(ids: Array, count: int, source: str) -> list[list[int]] | None:

@@ -24,6 +24,7 @@ from convsnn.train import LOSSES
 from convsnn.train.direct import Judged, groups, settle
 from convsnn.train.loop import train
 from convsnn.workflows.running.device import pick_device
+from convsnn.workflows.running.processes import require_alone
 from convsnn.workflows.running.result import Result
 from convsnn.workflows.running.voice import command_line, note
 from convsnn.workflows.train.course import Course, open_course, untrained
@@ -73,6 +74,7 @@ def search(
     something and neither `resume` nor `force` is asked for, LoadError where what is there belongs
     to another search, MissingExtraError without optuna, TrainingError where no trial could be run.
     """
+    require_alone()
     if trials < 1:
         raise ConfigError(f"--trials must be at least 1, not {trials}")
     chosen = find_recipe(recipe).override(changes or {})

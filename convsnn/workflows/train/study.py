@@ -13,6 +13,7 @@ from convsnn.errors import ConfigError, LoadError, MissingExtraError
 from convsnn.report.files import require_writable, write_text
 from convsnn.report.page.assemble import packages, versions
 from convsnn.report.training.study import render_study, render_study_page
+from convsnn.workflows.running.processes import require_alone
 from convsnn.workflows.running.result import Result
 from convsnn.workflows.running.voice import command_line, note
 from convsnn.workflows.train.training import train
@@ -57,6 +58,7 @@ def study(
     are finished there are taken as they are. Raises ConfigError for an unknown study or a folder
     that holds something else, and what `train` raises.
     """
+    require_alone()
     if name not in STUDIES:
         raise ConfigError(f"unknown study '{name}'")
     chosen = STUDIES[name]

@@ -19,6 +19,7 @@ from convsnn.train.loop import train
 from convsnn.train.network import TrainableNetwork
 from convsnn.train.settings import Epoch
 from convsnn.train.temporal import CASES, STEPS, Case, Pattern, Ramp
+from convsnn.workflows.running.processes import require_alone
 from convsnn.workflows.running.result import Result
 from convsnn.workflows.running.voice import command_line, note
 from zoo.models import MODELS
@@ -55,6 +56,7 @@ def temporal(
 
     ConfigError for a `folder` (default: temporal-coding-trained) that is not empty, unless `force`.
     """
+    require_alone()
     if updates < 1:
         raise ConfigError(f"epochs must be at least 1, not {updates}")
     folder = folder or Path(f"{NAME}-trained")
