@@ -64,6 +64,9 @@ PAIRS = {
     "Pad": "pad constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d "
     "replication_pad1d replication_pad2d replication_pad3d",
     "Pow": "pow",
+    "QuantizeLinear": "fake_quantize_per_tensor_affine fake_quantize_per_tensor_affine_cachemask "
+    "fake_quantize_per_channel_affine fake_quantize_per_channel_affine_cachemask "
+    "_fused_moving_avg_obs_fq_helper_functional",
     "ReduceMax": "amax",
     "ReduceMean": "mean",
     "ReduceSum": "sum",
@@ -95,8 +98,8 @@ PAIRS = {
 ONLY_ONNX = {
     "CastLike": "torch traces it as _to_copy",
     "ConvInteger": "torch traces whole-number networks under names of a quantiser's own",
-    "DequantizeLinear": "an op of quantised files; torch traces its own fake_quantize",
-    "DynamicQuantizeLinear": "as DequantizeLinear",
+    "DequantizeLinear": "the second half of what torch traces as one fake_quantize",
+    "DynamicQuantizeLinear": "as ConvInteger",
     "Erf": "torch traces GELU whole",
     "Exp": "refused by name in files of older softmax; an unknown ATen op is refused alike",
     "GatherND": "torch traces it as index",
@@ -107,7 +110,6 @@ ONLY_ONNX = {
     "MeanVarianceNormalization": "torch has none",
     "QLinearConv": "as ConvInteger",
     "QLinearMatMul": "as ConvInteger",
-    "QuantizeLinear": "as DequantizeLinear",
     "RMSNormalization": "torch traces it in parts, the square of which is refused as such",
     "Reciprocal": "as Exp",
     "Shape": "torch's sizes are read off the traced values",
