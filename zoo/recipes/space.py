@@ -1,8 +1,8 @@
 """Which constants of a recipe can be searched, and a recipe with other ones.
 
 Those of threshold annealing's appendix D: leak, slope of the surrogate, learning rate, clipping of
-gradients and weights, dropout, and of every layer's threshold its value, or where it starts, where
-it ends and how fast it gets there. What a recipe does not have is not searched.
+gradients and weights, dropout, and of every layer's threshold its value, or where it starts, how
+many times that its end is and how fast it gets there. What a recipe does not have is not searched.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ class Range:
 
 _THRESHOLDS = {
     "fixed": {"value": Range(0.2, 30.0)},
-    "anneal": {"start": Range(0.2, 30.0), "end": Range(0.5, 60.0), "rate": Range(1e-4, 0.3)},
+    "anneal": {"start": Range(0.2, 20.0), "rise": Range(1.0, 8.0), "rate": Range(1e-4, 0.3)},
 }
 
 
@@ -63,11 +63,9 @@ def with_constants(recipe: SpikingRecipe, values: Values) -> SpikingRecipe:
     rules = []
     for layer, spec in enumerate(recipe.rules):
         name, options = split_spec(spec)
-        own = {
-            key: str(known[f"layer {layer + 1} {key}"])
-            for key in _THRESHOLDS.get(name, {})
-            if f"layer {layer + 1} {key}" in known
-        }
+        own = {key: known[f"layer {layer + 1} {key}"] for key in _THRESHOLDS.get(name, {})}
+        if "rise" in own:
+            own["end"] = float(f"{own['start'] * own.pop('rise'):.{DIGITS}g}")
         text = ",".join(f"{key}={value}" for key, value in {**options, **own}.items())
         rules.append(f"{name}:{text}" if text else name)
     surrogate = f"fast-sigmoid:slope={known['slope']}" if "slope" in known else recipe.surrogate
