@@ -21,7 +21,10 @@ from convsnn.spiking.network import Spiking, to_spiking
 from convsnn.spiking.plan import Plan, SitePlan
 
 STEPS = 6
-PLAIN = ("if", "if:reset=zero", "signed", "burst:gamma=3", "lif:decay=0.5,sends=threshold")
+PLAIN = (
+    "if", "if:reset=zero", "signed", "burst:gamma=3", "lif:decay=0.5,sends=threshold",
+    "cuba:decay=0.5,current=0.5,sends=threshold",
+)  # fmt: skip
 READOUTS = ("mean", "rising", "mean:delay=2", "rising:delay=3")
 
 

@@ -55,6 +55,7 @@ def small() -> Graph:
     return load_module(Small().eval(), torch.zeros(2, 1, 6, 6))
 
 
+PAPERS = ("LTMD, ", "LT-SNN, ", "Rouser, ", "Threshold annealing, ")
 PAPER = Form(threshold="ltmd", outputs="potential", lateral="recurrent", decay=0.25)
 
 
@@ -235,7 +236,7 @@ def test_accuracy_counts_the_mean_up_to_each_step() -> None:
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_every_recipe_says_what_it_is_a_row_of(name: str) -> None:
     recipe = RECIPES[name]
-    assert recipe.source.startswith(("LTMD, ", "LT-SNN, "))
+    assert recipe.source.startswith(PAPERS)
     assert ("short" in name) == (recipe.data is not None)
     assert SpikingRecipe(**recipe.to_json()) == recipe
 
@@ -296,7 +297,7 @@ def test_values_are_read_as_toml_has_them() -> None:
         ("threshold=ltdm", "unknown threshold 'ltdm'", "ltmd"),
         ("loss=tet:beta=2", "beta lies between 0 and 1", ""),
         ("model=ltmd-mnits", "unknown zoo model", "ltmd-mnist"),
-        ("weight_bits=3", "no weights of 3 bits", "4 or 8"),
+        ("weight_bits=3", "no weights of 3 bits", "1, 4 or 8"),
         ("p_drop=1.0", "dropout probability", "below 1"),
         ("learning_rate=nan", "positive learning_rate", ""),
         ("training_samples=1", "at least 2", ""),

@@ -42,6 +42,7 @@ DENSE = 8  # up to here a network is scored at every T
 
 _REASONS = {
     "msat": "its threshold moves with every step, and spikes that wait are no longer those it sets",
+    "cuba": "it forgets while it waits",
     "lif": "it forgets while it waits",
     "tsc": "its layers take turns already, and what they send is no count",
 }

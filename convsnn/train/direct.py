@@ -6,86 +6,33 @@ fully connected layers, layers that send potentials (LTMD equations 9 and 10), d
 of few bits.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
+from torch.nn.utils import parametrizations, parametrize
 
 from convsnn.errors import ConfigError, LoadError
 from convsnn.graph import Graph, Node
 from convsnn.passes.edit import rebuild
 from convsnn.registry import nearest
 from convsnn.spiking.network import Spiking
+from convsnn.train.annealing import advance
+from convsnn.train.binary import rounding
 from convsnn.train.dropout import ModerateDropout, Twin
+from convsnn.train.form import Form
 from convsnn.train.lateral import Lateral
-from convsnn.train.lif import LIF, Output, Sends
+from convsnn.train.lif import LIF, Output
 from convsnn.train.losses import Loss
 from convsnn.train.network import TrainableNetwork
 from convsnn.train.result import to_spiking
 from convsnn.train.samples import Batch
-from convsnn.train.sawb import Sawb
-from convsnn.train.scan import ScannedLIF
-from convsnn.train.surrogates import SURROGATES
-from convsnn.train.thresholds import THRESHOLDS
 
 READ, DROPOUT = "read_neurons", "dropout"  # nodes that only training has
 _WEIGHTED = ("conv", "conv_transpose", "linear")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Form:
-    """What neurons a network is trained with, and what stands between them.
-
-    `threshold` and `surrogate` are specs of their registries; potentials are multiplied by `decay`
-    a step. Neurons of fully connected layers send `outputs`; where that is not "spike", those of
-    the last layer do so too, and the answer is their mean instead of that of the last currents.
-    `lateral` is what becomes of a network's lateral layers: kept in front of the neurons
-    ("feedforward", LTMD's code), fed with what was sent the step before ("recurrent", its
-    equation 9; behind the last layer only where that has neurons) or left out. `dropout` stands
-    behind the node `drop_behind`; `weight_bits` are 4 or 8, or None. Raises ConfigError for what
-    cannot be.
-    """
-
-    threshold: str = "lt-snn"
-    surrogate: str = "triangle"
-    decay: float = 0.5
-    reset: Literal["zero", "soft"] = "zero"
-    detach_reset: bool = False
-    strict: bool = False
-    sends: Sends = "one"
-    outputs: Output = "spike"
-    lateral: Literal["none", "recurrent", "feedforward"] = "none"
-    dropout: Literal["none", "plain", "moderate"] = "none"
-    p_drop: float = 0.2
-    drop_behind: str = ""
-    weight_bits: int | None = None
-
-    def __post_init__(self) -> None:
-        self.neurons()
-        ModerateDropout(self.p_drop)
-        if self.weight_bits is not None:
-            Sawb(self.weight_bits)
-        if self.dropout != "none" and not self.drop_behind:
-            raise ConfigError(
-                f"{self.dropout} dropout needs a place", hint="name a layer with drop_behind"
-            )
-
-    def neurons(self, *, output: Output = "spike", lateral: Lateral | None = None) -> LIF:
-        """A population with a threshold of its own."""
-        return ScannedLIF(
-            THRESHOLDS.create(self.threshold),
-            decay=self.decay,
-            reset="hard" if self.reset == "zero" else "soft",
-            detach_reset=self.detach_reset,
-            surrogate=SURROGATES.create(self.surrogate),
-            strict=self.strict,
-            sends=self.sends,
-            output=output,
-            lateral=lateral,
-        )
+_ANSWERS: dict[str, Output] = {"spikes": "spike", "potentials": "potential"}
 
 
 @dataclass(frozen=True)
@@ -106,13 +53,28 @@ class Untrained:
         shows it its samples.
 
         Neurons whose potentials are read stand behind a leaky ReLU of slope 1, which leaves the
-        original network as it is. UnsupportedError where no simulation has its neurons,
-        CalibrationError where a learned threshold is not positive.
+        original network as it is, those whose spikes are read behind a ReLU. UnsupportedError
+        where no simulation has its neurons, CalibrationError where a learned threshold is not
+        positive.
         """
+        before = self.network.training
+        self.network.eval()  # thresholds may be scored otherwise than they are trained
+        try:
+            return self._converted(encoder, record, provenance)
+        finally:
+            self.network.train(before)
+
+    def _converted(
+        self,
+        encoder: str,
+        record: tuple[Mapping[str, Any], ...],
+        provenance: Mapping[str, Any] | None,
+    ) -> Spiking:
         now = self.network.tensors()
         graph = replace(self.graph, tensors={name: now[name] for name in self.graph.tensors})
         if READ in self.network.graph.sites:
-            graph = _behind(graph, graph.outputs[0], READ, slope=1.0)
+            spikes = isinstance(last := self.network.site(READ), LIF) and last.output == "spike"
+            graph = _behind(graph, graph.outputs[0], READ, slope=None if spikes else 1.0)
         plain = TrainableNetwork(
             graph,
             {name: self.network.site(name) for name in graph.sites},
@@ -140,20 +102,40 @@ def prepare(graph: Graph, form: Form) -> Untrained:
     recurrent = kernels if form.lateral == "recurrent" else {}
     places = {before[name]: kernel for name, kernel in recurrent.items()}
     trained = graph
-    if form.outputs != "spike":
+    if form.reads_neurons:
         trained = _behind(trained, graph.outputs[0], READ)
+    _require_rules(form, list(trained.sites))
     sites: dict[str, nn.Module] = {}
-    for name, site in trained.sites.items():
+    for place, (name, site) in enumerate(trained.sites.items()):
         output = form.outputs if len(site.shape) == 1 else "spike"
+        if name == READ:
+            output = _ANSWERS.get(form.answer, output)
         kernel = places.get(trained.by_name[name].inputs[0])
-        sites[name] = form.neurons(output=output, lateral=_recurrent(kernel))
-    if form.dropout != "none":
-        trained = _behind(trained, _known(trained, form.drop_behind), DROPOUT)
-        sites[DROPOUT] = _dropout(form)
+        sites[name] = form.neurons(
+            place=place, shape=site.shape, output=output, lateral=_recurrent(kernel)
+        )
+    for place, name in enumerate(_places(form)):
+        trained = _behind(trained, _known(trained, name), DROPOUT + str(place or ""))
+        sites[DROPOUT + str(place or "")] = _dropout(form)
     network = TrainableNetwork(trained, sites)
     if form.weight_bits is not None:
         _round_weights(network, form.weight_bits)
+    if form.weight_norm:
+        for attribute in _weights(network):
+            parametrizations.weight_norm(network, attribute)
     return Untrained(network, graph)
+
+
+def _places(form: Form) -> list[str]:
+    return [] if form.dropout == "none" else [n.strip() for n in form.drop_behind.split(",")]
+
+
+def _require_rules(form: Form, layers: Sequence[str]) -> None:
+    if len(form.rules) not in (1, len(layers)):
+        raise ConfigError(
+            f"{len(form.rules)} thresholds are given for {len(layers)} layers of neurons",
+            hint=f"give one for all, or one for each of {', '.join(layers)}",
+        )
 
 
 def lateral_kernels(graph: Graph) -> dict[str, Tensor]:
@@ -209,6 +191,16 @@ class Judged:
         batch.require_labels()
         batch.require_classes(logits.shape[2])
         return self.loss(logits, batch.labels, thresholds=tuple(network.thresholds().values()))
+
+
+@torch.no_grad()
+def settle(network: TrainableNetwork, *, limit: float | None = None) -> None:
+    """What follows an update: weights beyond `limit` are brought back to it, thresholds that
+    change by themselves do."""
+    if limit is not None:
+        for parameter in groups(network, threshold_rate=1)[0]["params"]:
+            parameter.clamp_(-limit, limit)
+    advance(network)
 
 
 def groups(network: TrainableNetwork, *, threshold_rate: float) -> list[dict[str, Any]]:
@@ -267,9 +259,14 @@ def _dropout(form: Form) -> nn.Module:
 
 def _round_weights(network: TrainableNetwork, bits: int) -> None:
     """Let layers compute with rounded weights; what is trained are the full ones."""
+    for attribute in _weights(network):
+        parametrize.register_parametrization(network, attribute, rounding(bits))
+
+
+def _weights(network: TrainableNetwork) -> list[str]:
+    """The attributes of `network` that hold a layer's weights."""
     attributes = {id(tensor): name for name, tensor in network.named_parameters()}
     tensors = network.tensors()
     weights = [tensors[n.inputs[1]] for n in network.graph.nodes if n.op in _WEIGHTED]
-    for key in dict.fromkeys(id(weight) for weight in weights):  # one may serve several layers
-        if key in attributes:
-            parametrize.register_parametrization(network, attributes[key], Sawb(bits))
+    keys = dict.fromkeys(id(weight) for weight in weights)  # one may serve several layers
+    return [attributes[key] for key in keys if key in attributes]

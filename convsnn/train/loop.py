@@ -20,6 +20,7 @@ from convsnn.errors import ConfigError, TrainingError
 from convsnn.train.checkpoint import fingerprint, load, save
 from convsnn.train.devices import is_main, make_accelerator, make_optimizer
 from convsnn.train.network import TrainableNetwork
+from convsnn.train.observed import describe, moved, trained_weights
 from convsnn.train.samples import Batch, Samples
 from convsnn.train.scan import ScannedLIF
 from convsnn.train.schedule import factor
@@ -106,6 +107,7 @@ class _Run:
         network.to(self.accelerator.device)
         self.optimizer = make_optimizer(network, groups, settings)
         self.state = State()
+        self.first = {name: w.detach().clone() for name, w in trained_weights(network)}
         self.of = fingerprint(network, {**asdict(settings), **purpose}, samples.digest)
         self._resume()
         self.model, self.prepared = self.accelerator.prepare(network, self.optimizer)
@@ -140,11 +142,12 @@ class _Run:
             state.update += 1
             if self.every and state.done % self.every == 0:
                 self._save(LAST)
+        described = describe(self.network)  # before scoring, which runs the neurons too
         held = self.score(self.held) if self.held else None
         loss, right, seen = state.sums
         entry = Epoch(
             number + 1, loss / seen, right / seen, held, self._rate(), state.seconds,
-            *describe(self.network),
+            **described, moved=moved(self.network, self.first),
         )  # fmt: skip
         self._guard_collapse(entry)
         state.history.append(asdict(entry))
@@ -269,17 +272,6 @@ class _Run:
                 )
         if self.folder is not None and is_main():
             save(self.folder / name, self.network, self.optimizer, asdict(self.state), of=self.of)
-
-
-def describe(network: TrainableNetwork) -> tuple[dict[str, float], dict[str, float]]:
-    """Mean threshold and last firing rate of every site, for logs."""
-    thresholds = {name: float(v.detach().mean()) for name, v in network.thresholds().items()}
-    rates: dict[str, float] = {}
-    for name in network.graph.sites:
-        rate = getattr(network.site(name), "last_rate", None)
-        if isinstance(rate, Tensor):
-            rates[name] = float(rate)
-    return thresholds, rates
 
 
 def _moved(batch: Batch, device: torch.device) -> Batch:

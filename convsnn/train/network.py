@@ -90,6 +90,10 @@ class TrainableNetwork(nn.Module):
         """The graph's tensors as they are now, by the graph's names."""
         return {name: getattr(self, key) for name, key in self._attributes.items()}
 
+    def attributes(self) -> dict[str, str]:
+        """Where the graph's tensors are held, by the graph's names."""
+        return dict(self._attributes)
+
     def shifts(self) -> Values:
         """What is added to the currents of every step, by site."""
         return {name: getattr(self, key) for name, key in self._shifts.items()}

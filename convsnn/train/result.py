@@ -115,6 +115,11 @@ def _spec(name: str, module: object, rows: Output | None) -> str:
     if plain and rows is None:
         return "if"
     strict = ",strict=true" if module.strict else ""
+    if module.synapse is not None:
+        return (
+            f"cuba:decay={module.decay!r},current={module.synapse.decay!r},"
+            f"delay={module.synapse.delay},reset={reset},sends={module.sends}{strict}"
+        )
     options = f"decay={module.decay!r},reset={reset},sends={module.sends}{strict}"
     return f"lif:{options}" if rows is None else f"ltmd:{options},outputs={rows}"
 

@@ -8,6 +8,7 @@ windows towards potential and threshold:
 
     soft reset   ds(t) = A g(t) - V du(t+1)          du(t) = ds(t) w(t) + a du(t+1)
     hard reset   ds(t) = A g(t) - a u(t) du(t+1)     du(t) = ds(t) w(t) + a (1 - s(t)) du(t+1)
+    ignored      ds(t) = A g(t)                      du(t) = ds(t) w(t) + a du(t+1)
     dL/dI(t) = du(t)         dL/dV = - sum of ds(t) w'(t), and the amounts' own where V is whole
 
 (seeds: Neftci et al. 2019, equations of backpropagation through time).
@@ -65,7 +66,7 @@ class _Scan(Function):
             reached, out, base, fired = run(part, base, fired, threshold, lif)
             potentials.append(reached)
             sent.append(out)
-        lif.last_rate = fired.mean() / steps
+        lif.notice(layout.back(fired[None], batch)[0], steps)
         ctx.save_for_backward(value, unit, *potentials)
         ctx.lif, ctx.layout, ctx.batch, ctx.start_shape = lif, layout, batch, start.shape
         after = layout.back(base[None], batch)[0]
@@ -148,7 +149,7 @@ def _step_back(
         spikes = given * (value / unit) if sized else given / unit
         if not lif.detach_reset:
             spikes = spikes - (value * later if soft else kept * potential) / unit
-    found = spikes * to_potential + (kept if soft else kept * ~fired)
+    found = spikes * to_potential + (kept if soft or lif.ignore_reset else kept * ~fired)
     learned = -spikes * to_value
     if rule.whole:
         amounts = (given if sized else 0.0) - (later if soft else 0.0)

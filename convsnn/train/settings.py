@@ -69,7 +69,10 @@ class Settings:
 class Epoch:
     """How an epoch went: means over its updates; `held_out` is the accuracy on what is held out.
 
-    `seconds` counts from the start of training, earlier runs of a resumed one included.
+    `seconds` counts from the start of training, earlier runs of a resumed one included. By layer,
+    in the last update: mean thresholds, firing rates, the share of neurons that sent no spike to
+    any sample (`dead`), and to one of them (`silent`, a mean). `moved` is how far each layer's
+    weights are from where they started, as a part of their size there.
     """
 
     number: int
@@ -80,6 +83,9 @@ class Epoch:
     seconds: float
     thresholds: Mapping[str, float]
     rates: Mapping[str, float]
+    dead: Mapping[str, float] = field(default_factory=dict)
+    silent: Mapping[str, float] = field(default_factory=dict)
+    moved: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass

@@ -12,6 +12,8 @@ g being the gradient that reached the spike and w the window of the rule:
     fixed     none (m is a constant)
     ltmd      f'(d), with m = tanh(k)       LTMD equations 6 to 8
     lt-snn    a window of its own           see `lt_snn`
+    rouser    f'(d), one for each neuron    see `rouser`
+    anneal    none (m rises by itself)      see `annealing`
     dsr       of the whole run, not a step  see `dsr`
 
 The sign is minus, whatever equation 6 of LT-SNN carries: a higher threshold means fewer spikes.
@@ -74,6 +76,9 @@ class Threshold(nn.Module, ABC):
         """The potential that a neuron starts from where nothing else is said."""
         return torch.zeros_like(self.unit)
 
+    def advance(self) -> None:
+        """An update of the weights is done: what changes by itself changes now."""
+
     def fire(self, potential: Tensor, surrogate: Surrogate, *, strict: bool = False) -> Tensor:
         """Spikes 0 or 1 of `potential` (B, ...), with the gradients of the rule."""
         spikes: Tensor = _Fire.apply(potential, self.value(), self.unit, self, surrogate, strict)
@@ -129,9 +134,15 @@ class Fixed(Threshold):
 
     constant: Tensor
 
-    def __init__(self, value: float = 1.0, *, unit: Tensor | float | None = None) -> None:
+    def __init__(
+        self,
+        value: float = 1.0,
+        *,
+        unit: Tensor | float | None = None,
+        shape: tuple[int, ...] = (),
+    ) -> None:
         super().__init__(unit=unit)
-        self.register_buffer("constant", constant(value, ()))
+        self.register_buffer("constant", constant(value, shape))
 
     def number(self) -> Tensor:
         """See `Threshold.number`."""

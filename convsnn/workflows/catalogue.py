@@ -1,4 +1,4 @@
-"""What is known under each kind of name: neurons, stages, data sets, models, methods, recipes.
+"""What is known under each kind of name: neurons, stages, data sets, models and so on.
 
 One entry is explained whole: every option with its type, its default, and what it is.
 """
@@ -23,9 +23,18 @@ from convsnn.workflows.running.result import Result
 from zoo.data import DATASETS
 from zoo.models import describe
 from zoo.recipes.spiking import RECIPES
+from zoo.recipes.studies import STUDIES
 
 Kind = Literal[
-    "neurons", "calibrators", "encoders", "readouts", "datasets", "models", "methods", "recipes"
+    "neurons",
+    "calibrators",
+    "encoders",
+    "readouts",
+    "datasets",
+    "models",
+    "methods",
+    "recipes",
+    "studies",
 ]
 Row = Mapping[str, Any]
 
@@ -97,6 +106,11 @@ def _rows(kind: Kind) -> list[dict[str, Any]]:
         return describe()
     if kind == "recipes":
         return [{"name": name, **RECIPES[name].to_json()} for name in sorted(RECIPES)]
+    if kind == "studies":
+        return [
+            {"name": name, "source": study.source, "recipes": list(study.rows.values())}
+            for name, study in sorted(STUDIES.items())
+        ]
     if kind == "methods":
         return [
             {
@@ -216,6 +230,15 @@ def _recipes(rows: Sequence[Row]) -> Iterator[RenderableType]:
     yield table
 
 
+def _studies(rows: Sequence[Row]) -> Iterator[RenderableType]:
+    table = Table(box=None, pad_edge=False)
+    for title in ("name", "trainings", "source"):
+        table.add_column(title, no_wrap=title == "name")
+    for row in rows:
+        table.add_row(*map(Text, (row["name"], str(len(row["recipes"])), row["source"])))
+    yield table
+
+
 def _methods(rows: Sequence[Row]) -> Iterator[RenderableType]:
     """Each with the options of `convsnn convert` that stand for it, in lines that are short enough
     not to be broken: they are there to be copied."""
@@ -236,5 +259,6 @@ def _typed(row: Row) -> str:
 _OVERVIEWS: Mapping[str, Callable[[Sequence[Row]], Iterator[RenderableType]]] = {
     "models": _models,
     "recipes": _recipes,
+    "studies": _studies,
     "methods": _methods,
 }

@@ -18,6 +18,7 @@ from convsnn.random import uniform
 from convsnn.registry import Registry
 from zoo.data.binning import Binning, Events, Recordings
 from zoo.data.digest import Array
+from zoo.data.framed import kept
 from zoo.data.places import split_spec
 from zoo.data.prepare import prepare
 from zoo.data.preprocessing import Preprocessing
@@ -248,9 +249,9 @@ def _stored(
             )
         channels, height, width = input_shape
         plane = (height, width) if preprocessing.resize is None else split.sensor
-        return split.binned(
-            steps, preprocessing.binning or Binning(), channels=channels, plane=plane
-        )
+        binning = preprocessing.binning or Binning()
+        made = split.binned(steps, binning, channels=channels, plane=plane)
+        return kept(made, steps, binning, channels=channels, plane=plane)
     if split.steps not in (None, steps):
         raise ConfigError(
             f"{split.source} ({split.split}) holds sequences of {split.steps} frames, but the "

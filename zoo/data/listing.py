@@ -1,4 +1,4 @@
-"""Image files in one folder per class, listed: every folder once, and nothing but plain files.
+"""Files in one folder per class, listed: every folder once, and nothing but plain files.
 
 Links may lead out of the data, as to images that lie elsewhere, but not back into it: what is
 reached twice would be counted twice, and under the wrong class where the link crosses classes.
@@ -6,7 +6,7 @@ reached twice would be counted twice, and under the wrong class where the link c
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +19,7 @@ SUFFIXES = (
 
 @dataclass(frozen=True)
 class Listing:
-    """The images of one split by class; `numbers` are those of the classes."""
+    """The files of one split by class; `numbers` are those of the classes."""
 
     root: Path
     classes: tuple[str, ...]
@@ -28,24 +28,30 @@ class Listing:
 
 
 def list_images(root: Path, *, hint: str) -> Listing:
-    """All images below `root` by class, in the order of their names; hidden ones are left out.
+    """All images below `root`; see `list_files`."""
+    return list_files(root, SUFFIXES, what="images", hint=hint)
 
-    LoadError where there are none, for a class without images, a link that leads back, or what is
-    named as an image and is no plain file.
+
+def list_files(root: Path, suffixes: Sequence[str], *, what: str, hint: str) -> Listing:
+    """All files below `root` with one of these endings by class, in the order of their names;
+    hidden ones are left out.
+
+    LoadError where there are none, for a class without any, a link that leads back, or what has
+    such an ending and is no plain file. `what` the files are is for messages.
     """
-    walk = _Walk(root, hint)
+    walk = _Walk(root, tuple(suffixes), what, hint)
     try:
         classes = [entry.name for entry in _entries(root) if entry.is_dir()]
-        found = {name: list(walk.images(root / name)) for name in classes}
+        found = {name: list(walk.files(root / name)) for name in classes}
     except OSError as error:
         reason = error.strerror or error
-        raise LoadError(f"{root} holds no images by class: {reason}", hint=hint) from None
+        raise LoadError(f"{root} holds no {what} by class: {reason}", hint=hint) from None
     if not classes:
-        raise LoadError(f"{root} holds no images by class: it has no folders", hint=hint)
+        raise LoadError(f"{root} holds no {what} by class: it has no folders", hint=hint)
     empty = [name for name, paths in found.items() if not paths]
     if empty:
         raise LoadError(
-            f"{root} holds no images of {', '.join(empty[:5])} ({', '.join(SUFFIXES)})", hint=hint
+            f"{root} holds no {what} of {', '.join(empty[:5])} ({', '.join(suffixes)})", hint=hint
         )
     paths = tuple(path for name in classes for path in found[name])
     numbers = tuple(number for number, name in enumerate(classes) for _ in found[name])
@@ -57,6 +63,8 @@ class _Walk:
     """One pass over a split; `seen` are the folders that were read, by what they really are."""
 
     root: Path
+    suffixes: tuple[str, ...]
+    what: str
     hint: str
     seen: set[tuple[int, int]] = field(default_factory=set)
 
@@ -64,24 +72,24 @@ class _Walk:
         real = Path(os.path.realpath(self.root))
         self.above = {_identity(folder) for folder in (real, *real.parents) if folder.exists()}
 
-    def images(self, folder: Path) -> Iterator[Path]:
-        """The images of one folder, then those of the folders in it."""
+    def files(self, folder: Path) -> Iterator[Path]:
+        """The files of one folder, then those of the folders in it."""
         who = _identity(folder)
         if who in self.seen | self.above:
             raise LoadError(
-                f"{folder} leads back into the data (to {os.path.realpath(folder)}), whose images "
-                "would be counted twice, or under the wrong class",
+                f"{folder} leads back into the data (to {os.path.realpath(folder)}), whose "
+                f"{self.what} would be counted twice, or under the wrong class",
                 hint="remove that link",
             )
         self.seen.add(who)
         entries = _entries(folder)
         for entry in entries:
-            if entry.name.lower().endswith(SUFFIXES) and not entry.is_dir():
+            if entry.name.lower().endswith(self.suffixes) and not entry.is_dir():
                 plain = entry.is_file(follow_symlinks=False)  # known without a look at the file
                 yield Path(entry.path) if plain else self._plain(Path(entry.path))
         for entry in entries:
             if entry.is_dir():
-                yield from self.images(Path(entry.path))
+                yield from self.files(Path(entry.path))
 
     def _plain(self, path: Path) -> Path:
         try:
@@ -92,7 +100,8 @@ class _Walk:
             ) from None
         if not plain:
             raise LoadError(
-                f"{path} is named as an image, but is a pipe, socket or device", hint="remove it"
+                f"{path} is named as one of the {self.what}, but is a pipe, socket or device",
+                hint="remove it",
             )
         return path
 

@@ -18,7 +18,7 @@ from typing import Any, Literal, get_args, get_origin
 from convsnn.errors import ConfigError, LoadError
 from convsnn.registry import nearest
 from convsnn.train import LOSSES
-from convsnn.train.direct import Form
+from convsnn.train.form import Form
 from convsnn.train.samples import Augmentation
 from convsnn.train.schedule import COSINE
 from convsnn.train.settings import Settings
@@ -33,8 +33,8 @@ class SpikingRecipe(Form):
     `data` is None where the user has to name it. `source` is the row of the paper and `note` what
     is otherwise here than there. Lists of events become a frame a time step, `frames_by` time,
     count or width, with `frame_value` in each pixel (see `zoo.data.binning`). Thresholds learn at
-    `threshold_rate` times the learning rate. The other keys are those of `Settings`. Raises
-    ConfigError for values that cannot be.
+    `threshold_rate` times the learning rate; weights are kept within `weight_limit` of 0. The
+    other keys are those of `Settings`. Raises ConfigError for values that cannot be.
     """
 
     model: str
@@ -53,6 +53,8 @@ class SpikingRecipe(Form):
     schedule: str = COSINE
     threshold_rate: float = 1.0
     weight_decay: float = 0.0
+    clip: float | None = None
+    weight_limit: float | None = None
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     augment: Augmentation = "none"
     held_out: float = 0.1
@@ -68,6 +70,8 @@ class SpikingRecipe(Form):
             raise ConfigError(f"training_samples must be at least 2, not {self.training_samples}")
         if not 0 <= self.threshold_rate < float("inf"):
             raise ConfigError(f"threshold_rate must be at least 0, not {self.threshold_rate}")
+        if self.weight_limit is not None and not 0 < self.weight_limit < float("inf"):
+            raise ConfigError(f"weight_limit must be positive, not {self.weight_limit}")
         MODELS.get(self.model)
         LOSSES.create(self.loss)
         self.settings()
@@ -87,6 +91,7 @@ class SpikingRecipe(Form):
             learning_rate=self.learning_rate,
             schedule=self.schedule,
             weight_decay=self.weight_decay,
+            clip=self.clip,
             precision=self.precision,
             held_out=self.held_out,
             patience=self.patience,

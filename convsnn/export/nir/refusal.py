@@ -63,6 +63,7 @@ def reset_of(neuron: object) -> str:
         "Signed": "they send spikes of both signs",
         "Msat": "their thresholds change from step to step",
         "LeakyIntegrateAndFire": "their leak counts in steps, which NIR's time constants do not",
+        "CurrentBased": "their leaks count in steps, which NIR's time constants do not",
     }.get(type(neuron).__name__, "NIR has no such neurons")
     raise Unsayable(what, "convert the network with --neuron if or if:reset=zero")
 

@@ -11,6 +11,7 @@ from convsnn.errors import ExportError
 from convsnn.export.onnx.doubles import softplus
 from convsnn.export.onnx.emitter import Emitter
 from convsnn.neurons.burst import Burst
+from convsnn.neurons.cuba import CurrentBased
 from convsnn.neurons.integrate import IntegrateAndFire
 from convsnn.neurons.lif import LeakyIntegrateAndFire
 from convsnn.neurons.msat import Msat
@@ -77,6 +78,28 @@ def _leaky(neuron: LeakyIntegrateAndFire) -> Population:
         return sent, {"potential": emit.op("Where", fired, emit.number(0), kept)}
 
     return Population({"potential": _tensor(neuron.potential)}, step)
+
+
+@population.register
+def _current_based(neuron: CurrentBased) -> Population:
+    def step(emit: Emitter, current: str, state: State, time: str) -> tuple[str, State]:
+        del time
+        threshold = emit.constant(_tensor(neuron.threshold), "threshold")
+        left = emit.op("Mul", state["current"], emit.number(neuron.current))
+        after = emit.op("Add", left, state["waiting"] if neuron.delay else current)
+        potential = emit.op("Add", state["potential"], state["current"] if neuron.delay else after)
+        fired = emit.op("Greater" if neuron.strict else "GreaterOrEqual", potential, threshold)
+        kept = emit.op("Mul", potential, emit.number(neuron.decay))
+        spikes = emit.cast(fired)
+        amount = emit.op("Mul", spikes, threshold)
+        soft = neuron.reset == "soft"
+        emptied = emit.op("Sub", kept, threshold) if soft else emit.number(0)
+        sent = amount if neuron.sends == "threshold" else spikes
+        now = {"potential": emit.op("Where", fired, emptied, kept), "current": after}
+        return sent, now | ({"waiting": current} if neuron.delay else {})
+
+    rest = {"potential": _tensor(neuron.potential), "current": torch.zeros(())}
+    return Population(rest | ({"waiting": torch.zeros(())} if neuron.delay else {}), step)
 
 
 @population.register

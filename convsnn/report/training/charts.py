@@ -12,10 +12,19 @@ from convsnn.report.wording import distinct, percent, shortened
 
 STROKES = ("-", (0, (4, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
 COLOURS = (FIRST, SECOND, THIRD, AXIS)
-_AXES = {"thresholds": "mean threshold", "rates": "spikes per neuron and step"}
+_AXES = {
+    "thresholds": "mean threshold",
+    "rates": "spikes per neuron and step",
+    "dead": "neurons without a spike",
+    "silent": "neurons without a spike",
+    "moved": "way from the first weights",
+}
+_SHARES = ("dead", "silent")
 
 
-def layers_chart(document: Mapping[str, Any], what: Literal["thresholds", "rates"]) -> str:
+def layers_chart(
+    document: Mapping[str, Any], what: Literal["thresholds", "rates", "dead", "silent", "moved"]
+) -> str:
     """A line for every layer over the epochs, of every seed; colours tell the layers apart."""
     runs = document["runs"]
     names = list(runs[0]["epochs"][-1][what])
@@ -24,6 +33,8 @@ def layers_chart(document: Mapping[str, Any], what: Literal["thresholds", "rates
     def paint(figure: Figure) -> None:
         axes = _axes(figure)
         axes.set_ylabel(_AXES[what])
+        if what in _SHARES:
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
         for place, name in enumerate(names):
             style = STROKES[place // len(COLOURS) % len(STROKES)]
             colour = COLOURS[place % len(COLOURS)]
@@ -40,6 +51,26 @@ def layers_chart(document: Mapping[str, Any], what: Literal["thresholds", "rates
     label = f"{_AXES[what].capitalize()} of {len(names)} layers over the epochs of the training"
     height = 3.4 + 0.2 * (len(names) // 2 if len(names) <= 12 else 0)
     return draw(what, paint, size=(WIDTH, height), label=label)
+
+
+def histogram_chart(document: Mapping[str, Any]) -> str:
+    """How many neurons send how many spikes to a test sample, a row for every layer."""
+    known = document["runs"][0]["histograms"]
+    names = list(known)
+    shown = distinct(names)
+
+    def paint(figure: Figure) -> None:
+        rows: Any = figure.subplots(len(names), 1, squeeze=False)
+        for axes, name, title in zip(rows[:, 0], names, shown, strict=True):
+            edges, neurons = known[name]["edges"], known[name]["neurons"]
+            axes.stairs(neurons, edges, fill=True, color=FIRST)
+            dead = percent(known[name]["dead"])
+            axes.set_title(f"{shortened(title, NAME_WIDTH)}: {dead} without a spike", loc="left")
+            axes.set_ylabel("neurons")
+        rows[-1, 0].set_xlabel("mean number of spikes for a test sample")
+
+    label = f"Histograms of the spikes of {len(names)} layers of neurons"
+    return draw("histograms", paint, size=(WIDTH, 0.6 + 1.5 * len(names)), label=label)
 
 
 def progress_chart(document: Mapping[str, Any]) -> str:

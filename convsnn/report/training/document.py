@@ -20,6 +20,7 @@ Run: TypeAlias = Mapping[str, Any]
 # Student's t at 97.5 % for 1, 2, ... degrees of freedom
 _STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 _NORMAL = 1.959964
+LAYERS = 24  # whose histograms find room on a page
 
 
 def half_interval(values: Sequence[float]) -> float | None:
@@ -78,7 +79,16 @@ def verdict(document: Mapping[str, Any]) -> str:
 def render_training(document: Mapping[str, Any]) -> RenderableType:
     """A rich renderable of a training: a row for each seed, and the verdict."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for title in ("seed", "accuracy", "loss", "thresholds", "firing rate", "epochs", "seconds"):
+    for title in (
+        "seed",
+        "accuracy",
+        "loss",
+        "thresholds",
+        "firing rate",
+        "dead",
+        "epochs",
+        "seconds",
+    ):
         table.add_column(title, justify="right")
     for run in document["runs"]:
         last = run["epochs"][-1]
@@ -88,11 +98,14 @@ def render_training(document: Mapping[str, Any]) -> RenderableType:
             significant(last["loss"]),
             significant(_mean(last["thresholds"])),
             significant(_mean(last["rates"])),
+            dead(run),
             str(len(run["epochs"])),
             f"{run['seconds']:.0f}",
         )
     heading = Text(f"{document['name']}: {document['recipe']['model']}")
-    return Group(heading, table, Text(f"\n{verdict(document)}"))
+    held = memory(document["runs"][0])
+    said = [Text(f"\n{verdict(document)}"), *([Text(held)] if held else [])]
+    return Group(heading, table, *said)
 
 
 def render_training_page(document: Mapping[str, Any]) -> str:
@@ -107,7 +120,46 @@ def render_training_page(document: Mapping[str, Any]) -> str:
         threshold_chart=charts.layers_chart(document, "thresholds"),
         rate_chart=charts.layers_chart(document, "rates"),
         progress_chart=charts.progress_chart(document),
+        dead_chart=_drawn(charts, document, "dead"),
+        silent_chart=_drawn(charts, document, "silent"),
+        moved_chart=_drawn(charts, document, "moved"),
+        histogram_chart=_histograms(charts, document),
+        memory=memory(document["runs"][0]),
     )
+
+
+def _drawn(charts: Any, document: Mapping[str, Any], what: str) -> str:
+    """The chart of what runs of earlier versions do not have; "" for those."""
+    known = all(epoch.get(what) for run in document["runs"] for epoch in run["epochs"])
+    drawing: str = charts.layers_chart(document, what) if known else ""
+    return drawing
+
+
+def _histograms(charts: Any, document: Mapping[str, Any]) -> str:
+    """The charts of the first run's spikes; "" where these are unknown or too many layers'."""
+    found = document["runs"][0].get("histograms", {})
+    drawing: str = charts.histogram_chart(document) if 0 < len(found) <= LAYERS else ""
+    return drawing
+
+
+def memory(run: Run) -> str:
+    """What a run's learned values take, in words; "" where all are of full precision."""
+    found = run.get("memory")
+    if not found or found["bits"] == 32:
+        return ""
+    return (
+        f"{found['weights']:,} weights of {counted(found['bits'], 'bit')} and {found['others']:,} "
+        f"other values of 32 are {found['total']:,} bits; the files here hold every value in 32 "
+        f"bits, {found['stored']:,}"
+    )
+
+
+def dead(run: Run) -> str:
+    """The share of dead neurons at the end of a run, layer by layer where these are few."""
+    found = run["epochs"][-1].get("dead", {})
+    if not found:
+        return "-"
+    return "/".join(percent(v) for v in found.values()) if len(found) < 4 else percent(_mean(found))
 
 
 def _mean(values: Mapping[str, float]) -> float:

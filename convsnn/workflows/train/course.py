@@ -1,7 +1,7 @@
 """What `convsnn train` does with one seed: build the network, train it, score it once."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from convsnn.registry import split_spec
 from convsnn.report.page.assemble import versions
 from convsnn.spiking.network import Spiking
 from convsnn.train import LOSSES
-from convsnn.train.direct import Judged, Untrained, accuracies, groups, prepare
+from convsnn.train.direct import Judged, Untrained, accuracies, groups, prepare, settle
 from convsnn.train.finetune import require_classes
 from convsnn.train.loop import BEST, LAST, train
 from convsnn.train.methods import learned_thresholds
@@ -25,7 +25,8 @@ from convsnn.workflows.evaluate import score as scoring
 from convsnn.workflows.running.voice import command_line
 from convsnn.workflows.subject.images import describe_part
 from convsnn.workflows.train.lessons import labelled_images, missing_labels, worth_compiling
-from zoo.data import DataSet, Part, Preprocessing, choose, data_place, open_data
+from convsnn.workflows.train.spikes import observe, steps_first
+from zoo.data import DataSet, Preprocessing, choose, data_place, open_data
 from zoo.models import MODELS, Entry
 from zoo.recipes.spiking import SpikingRecipe
 
@@ -65,7 +66,8 @@ class Run:
     """A network trained from one seed, and how.
 
     `accuracy` is that on the test images up to each step. `net` and `report` are there where a
-    simulation has the network's neurons; else `reason` says why not.
+    simulation has the network's neurons; else `reason` says why not. `observed` is what else is
+    known of the trained network: see `spikes`.
     """
 
     seed: int
@@ -77,6 +79,7 @@ class Run:
     report: dict[str, Any] | None
     reason: str
     checkpoint: Path
+    observed: Mapping[str, Any]
 
     def to_json(self) -> dict[str, Any]:
         """The run as training.json has it."""
@@ -89,6 +92,7 @@ class Run:
             "thresholds": self.thresholds,
             "artifact": self.net is not None,
             "reason": self.reason,
+            **self.observed,
             "epochs": self.state.history,
         }
 
@@ -161,6 +165,7 @@ def train_once(
         recipe.settings(),
         folder=folder,
         groups=groups(made.network, threshold_rate=recipe.threshold_rate),
+        after=lambda: settle(made.network, limit=recipe.weight_limit),
         device=device,
         progress=progress,
         purpose=recipe.to_json(),
@@ -183,6 +188,14 @@ def _scored(
     thresholds = learned_thresholds(made.network)
     learned = sum(p.numel() for p in made.network.parameters())
     known = (thresholds, learned - thresholds)
+    seen = observe(
+        made.network,
+        course.data.test,
+        steps=recipe.timesteps,
+        device=device,
+        samples=samples,
+        seed=recipe.seed,
+    )
     try:
         net = _artifact(course, recipe, made, state, known, samples)
     except (UnsupportedError, CalibrationError) as error:
@@ -191,11 +204,11 @@ def _scored(
         numbers = choose(part, samples, seed=recipe.seed)
         found = accuracies(
             made.network,
-            _steps_first(part, numbers),
+            steps_first(part, numbers),
             steps=recipe.timesteps,
             device=device,
         )
-        return Run(recipe.seed, state, found, *known, None, None, reason, checkpoint)
+        return Run(recipe.seed, state, found, *known, None, None, reason, checkpoint, seen)
     report = scoring.score(
         net,
         course.data,
@@ -210,15 +223,7 @@ def _scored(
     said += [GRADED] if any(neurons.graded for neurons in net.neurons.values()) else []
     report["warnings"] = [*report["warnings"], *said]
     accuracy = report["snn"]["accuracy"]
-    return Run(recipe.seed, state, accuracy, *known, net, report, "", checkpoint)
-
-
-def _steps_first(
-    part: Part, numbers: Sequence[int]
-) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
-    """Batches of a part as training takes them."""
-    for x, labels in part.batches(USUAL_BATCH, indices=numbers):
-        yield (x if part.steps is None else x.movedim(1, 0)), labels
+    return Run(recipe.seed, state, accuracy, *known, net, report, "", checkpoint, seen)
 
 
 def _artifact(

@@ -20,6 +20,8 @@ from convsnn.workflows.running.resume import fingerprint
 from convsnn.workflows.running.voice import note, warn
 from zoo.data import Part, choose
 
+LINE = 6  # layers whose dead neurons fit on a line of progress
+
 
 def missing_labels(part: Part) -> str:
     """What a split without classes lacks, in words: it may have targets of another kind."""
@@ -109,8 +111,16 @@ def show_epoch(epoch: Epoch, epochs: int) -> None:
     note(
         f"epoch {epoch.number}/{epochs}: loss {epoch.loss:.4f}, accuracy {epoch.accuracy:.1%}"
         f"{held}, thresholds {_mean(epoch.thresholds):.3f}, "
-        f"firing rate {_mean(epoch.rates):.3f}, {epoch.seconds:.0f} s"
+        f"firing rate {_mean(epoch.rates):.3f}, {_dead(epoch.dead)}{epoch.seconds:.0f} s"
     )
+
+
+def _dead(shares: Mapping[str, float]) -> str:
+    """Dead neurons of every layer, or of all together where these are many."""
+    if not shares:
+        return ""
+    told = shares.values() if len(shares) <= LINE else [_mean(shares)]
+    return f"dead neurons {'/'.join(f'{share:.1%}' for share in told)}, "
 
 
 def _mean(values: Mapping[str, float]) -> float:
