@@ -72,5 +72,5 @@ class MnistVit(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, 1, 28, 28) -> (B, classes)."""
         x = self.patches(x).flatten(2).transpose(1, 2)
-        x = torch.cat([self.token.expand(len(x), -1, -1), x], 1) + self.places
+        x = torch.cat([self.token.expand(x.shape[0], -1, -1), x], 1) + self.places
         return self.head(self.norm(self.blocks(x))[:, 0])

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from convsnn.graph.ops.pieces import REASONS
-from convsnn.load.aten.base import BATCH_NORM, SQUARE, Blocked, Constant, Data, Lowering, aten
+from convsnn.load.aten.base import Blocked, Constant, Data, Lowering, aten
 from convsnn.load.aten.parts import constant_product, plus
 from convsnn.load.builder import product
 
@@ -23,7 +23,11 @@ def addcmul(lowering: Lowering, *, tensor1: Any, tensor2: Any, value: Any = 1, *
 def addcdiv(lowering: Lowering, *, tensor1: Any, tensor2: Any, value: Any = 1, **rest: Any) -> Any:
     """self + value * tensor1 / tensor2."""
     if not isinstance(tensor2, Constant):
-        raise Blocked("division by a value that depends on the input is not linear")
+        power = lowering.builder.emit("power", tensor2.name, exponent=-1.0)
+        below = Data(power, tensor2.shape)
+        return plus(
+            lowering, rest["self"], constant_product(lowering, tensor1, below, value)
+        )
     inverse = Constant(1 / tensor2.value, f"{tensor2.name}.inverse")
     return plus(lowering, rest["self"], constant_product(lowering, tensor1, inverse, value))
 
@@ -76,23 +80,17 @@ def cumsum(lowering: Lowering, *, dim: int, **arguments: Any) -> str:
 
 
 @aten("pow")
-def pow_(lowering: Lowering, *, exponent: Any, **arguments: Any) -> Data:
-    """The data to the power of 1; any other power is not linear."""
-    del lowering
+def pow_(lowering: Lowering, *, exponent: Any, **arguments: Any) -> Data | str:
+    """The data to a power that is one number."""
     x = arguments["self"]
     number = exponent
     if isinstance(exponent, Constant) and exponent.value.numel() == 1:
         number = exponent.value.item()
-    if isinstance(x, Data) and number == 1:
+    if not isinstance(x, Data) or not isinstance(number, (int, float)):
+        raise Blocked("a power whose exponent is not one number is not read")
+    if number == 1:
         return x
-    raise Blocked(SQUARE if number == 2 else "a power of the data is not linear", BATCH_NORM)
-
-
-@aten("linalg_vector_norm", "norm")
-def norm(lowering: Lowering, **arguments: Any) -> Data:
-    """A length of vectors, which divides somewhere behind; refused."""
-    del lowering, arguments
-    raise Blocked(SQUARE, BATCH_NORM)
+    return lowering.builder.emit("power", x.name, exponent=float(number))
 
 
 @aten("im2col")
