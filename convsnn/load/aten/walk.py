@@ -35,7 +35,7 @@ _FOLDED = _RESHAPES | frozenset((
     *("permute", "transpose", "slice", "select", "split", "split_with_sizes", "unbind", "cat"),
     *("mean", "sum", "clone", "contiguous", "dropout", "scaled_dot_product_attention", "roll"),
     *("squeeze", "unsqueeze", "alias", "_to_copy", "linalg_vector_norm", "exp", "pow", "sqrt"),
-    *("rsqrt", "clamp", "clamp_min", "hardswish"),
+    *("rsqrt", "clamp", "clamp_min", "hardswish", "expand"),
 ))  # fmt: skip
 _MADE = frozenset(("new_zeros", "new_ones", "new_full"))
 _FILLS = {"new_zeros": 0.0, "new_ones": 1.0}

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from convsnn.errors import Blocker, LoadError
 from convsnn.load.builder import layer_name
-from convsnn.load.onnx import evaluate
+from convsnn.load.onnx import evaluate, folded
 from convsnn.load.onnx.base import ONNX_OPS, REFUSED, Net
 from convsnn.load.onnx.compute import dense, stored
 from convsnn.load.onnx.file import INTEGERS
+from convsnn.load.onnx.folded import FOLDABLE
 from convsnn.load.onnx.order import reads, sorted_nodes
 from convsnn.load.onnx.shown import shown
 from convsnn.load.onnx.values import BatchMixed, Blocked, Constant, Data, Lost, Value
@@ -39,6 +40,7 @@ _ANY_TYPE = {"Cast", "CastLike", "Shape", "Size", "Identity"}
 # Ops that may bring back a batch axis that an earlier node ran together with others.
 _ANY_DIMS = _ANY_TYPE | {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Gather", "Dropout"}
 _ANY_ORDER = _ANY_TYPE | {"Transpose", "GatherND", "Concat", "ReduceSum", "ReduceMean"}
+_ANY_ORDER |= {"Gather", "Split", "Squeeze", "Slice"}
 
 
 @dataclass
@@ -150,6 +152,9 @@ class Reader:
         data = [value for value in inputs if isinstance(value, Data)]
         if node.op_type not in _ANY_TYPE and any(value.integer for value in data):
             raise Blocked("it computes with whole numbers that depend on the input")
+        inside = self._in_parts(node, inputs, attributes)
+        if inside is not None:
+            return inside
         for value in data:
             allowed = _ANY_DIMS if value.order is None else _ANY_ORDER
             if value.mixed is not None and node.op_type not in allowed:
@@ -163,6 +168,30 @@ class Reader:
         except (TypeError, ValueError, IndexError, ZeroDivisionError, OverflowError) as error:
             raise net.error(f"is malformed: {error}") from None
         return result if isinstance(result, Sequence) else (result,)
+
+    def _in_parts(
+        self, node: onnx.NodeProto, inputs: list[Value], attributes: dict[str, Any]
+    ) -> Sequence[Data | Constant] | None:
+        """The results of an op on parts of samples that run together with the batch; None where
+        these do not, or where it must see them so."""
+        net = self.net
+        data = [value for value in inputs if isinstance(value, Data)]
+        if not data or node.op_type not in FOLDABLE or any(v.integer for v in data):
+            return None
+        if len({folded.parts(net, v) for v in data}) != 1 or not folded.parts(net, data[0]):
+            return None
+        rank = len(data[0].dims or ())
+        if node.op_type == "Transpose":
+            moved = folded.second(net, data[0], attributes.get("perm", ()))
+            if moved is not None:
+                return (moved,)
+        given = folded.arranged(net, node.op_type, inputs, attributes, rank)
+        if given is None:
+            return None
+        own = [folded.unfolded(net, v) if isinstance(v, Data) else v for v in given[0]]
+        result = ONNX_OPS.get(node.op_type)(net, *own, **given[1])
+        made = result if isinstance(result, Sequence) else (result,)
+        return [folded.folded(net, v) if isinstance(v, Data) else v for v in made]
 
     def _branch(self, node: onnx.NodeProto, condition: Value) -> None:
         """Read the branch that a constant condition chooses as if it stood in place of the If."""
