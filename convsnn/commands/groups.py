@@ -106,6 +106,7 @@ class Neurons:
     readout: options.Readout = "auto"
     readout_delay: options.ReadoutDelay = 0
     schedule: options.Schedule = None
+    spikes: options.Spikes = "any"
 
 
 def opening(

@@ -70,6 +70,7 @@ class Patient(Protocol):
         """Spikes, with their sign, that `total`, the current of `steps` steps (B, ...), makes."""
         ...
 
+
 @runtime_checkable
 class Coding(Patient, Protocol):
     """A patient population whose spikes differ in size, so that a count does not say how many."""

@@ -11,6 +11,7 @@ Where the layers fire one after another it sends the sum of all T steps, largest
 ECMT and DCGS.) Potentials, currents and thresholds are in units of the source network.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -21,6 +22,10 @@ from convsnn.neurons.base import NEURONS, Keys, State, as_tensor, filled_like, s
 
 MOST = 24  # sizes: float32 has no more digits
 _BETWEEN = 0.75  # of a size: from there on it is nearer than half of it
+_EXPONENTS = (
+    (torch.float32, torch.int32, 0x7F800000),
+    (torch.float64, torch.int64, 0x7FF0000000000000),
+)
 
 
 @dataclass(frozen=True)
@@ -36,9 +41,17 @@ def nearest_level(potential: Tensor, n: int) -> Tensor:
     """The nearest of 0 and +-1, 1/2 ... 2^(1-n) to each of `potential`; ties to the larger size."""
     smallest = 2.0 ** (1 - n)
     size = potential.abs()
-    _, exponent = torch.frexp(size / _BETWEEN)
-    level = torch.ldexp(torch.ones_like(size), (exponent - 1).clamp(1 - n, 0))
-    return torch.where(size >= smallest / 2, level, 0.0) * potential.sign()
+    level = _power_of_two(size / _BETWEEN).clamp_(smallest, 1.0)
+    return torch.copysign(level.mul_(size >= smallest / 2), potential)
+
+
+def _power_of_two(size: Tensor) -> Tensor:
+    """The largest power of two that is at most `size`: its exponent without its digits."""
+    for dtype, bits, mask in _EXPONENTS:
+        if size.dtype is dtype:
+            return (size.view(bits) & mask).view(dtype)
+    _, exponent = torch.frexp(size)
+    return torch.ldexp(torch.ones_like(size), exponent - 1)
 
 
 @NEURONS.register("levels")
@@ -87,6 +100,12 @@ class Levels:
             potential = potential - spikes
         return out, LevelsState(potential, threshold, total, sent, state.step + len(currents))
 
+    @property
+    def _longest(self) -> int:
+        """Spikes below the threshold until less is left than half of the smallest size: each
+        leaves a third of what was there at most, of 3/4 at first."""
+        return math.ceil(math.log(_BETWEEN * 2.0**self.n) / math.log(3)) + 1
+
     def count(self, total: Tensor, steps: int) -> Tensor:
         """See `Patient.count`: in thresholds, and so with fractions."""
         return self.code(total, steps)[0]
@@ -97,7 +116,7 @@ class Levels:
         whole = torch.floor(charge.abs() + (1 - _BETWEEN)).clamp_(0, steps)  # of the largest size
         left = charge - whole * charge.sign()
         events = whole.clone()
-        for _ in range(min(steps, self.n)):  # each is smaller than the one before
+        for _ in range(min(steps, self._longest)):
             level = torch.where(events < steps, nearest_level(left, self.n), 0.0)
             if not bool(level.any()):
                 break

@@ -24,9 +24,7 @@ def difference(
     sums = [value.cumsum(0) for value in inputs]
     if state is not None:
         sums = [total + before for total, before in zip(sums, state[:-1], strict=True)]
-    time = torch.arange(
-        steps.start + 1, steps.stop + 1, dtype=sums[0].dtype, device=sums[0].device
-    )
+    time = torch.arange(steps.start + 1, steps.stop + 1, dtype=sums[0].dtype, device=sums[0].device)
     means = [total / _along(time, total) for total in sums]
     found = run(*(mean.flatten(0, 1) for mean in means)).unflatten(0, (len(steps), -1))
     found = found * _along(time, found)

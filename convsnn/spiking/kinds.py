@@ -1,14 +1,14 @@
 """What kind of network it is, said first wherever it is shown, and which kinds the user allows.
 
-    binary                   neurons send a spike or none, of either sign
-    graded                   spikes have several sizes, or two moving values are multiplied
-    graded, partly analog    functions such as softmax are computed on accumulated values too
+binary                   neurons send a spike or none, of either sign
+graded                   spikes have several sizes, or two moving values are multiplied
+graded, partly analog    functions such as softmax are computed on accumulated values too
 """
 
 from collections.abc import Collection, Iterable
 from typing import Literal
 
-from convsnn.errors import ConfigError
+from convsnn.errors import Blocker, ConfigError, UnsupportedError
 from convsnn.graph import Graph
 from convsnn.graph.ops import Role
 from convsnn.neurons import NEURONS
@@ -50,3 +50,15 @@ def require_spikes(graph: Graph, spikes: str, *, neuron: str) -> None:
             f"the neuron '{neuron}' sends spikes of several sizes, which are not binary",
             hint="use --neuron if, or --spikes graded",
         )
+
+
+def require_neurons_only(graph: Graph, form: str) -> None:
+    """UnsupportedError with every function and product, where `form` knows neurons and weights
+    only."""
+    if not graph.smooth:
+        return
+    reason = f"{form} has neurons and weights only"
+    remedy = "run such a network as it is, with convert and evaluate"
+    items = [Blocker(n.name, n.op, reason, remedy, n.source) for n in graph.smooth]
+    names = ", ".join(f"{item.layer} ({item.op})" for item in items)
+    raise UnsupportedError(f"{form} has no place for functions and products: {names}", items)

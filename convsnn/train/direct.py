@@ -18,6 +18,7 @@ from convsnn.errors import ConfigError, LoadError
 from convsnn.graph import Graph, Node
 from convsnn.passes.edit import rebuild
 from convsnn.registry import nearest
+from convsnn.spiking.kinds import require_neurons_only
 from convsnn.spiking.network import Spiking
 from convsnn.train.dropout import ModerateDropout, Twin
 from convsnn.train.lateral import Lateral
@@ -128,6 +129,7 @@ def prepare(graph: Graph, form: Form) -> Untrained:
     it has no such place or no such layers as `form` asks for.
     """
     graph.require_convertible()
+    require_neurons_only(graph, "training")
     kernels = lateral_kernels(graph)
     if form.lateral != "none" and not kernels:
         raise ConfigError(

@@ -30,6 +30,7 @@ from convsnn.commands.options.engine import (
     SavedSteps,
     Schedule,
     Seed,
+    Spikes,
     WeightBits,
 )
 from convsnn.commands.options.network import (
@@ -86,6 +87,7 @@ __all__ = [
     "Scale",
     "Schedule",
     "Seed",
+    "Spikes",
     "Std",
     "Task",
     "Verify",

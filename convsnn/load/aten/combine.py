@@ -25,9 +25,7 @@ def addcdiv(lowering: Lowering, *, tensor1: Any, tensor2: Any, value: Any = 1, *
     if not isinstance(tensor2, Constant):
         power = lowering.builder.emit("power", tensor2.name, exponent=-1.0)
         below = Data(power, tensor2.shape)
-        return plus(
-            lowering, rest["self"], constant_product(lowering, tensor1, below, value)
-        )
+        return plus(lowering, rest["self"], constant_product(lowering, tensor1, below, value))
     inverse = Constant(1 / tensor2.value, f"{tensor2.name}.inverse")
     return plus(lowering, rest["self"], constant_product(lowering, tensor1, inverse, value))
 

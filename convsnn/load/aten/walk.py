@@ -155,7 +155,9 @@ def _lower_data(
     many = isinstance(values, (list, tuple))
     tensors = [v for v in (values if many else [values]) if isinstance(v, Tensor)]
     shapes = [sample_shape(v, lowering.batch) for v in tensors]
-    folds = [None if s else folded_shape(v, lowering.batch) for s, v in zip(shapes, tensors, strict=True)]
+    folds = [
+        None if s else folded_shape(v, lowering.batch) for s, v in zip(shapes, tensors, strict=True)
+    ]
     shapes = [s if f is None else f for s, f in zip(shapes, folds, strict=True)]
     folded = folds[:1] != [None]
     kind = getattr(node.target, "_opname", str(node.target))

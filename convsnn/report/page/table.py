@@ -63,6 +63,8 @@ def _heading(report: Report) -> Text:
     steps = counted(last.step, "time step")
     doubt = report.get("doubt")
     lines = [f"Warning: {doubt}"] if doubt else []
+    if "kind" in report:  # older reports do not say
+        lines.append(f"{report['kind']} network")
     lines.append(f"{report['model']['name']}, {steps}, {where} ({evaluation['split']})")
     lines.append(score_in_words(report))
     lines.append(f"energy {significant(last.counted)} times the ANN's (counted)")

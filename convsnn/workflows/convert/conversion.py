@@ -11,6 +11,7 @@ from calibrate.methods import choose_methods
 from convsnn.errors import ConfigError
 from convsnn.graph import Graph
 from convsnn.readouts import READOUTS, delayed
+from convsnn.spiking.kinds import require_spikes
 from convsnn.spiking.network import Spiking
 from convsnn.spiking.plan import Stage
 from convsnn.spiking.population import site_neurons
@@ -37,6 +38,7 @@ def convert(
     readout: str = "auto",
     readout_delay: int = 0,
     schedule: str | None = None,
+    spikes: str = "any",
     weights: str | Path | None = None,
     input_shape: Sequence[int] | None = None,
     answer: str | None = None,
@@ -75,6 +77,7 @@ def convert(
         readout=readout,
         readout_delay=readout_delay,
         schedule=schedule,
+        spikes=spikes,
     )
     opening = Opening(
         model,
@@ -96,6 +99,8 @@ def convert(
 
 def converted(job: Job, how: Method, timesteps: int, *, samples: int | None = None) -> Spiking:
     """The spiking network of an open job; `samples` is how many test images will be scored."""
+    how = how.settled(job.graph)
+    require_spikes(job.graph, how.spikes, neuron=how.neuron)
     site_neurons(how.neuron, job.graph)  # layers that it cannot stand for, all at once
     note(f"calibrating on {len(job.images.indices)} training images: {how.calibrate}")
     return job.convert(how, steps=timesteps, samples=samples)
@@ -116,6 +121,7 @@ def convert_and_score(
     refused is refused before any calibration.
     """
     job = opening.open()
+    how = how.settled(job.graph)
     early = plan_exits(
         early_exit,
         exit_data,
@@ -144,6 +150,7 @@ def chosen_method(
     readout: str = "auto",
     readout_delay: int = 0,
     schedule: str | None = None,
+    spikes: str = "any",
 ) -> Method:
     """How to convert for `timesteps`, from what was given; ConfigError where it does not fit."""
     if timesteps < 1:
@@ -168,13 +175,23 @@ def chosen_method(
         calibrate, neuron, encoder = named.stages(timesteps), named.neuron, named.encoder
         readout = named.reading(timesteps)
         schedule = schedule or named.schedule
+    given = {"calibrate": calibrate, "schedule": schedule}
+    left = frozenset(name for name, value in given.items() if value is None)
     schedule = schedule or "steps"
     if calibrate is None:
         calibrate = default_stages(neuron, schedule)
     stages = None if isinstance(calibrate, str) else tuple(calibrate)
     text = calibrate if isinstance(calibrate, str) else _described(calibrate)
     found = Method(
-        text, neuron, encoder, max_pool, delayed(readout, readout_delay), stages, schedule
+        text,
+        neuron,
+        encoder,
+        max_pool,
+        delayed(readout, readout_delay),
+        stages,
+        schedule,
+        spikes,
+        left,
     )
     late = READOUTS.create(found.readout).delay
     if late >= timesteps:

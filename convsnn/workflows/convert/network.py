@@ -16,8 +16,8 @@ from convsnn.neurons import NEURONS
 from convsnn.passes import EXACT, apply_exact, pool_before_neuron
 from convsnn.passes.coding import with_coding
 from convsnn.readouts import READOUTS, delayed
-from convsnn.spiking.network import Spiking, to_spiking
 from convsnn.spiking.kinds import require_spikes
+from convsnn.spiking.network import Spiking, to_spiking
 from convsnn.spiking.plan import Context, Plan, Stage, run_stages
 from convsnn.spiking.population import site_neurons
 from convsnn.spiking.schedule import require_schedule
