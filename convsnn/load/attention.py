@@ -24,7 +24,7 @@ def batch_first() -> Iterator[None]:
     fast = torch.backends.mha.get_fastpath_enabled()
     before = F.multi_head_attention_forward
     torch.backends.mha.set_fastpath_enabled(False)
-    F.multi_head_attention_forward = _attention
+    F.multi_head_attention_forward = _attention  # type: ignore[assignment]
     try:
         yield
     finally:

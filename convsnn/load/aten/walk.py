@@ -21,25 +21,14 @@ from convsnn.load.aten.base import (
     folded_shape,
     sample_shape,
 )
+from convsnn.load.aten.folded import in_windows, rank_of, windows_second
 
 _WHOLE = MASKS | {"argmax", "max"}  # ops that make whole numbers out of real ones, written as such
 # what reads a value whose batch stands second, as torch.stack(..., 0) makes it
 _BESIDE_BATCH = frozenset(("sum", "mean", "select", "unbind", "transpose", "permute", "slice"))
 _MOVES_BATCH = frozenset(("stack", "transpose", "permute"))  # what may put the batch second
-_RESHAPES = frozenset(("view", "reshape", "_unsafe_view", "flatten", "unflatten", "_reshape_copy"))
-# what may work on windows that stand beside the samples on the batch axis: not what takes the
-# axis behind it for channels, or looks at places
-_FOLDED = _RESHAPES | frozenset((
-    *("add", "sub", "mul", "div", "neg", "linear", "matmul", "bmm", "softmax", "_softmax"),
-    *("layer_norm", "native_layer_norm", "rms_norm", "gelu", "silu", "relu", "sigmoid", "tanh"),
-    *("permute", "transpose", "slice", "select", "split", "split_with_sizes", "unbind", "cat"),
-    *("mean", "sum", "clone", "contiguous", "dropout", "scaled_dot_product_attention", "roll"),
-    *("squeeze", "unsqueeze", "alias", "_to_copy", "linalg_vector_norm", "exp", "pow", "sqrt"),
-    *("rsqrt", "clamp", "clamp_min", "hardswish", "expand"),
-))  # fmt: skip
 _MADE = frozenset(("new_zeros", "new_ones", "new_full"))
 _FILLS = {"new_zeros": 0.0, "new_ones": 1.0}
-_AXES = ("dim", "dim0", "dim1", "dims")  # arguments that name axes
 _UNSIZED = "how many elements it gives depends on values; pick by a list of numbers instead"
 _HANDS_ON = frozenset(
     ("_to_copy", "to", "view", "reshape", "squeeze", "unsqueeze", "flatten", "clone", "contiguous")
@@ -171,8 +160,8 @@ def _lower_data(
         function = _readable(node, kind, data, tensors[0], shapes[0])
         bound = _bound(node, args, kwargs)
         if kind == "permute" and data[0].folded and bound["dims"][1] == 0:
-            return _windows_second(lowering, data[0], bound["dims"])
-        bound = _in_windows(kind, bound, data, folded=folded, rank=_rank(node))
+            return windows_second(lowering, data[0], bound["dims"])
+        bound = in_windows(kind, bound, data, folded=folded, rank=rank_of(node))
         result = _call(function, lowering, _beside_batch(kind, bound, shapes[0]))
     except Blocked as refused:
         sound = None not in shapes and all(d.sound for d in data)
@@ -252,51 +241,3 @@ def _beside_batch(
         raise Blocked(MIXED)
     moved = [place.get(d % (len(x.shape) + 1), d) for d in dims]
     return {**bound, "self": plain, "dim": moved if isinstance(bound["dim"], list) else moved[0]}
-
-
-def _rank(node: FxNode) -> int:
-    """How many axes the first value that an op reads has in torch."""
-    values = (n.meta.get("val") for n in node.all_input_nodes)
-    return next((v.dim() for v in values if isinstance(v, Tensor)), 0)
-
-
-def _in_windows(
-    kind: str, bound: dict[str, Any], data: list[Data], *, folded: bool, rank: int
-) -> dict[str, Any]:
-    """The arguments of an op on values whose first axis runs with the batch, as if it stood behind
-    it: axes are counted from the end, where nothing has moved."""
-    inside = {d.folded for d in data}
-    if inside == {False} and not folded:
-        return bound
-    if kind in ("unbind", "select") and all(d.stacked for d in data):
-        if bound["dim"] % rank:
-            raise Blocked(MIXED)
-        return {**bound, "self": replace(bound["self"], stacked=False), "dim": 1}
-    if kind not in _FOLDED or (kind not in _RESHAPES and inside != {folded}):
-        raise Blocked(MIXED)
-    if kind in _RESHAPES:
-        return bound
-    changed = dict(bound)
-    if kind == "permute":
-        dims = [d % rank for d in bound["dims"]]
-        if dims[0] != 0:
-            raise Blocked(MIXED)
-        return {**bound, "dims": [0, *(d + 1 for d in dims)]}
-    for name in _AXES:
-        given = bound.get(name)
-        axes = given if isinstance(given, list) else [given]
-        if given is None or any(not isinstance(d, int) for d in axes):
-            continue
-        counted = [d % rank - rank for d in axes]
-        if -rank in counted and kind != "slice":
-            raise Blocked(MIXED)
-        changed[name] = counted if isinstance(given, list) else counted[0]
-    return changed
-
-
-def _windows_second(lowering: Lowering, x: Data, dims: list[int]) -> Data:
-    """Axes in another order that puts batch and windows, which run together, second."""
-    own = [0, dims[0] + 1, 1, *(d + 1 for d in dims[2:])]
-    name = lowering.builder.emit("permute", x.name, dims=own)
-    shape = tuple(x.shape[d - 1] for d in own[1:])
-    return Data(name, shape, stacked=True, folded=True)
