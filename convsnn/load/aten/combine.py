@@ -10,6 +10,7 @@ from convsnn.graph.ops.pieces import REASONS
 from convsnn.load.aten.base import Blocked, Constant, Data, Lowering, aten
 from convsnn.load.aten.parts import constant_product, plus
 from convsnn.load.builder import product
+from convsnn.load.contraction import contract
 
 
 @aten("addcmul")
@@ -119,6 +120,8 @@ def einsum(lowering: Lowering, *, equation: str, tensors: Sequence[Any], **rest:
     sides = left.split(",")
     data = [(s, v) for s, v in zip(sides, tensors, strict=True) if isinstance(v, Data)]
     fixed = [(s, v) for s, v in zip(sides, tensors, strict=True) if isinstance(v, Constant)]
+    if len(data) == 2 and not fixed:
+        return _of_two(lowering, data, out if arrow else None)
     if len(data) != 1 or len(fixed) > 1:
         raise Blocked(REASONS["product"], "")
     if not arrow or "." in equation or any(len(set(s)) < len(s) for s in (*sides, out)):
@@ -128,6 +131,18 @@ def einsum(lowering: Lowering, *, equation: str, tensors: Sequence[Any], **rest:
         raise Blocked("it moves or mixes the batch axis")
     over, factor = fixed[0] if fixed else ("", Constant(torch.tensor(1.0), ""))
     return _contract(lowering, x, labels, (over, factor), out)
+
+
+def _of_two(lowering: Lowering, data: Sequence[tuple[str, Data]], out: str | None) -> str:
+    sides = (data[0][0], data[1][0])
+    sizes = {
+        letter: size for side, x in data for letter, size in zip(side[1:], x.shape, strict=True)
+    }
+    names = (data[0][1].name, data[1][1].name)
+    made = None if out is None else contract(lowering.builder.emit, names, sides, out, sizes)
+    if made is None:
+        raise Blocked("a sum of products that is written in a way that is not read")
+    return made
 
 
 def _contract(

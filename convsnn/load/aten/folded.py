@@ -59,7 +59,7 @@ def in_windows(
         axes = given if isinstance(given, list) else [given]
         if given is None or any(not isinstance(d, int) for d in axes):
             continue
-        counted = [d % rank - rank for d in axes]
+        counted = [int(d) % rank - rank for d in axes if d is not None]
         if -rank in counted and kind != "slice":
             raise Blocked(MIXED)
         changed[name] = counted if isinstance(given, list) else counted[0]

@@ -75,8 +75,8 @@ def div(net: Net, a: Value, b: Value) -> Data:
     if isinstance(b, Data):
         if isinstance(a, Data):
             return _joined(net, "quotient", a, b)
-        inverse = net.emit("power", b, part="inverse", exponent=-1.0)
-        return net.emit("scale", *net.broadcast(inverse, as_constant(a, "dividend")))
+        below = net.emit("power", b, part="inverse", exponent=-1.0)
+        return net.emit("scale", *net.broadcast(below, as_constant(a, "dividend")))
     divisor = as_constant(b, "divisor")
     if not divisor.array.all():
         raise net.error("divides by zero")

@@ -82,6 +82,6 @@ def _masks(net: Net, mask: Value, is_causal: int, scores: Data) -> list[Constant
     elif mask is not None:
         raise Blocked("its mask depends on the data")
     if is_causal:
-        seen = np.tri(*scores.shape[-2:], dtype=bool)
+        seen = np.tri(*scores.shape[-2:], dtype=np.int8)
         found.append(net.made(hidden(np.where(seen, np.float32(0), np.float32(-np.inf))), "mask"))
     return found

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from convsnn.load.onnx.base import Net
-from convsnn.load.onnx.values import Data, Value, as_ints
+from convsnn.load.onnx.values import Data, Ints, Lost, Value, as_ints
 
 _PLAIN = frozenset((
     *("Add", "Sub", "Mul", "Div", "MatMul", "Gemm", "Relu", "Gelu", "Sigmoid", "Tanh", "Erf"),
@@ -66,7 +66,8 @@ def arranged(
     elif op in _OVER:
         place = _AXES_INPUT[op]
         held = given[place] if len(given) > place else None
-        axes = as_ints(held if held is not None else attributes.get("axes"), "list of axes")
+        named: Ints = attributes.get("axes") if isinstance(held, Lost | None) else held
+        axes = as_ints(named, "list of axes")
         counted = [_from_end(a, rank) for a in axes or []]
         if not counted or None in counted:
             return None
