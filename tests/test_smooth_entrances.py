@@ -193,6 +193,10 @@ CASES: dict[str, tuple[int, list[tuple[Any, ...]], dict[str, Any]]] = {
         ("ReduceMean", "m", "a", {"axes": [1]}), ("MatMul", "a w2", "b"), ("Sigmoid", "b", "c"),
         ("Mul", "m c", "f"),
     ], {"w2": W.T.copy()}),
+    "local response": (13, [
+        ("Reshape", "m wide", "a"), ("LRN", "a", "b", {"size": 3, "alpha": 0.5, "bias": 2.0}),
+        ("Reshape", "b back", "f"),
+    ], {"wide": np.array([0, 5, 2, 4]), "back": np.array([0, 5, 8])}),
     "einsum": (13, [("Einsum", "m m", "a", {"equation": "bnc,bmc->bmn"}),
                     ("MatMul", "a m", "f")], {}),
     "quotient": (13, [("Exp", "m", "a"), ("Add", "a one", "b"), ("Div", "m b", "c"),

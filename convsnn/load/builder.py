@@ -14,6 +14,7 @@ from convsnn.passes import join_pieces
 from convsnn.passes.smooth import settle_smooth
 
 RETRAIN = "retrain the network with ReLU in its place"
+GUARD = 1e-4  # a lower bound above zero and below this guards a division: it is no rectifier
 FACTOR = "write a bound for each channel as a factor: clamp(x / bound, 0, 1) * bound"
 
 

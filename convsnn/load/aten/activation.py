@@ -7,7 +7,7 @@ import torch
 
 from convsnn.load.aten.base import RETRAIN, Blocked, Constant, Data, Lowering, aten
 from convsnn.load.aten.parts import largest, plus, product_of, times
-from convsnn.load.builder import FACTOR
+from convsnn.load.builder import FACTOR, GUARD
 
 SCORES = "leave the choice of the largest to whoever reads the scores"
 
@@ -21,6 +21,8 @@ def _clamped(lowering: Lowering, x: Data, low: Any, high: Any) -> str:
         return lowering.builder.emit("relu", x.name)
     if low == 0 and high > 0:
         return lowering.builder.emit("clip", x.name, ceiling=float(high))
+    if low is not None and 0 < low < GUARD and unbounded:
+        return lowering.builder.emit("bound", x.name, low=float(low), high=None)
     if high == -math.inf or low == math.inf:
         raise Blocked(f"clamp to [{low}, {high}] leaves nothing")
     low, high = (None if b is None or math.isinf(b) else float(b) for b in (low, high))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from convsnn.load.builder import RETRAIN
+from convsnn.load.builder import GUARD, RETRAIN
 from convsnn.load.onnx.base import ONNX_OPS, Net, refuse
 from convsnn.load.onnx.values import Blocked, Constant, Data, Value, as_constant, as_data
 
@@ -30,6 +30,8 @@ def _clamped(net: Net, x: Data, low: float | None, high: float | None) -> Data:
         return net.emit("relu", x)
     if low == 0 and high is not None and high > 0:
         return net.emit("clip", x, ceiling=high)
+    if low is not None and 0 < low < GUARD and high is None:
+        return net.emit("bound", x, low=low, high=None)
     if low == np.inf or high == -np.inf:
         raise Blocked(f"clamp to [{low}, {high}] leaves nothing")
     return net.piece("clamp", x, detail=f"clamp to [{low}, {high}]", low=low, high=high)
@@ -210,11 +212,6 @@ def sigmoid(net: Net, x: Value) -> Data:
     return net.emit("sigmoid", as_data(x))
 
 
-refuse(
-    "LRN",
-    reason="it divides by a size that depends on the data",
-    remedy="retrain with batch norm, or leave local response normalization out",
-)
 refuse(
     "ArgMax",
     "TopK",

@@ -109,3 +109,26 @@ def mean_variance(net: Net, x: Value, *, axes: Sequence[int] = (0, 2, 3)) -> Dat
     if 0 in dims:
         raise Blocked("it normalises by the statistics of the batch")
     return net.emit("layer_norm", data, dims=dims, epsilon=1e-9)
+
+
+@ONNX_OPS.register("LRN")
+def local_response(
+    net: Net, x: Value, *, size: int, alpha: float = 1e-4, beta: float = 0.75, bias: float = 1.0
+) -> Data:
+    """x over a power of the squares of `size` channels around it."""
+    data = as_data(x)
+    if len(data.shape) < 2 or size < 1:
+        raise net.error("needs channels and places, and a size of at least 1")
+    square = net.emit("power", data, part="square", exponent=2.0)
+    flat = net.reshape(square, (net.batch, 1, data.shape[0], prod(data.shape[1:])), part="flat")
+    before, after = (size - 1) // 2, size // 2
+    means = net.emit(
+        "avg_pool", flat, part="means", kernel=[size, 1], stride=[1, 1],
+        padding=[before, 0, after, 0],
+    )  # fmt: skip
+    means = net.reshape(means, net.file_shape(data), part="opened")
+    rank = (1,) * (len(data.shape) + 1)
+    wide = net.emit("scale", means, net.made(np.full(rank, alpha), "alpha"), part="scaled")
+    whole = net.emit("add_constant", wide, net.made(np.full(rank, bias), "bias"), part="raised")
+    share = net.emit("power", whole, part="share", exponent=-beta)
+    return net.emit("multiply", data, share)
