@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from convsnn.errors import ConvsnnError
     from convsnn.export import load_artifact, save_artifact
     from convsnn.load import load_module, load_onnx
     from convsnn.plugins import load_plugins
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 # What the front hands out, and where it lives: read when it is first asked for, since torch alone
 # takes seconds.
 _HOMES = {
+    "ConvsnnError": "convsnn.errors",
     "SNN": "convsnn.workflows.snn",
     "bench": "convsnn.workflows.bench",
     "compare": "convsnn.workflows.compare",
@@ -47,6 +49,7 @@ _HOMES = {
 
 __all__ = [
     "SNN",
+    "ConvsnnError",
     "bench",
     "compare",
     "convert",

@@ -458,6 +458,8 @@ def test_damaged_files_never_raise_anything_else(tmp_path_factory, data):
     [
         ("mnist5", ConfigError, "unknown data set 'mnist5'", "mnist5k"),
         ("", ConfigError, "unknown data set ''", "mnist5k"),
+        ("a.npz,b.npz", ConfigError, "names no kind of data", "write npz:a.npz,b.npz"),
+        ("/", ConfigError, "names no kind of data", "write folder:/"),
         ("mnist5k:here", ConfigError, "takes no 'here'", "write just mnist5k"),
         ("npz", ConfigError, "does not name two files", "npz:TRAIN.npz,TEST.npz"),
         ("npz:a.npz", ConfigError, "does not name two files", "npz:TRAIN.npz,TEST.npz"),

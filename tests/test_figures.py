@@ -176,7 +176,8 @@ def test_what_is_not_ours_is_left_alone(capsys, tmp_path, monkeypatch):
 def test_without_labels_agreement_is_drawn(reports):
     bare = deepcopy(reports)
     for report in bare.values():
-        report["ann"]["accuracy"] = report["snn"]["accuracy"] = None
+        report["ann"]["accuracy"] = report["snn"]["accuracy"] = report["headline"] = None
+        report["metrics"] = {}
     drawings = draw_figures(bare)
     assert "agreement with the ANN" in drawings["figure-3"]
     settings = {"command": "convsnn figures <x>"}

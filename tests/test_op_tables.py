@@ -68,6 +68,9 @@ PAIRS = {
     "Pad": "pad constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d "
     "replication_pad1d replication_pad2d replication_pad3d",
     "Pow": "pow square",
+    "QuantizeLinear": "fake_quantize_per_tensor_affine fake_quantize_per_tensor_affine_cachemask "
+    "fake_quantize_per_channel_affine fake_quantize_per_channel_affine_cachemask "
+    "_fused_moving_avg_obs_fq_helper_functional",
     "RMSNormalization": "rms_norm _fused_rms_norm",
     "Reciprocal": "reciprocal",
     "ReduceMax": "amax",
@@ -103,8 +106,8 @@ PAIRS = {
 ONLY_ONNX = {
     "CastLike": "torch traces it as _to_copy",
     "ConvInteger": "torch traces whole-number networks under names of a quantiser's own",
-    "DequantizeLinear": "an op of quantised files; torch traces its own fake_quantize",
-    "DynamicQuantizeLinear": "as DequantizeLinear",
+    "DequantizeLinear": "the second half of what torch traces as one fake_quantize",
+    "DynamicQuantizeLinear": "as ConvInteger",
     "GatherND": "torch traces it as index",
     "IsNaN": "torch's exporter writes it behind a softmax; torch traces the softmax alone",
     "LRN": "torch traces it in parts",
@@ -113,7 +116,6 @@ ONLY_ONNX = {
     "MeanVarianceNormalization": "torch has none",
     "QLinearConv": "as ConvInteger",
     "QLinearMatMul": "as ConvInteger",
-    "QuantizeLinear": "as DequantizeLinear",
     "ReduceL1": "torch has one op for lengths of every order, LpNormalization's pair",
     "ReduceL2": "as ReduceL1",
     "Shape": "torch's sizes are read off the traced values",

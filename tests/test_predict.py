@@ -227,6 +227,8 @@ def test_early_exit_is_refused_where_nothing_is_known_to_fit_on(folder, capsys):
     )
     with pytest.raises(ConfigError, match="no answer before its last step"):
         waiting.predict(images[:1], early_exit=80, data=images)
+    (row,) = waiting.predict(images[:1]).document["predictions"]
+    assert (row["settled"], row["steps"]) == (None, 4)
 
 
 BROKEN = {

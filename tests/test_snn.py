@@ -219,6 +219,11 @@ def test_as_a_module(snn, images):
     wide = snn.as_module().double()
     assert wide(images[:2].double()).dtype == torch.float64
     assert {"stem.weight", "act.threshold", "head.bias"} <= set(made.state_dict())
+    for wrong in (images[:2, :, 1:], images[:0], images[0]):
+        with pytest.raises(convsnn.ConvsnnError, match=r"takes inputs \(B, \(1, 8, 8\)\)"):
+            made(wrong)
+    with pytest.raises(convsnn.ConvsnnError, match="not finite"):
+        made(torch.full_like(images[:1], torch.nan))
 
 
 class Clashing(nn.Module):

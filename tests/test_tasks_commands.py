@@ -163,6 +163,22 @@ def test_every_task_is_scored_alike_by_convert_and_evaluate(here, capsys, factor
         assert f"the task is '{task}'" in err or "class scores" in err
 
 
+@pytest.mark.parametrize("factory", ["forecast", "segmenter"])
+def test_methods_are_ranked_by_the_score_of_their_task(here, capsys, factory):
+    task, headline, _ = HEADLINES[factory]
+    data = written(task, factory)
+    options = ("compare", f"tasknets:{factory}", "--data", data, *SMALL, "--methods", "mse,max-1.0")
+    code, out, err = run(capsys, *options, "-o", "out", "--json")
+    assert code == 0, err
+    document = json.loads(out)
+    assert document["ann"]["score"] == pytest.approx(1, abs=1e-6)
+    for row in document["methods"]:
+        kept = json.loads((here / "out" / f"{row['name']}.json").read_text())
+        assert row["scores"] == kept["metrics"][headline]["snn"]
+        assert document["measure"] == kept["metrics"][headline]["label"]
+    assert f"{document['measure']} in" in (here / "out/comparison.html").read_text()
+
+
 def test_without_targets_a_forecaster_is_not_scored_by_the_largest_output(here, capsys):
     data = written("none", "forecast")
     options = ("convert", "tasknets:forecast", "--data", data, *SMALL, "--json")

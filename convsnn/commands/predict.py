@@ -9,8 +9,8 @@ With `--json` one document (schema 1) is printed:
 
 `answer` is a class number; of other tasks the numbers of labels (multilabel), a class for every
 place (segment), or the outputs themselves, and there is no `top`. `settled` is the first step from
-which on the answer stays, with early exit the step at which the image left, null for numbers;
-`steps` is how many ran.
+which on the answer stays, with early exit the step at which the image left, null for numbers and
+where layers fire one after another; `steps` is how many ran.
 """
 
 from pathlib import Path

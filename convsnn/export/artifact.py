@@ -154,7 +154,10 @@ def _read(path: Path) -> tuple[str, dict[str, Tensor]]:
     """The header's text and the tensors of a file, neither of them checked yet."""
     if not os.path.isfile(path):
         what = "is not a plain file" if os.path.exists(path) else "does not exist"
-        raise LoadError(f"the artifact '{path}' {what}")
+        raise LoadError(
+            f"the artifact '{path}' {what}",
+            hint="give a result directory of convsnn convert, or its network.safetensors",
+        )
     try:
         with safe_open(path, framework="pt") as file:
             metadata, names = file.metadata() or {}, sorted(file.keys())

@@ -188,7 +188,9 @@ class Graph:
         if items:
             names = ", ".join(f"{i.layer} ({i.op})" for i in items)
             raise UnsupportedError(
-                f"{len(items)} place(s) of the network would stay analog: {names}", items
+                f"{len(items)} place(s) of the network would stay analog: {names}",
+                items,
+                hint=next((i.remedy for i in items if i.remedy), ""),
             )
         if not self.sites and not self.smooth:
             raise UnsupportedError("the network has no activation that could become a neuron")

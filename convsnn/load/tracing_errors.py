@@ -30,6 +30,14 @@ def explained(module: nn.Module, example: Tensor, error: Exception) -> Unsupport
             f"{name} is a TorchScript program, which cannot be traced",
             hint="load its weights into the Python module that it was made from",
         )
+    for path, part in module.named_modules():
+        home = type(part).__module__
+        if home.startswith("torch.ao.nn.") and ".quantized" in home:
+            return UnsupportedError(
+                f"{name} was quantised by torch: '{path}' ({type(part).__name__}) computes with "
+                "whole numbers",
+                hint="give the network as it was before torch.ao.quantization.convert",
+            )
     failed = _run(module, example)
     if failed is None:
         return _untraceable(name, shape, error)

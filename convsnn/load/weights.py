@@ -71,7 +71,7 @@ def _read(path: Path) -> Any:
     """Whatever a weights file holds."""
     if not os.path.isfile(path):
         what = "is not a plain file" if os.path.exists(path) else "does not exist"
-        raise LoadError(f"the weights file '{path}' {what}")
+        raise LoadError(f"the weights file '{path}' {what}", hint=f"looked for {path.absolute()}")
     suffix = path.suffix.lower()
     if suffix != ".safetensors" and suffix not in _PICKLED:
         raise LoadError(

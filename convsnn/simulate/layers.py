@@ -12,11 +12,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from convsnn.errors import ConfigError, SimulationError
 from convsnn.graph import Node
 from convsnn.graph.ops import Role
+<<<<<<< HEAD
 from convsnn.neurons.base import Coding, Patient
 from convsnn.simulate.loop import CHUNK_ELEMENTS, Observer, numbers
+=======
+from convsnn.neurons.base import Patient
+from convsnn.simulate.loop import CHUNK_ELEMENTS, Observer, numbers, require_inputs
+>>>>>>> main
 from convsnn.simulate.program import Program
 from convsnn.simulate.weighted import channels_last
 from convsnn.spiking.network import Spiking
@@ -43,11 +47,7 @@ class LayerPass:
     """
 
     def __init__(self, program: Program, x: Tensor, *, ids: Tensor | None = None) -> None:
-        shape = tuple(program.graph.input.attrs["shape"])
-        if tuple(x.shape[1:]) != shape or len(x) == 0:
-            raise ConfigError(f"the network takes inputs (B, {shape}), not {tuple(x.shape)}")
-        if not bool(x.isfinite().all()):  # neurons would stay silent and hide it
-            raise SimulationError("an image is not finite")
+        require_inputs(x, program.graph.input)
         self.program, self.values = program, dict[str, Tensor]()
         with torch.no_grad():
             for node in program.graph.nodes:

@@ -34,6 +34,17 @@ FEWEST = 8  # samples below which small layers are all overhead
 Observer = Callable[[Node, range, Tensor], None]
 
 
+def require_inputs(x: Tensor, source: Node, *, frames: int | None = None) -> None:
+    """ConfigError unless `x` (B, *input shape), or (B, frames, *input shape), is what the input
+    node takes; SimulationError where it is not finite."""
+    shape = tuple(source.attrs["shape"])
+    shape = shape if frames is None else (frames, *shape)
+    if tuple(x.shape[1:]) != shape or len(x) == 0:
+        raise ConfigError(f"the network takes inputs (B, {shape}), not {tuple(x.shape)}")
+    if not torch.compiler.is_compiling() and not bool(x.isfinite().all()):
+        raise SimulationError("an image is not finite")  # neurons would stay silent and hide it
+
+
 def numbers(x: Tensor, ids: Tensor | None) -> Tensor:
     """The numbers of the samples `x`: `ids`, or their order; ConfigError where these do not fit."""
     ids = torch.arange(len(x), device=x.device) if ids is None else ids.to(x.device)
@@ -85,13 +96,7 @@ class Simulation:
                 "a network that fires layer by layer has no answer before its last step",
                 hint="run it to that step, or use --schedule steps",
             )
-        shape = tuple(program.graph.input.attrs["shape"])
-        if program.encoder.steps is not None:
-            shape = (program.encoder.steps, *shape)
-        if tuple(x.shape[1:]) != shape or len(x) == 0:
-            raise ConfigError(f"the network takes inputs (B, {shape}), not {tuple(x.shape)}")
-        if not bool(x.isfinite().all()):  # neurons would stay silent and hide it
-            raise SimulationError("an image is not finite")
+        require_inputs(x, program.graph.input, frames=program.encoder.steps)
         self.program, self.x, self.ids = program, channels_last(x), numbers(x, ids)
         self.observe, self.count = observe, count
         self.spikes: dict[str, list[Tensor]] = {}

@@ -17,6 +17,7 @@ from convsnn.graph.ops import OPS, Role
 from convsnn.neurons import Keys
 from convsnn.readouts import READOUTS
 from convsnn.readouts.accumulate import accumulate
+from convsnn.simulate.loop import require_inputs
 from convsnn.simulate.pool import sum_pool
 from convsnn.spiking.kinds import require_neurons_only
 from convsnn.spiking.network import Spiking
@@ -141,6 +142,8 @@ class SpikingModule(nn.Module):
         `ids` (B,) number the samples, which random neurons key their draws by.
         """
         state = state or NetworkState()
+        if not state.steps:
+            require_inputs(x, self._graph.input)
         ids = torch.arange(len(x), device=x.device) if ids is None else ids
         now = range(state.steps, state.steps + 1)
         neurons, pools = dict(state.neurons), dict(state.pools)

@@ -24,6 +24,7 @@ from convsnn.workflows.finetune import finetune_network
 from convsnn.workflows.fit.chip import Fit
 from convsnn.workflows.fit.chip import fit as fit_network
 from convsnn.workflows.predict import Predictions, predict
+from convsnn.workflows.running.device import pick_device
 from convsnn.workflows.running.precision import Asked
 from convsnn.workflows.subject.given import Images
 from convsnn.workflows.subject.saved import data_of
@@ -137,12 +138,20 @@ class SNN:
         timesteps: int | None = None,
         samples: int = 200,
         batch_size: int | None = None,
+        seed: int | None = None,
+        device: str = "auto",
         preprocessing: Mapping[str, Any] | None = None,
     ) -> Diagnosis:
         """Where the error comes from, layer by layer, and what to try."""
         data, _ = data_of(self._net, test, preprocessing or {})
         return diagnose(
-            self._net, data.test, timesteps=timesteps, samples=samples, batch_size=batch_size
+            self._net,
+            data.test,
+            timesteps=timesteps,
+            samples=samples,
+            batch_size=batch_size,
+            seed=seed,
+            device=pick_device(device),
         )
 
     def finetune(

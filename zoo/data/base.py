@@ -4,6 +4,7 @@ A source is a function of the text behind the colon in `name:place`. It returns 
 they are stored; opening adds the preprocessing. Calibration uses `train`, scoring uses `test`.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -198,24 +199,22 @@ def open_data(
     Raises LoadError (missing or damaged data), ConfigError (unknown name, shapes that do not fit,
     sequences of other or no steps) and MissingExtraError (an optional package).
     """
-    name, place = split_spec(spec)
     train, test = (
         _Prepared(
             _stored(split, tuple(input_shape), preprocessing, steps),
             tuple(input_shape),
             preprocessing,
         )
-        for split in (find_images(spec) if steps is None else DATASETS.get(name)(place))
+        for split in (find_images(spec) if steps is None else _splits(spec))
     )
     for part in (train, test):
         next(part.batches(1, indices=[0]))
-    return DataSet(name, train, test, spec, preprocessing)
+    return DataSet(split_spec(spec)[0], train, test, spec, preprocessing)
 
 
 def find_images(spec: str) -> tuple[Stored, Stored]:
     """Both splits as they are stored; ConfigError where the samples are sequences."""
-    name, place = split_spec(spec)
-    train, test = DATASETS.get(name)(place)
+    train, test = _splits(spec)
     if isinstance(train, Stored) and isinstance(test, Stored) and train.steps is None:
         return train, test
     raise ConfigError(
@@ -223,6 +222,15 @@ def find_images(spec: str) -> tuple[Stored, Stored]:
         "image",
         hint="train a spiking network on them with convsnn train and score it with evaluate",
     )
+
+
+def _splits(spec: str) -> tuple[Stored | Recordings, Stored | Recordings]:
+    """Both splits of a registered data set; files without the name of one are told theirs."""
+    name, place = split_spec(spec)
+    if name not in DATASETS.names() and (name.endswith(".npz") or os.path.exists(name)):
+        kind = "folder" if os.path.isdir(name) else "npz"
+        raise ConfigError(f"'{spec}' names no kind of data", hint=f"write {kind}:{spec}")
+    return DATASETS.get(name)(place)
 
 
 def _stored(

@@ -14,7 +14,13 @@ from matplotlib.ticker import (
     PercentFormatter,
 )
 
-from convsnn.report.comparison.document import Comparison, compared_steps, family
+from convsnn.report.comparison.document import (
+    Comparison,
+    ann_score,
+    compared_steps,
+    family,
+    named,
+)
 from convsnn.report.page.charts import WIDTH
 from convsnn.report.svg import AXIS, CARD, FIRST, GRID, INK, SECOND, THIRD, draw
 from convsnn.report.wording import shortened, significant
@@ -40,8 +46,7 @@ def steps_chart(comparison: Comparison) -> str:
         for axes in panels.flat[max(0, len(rows) - ACROSS) : len(rows)]:
             axes.tick_params(labelbottom=True)
 
-    what = comparison["measure"].capitalize()
-    label = f"{what} over time steps, one panel for each of {len(rows)} methods"
+    label = f"{named(comparison)} over time steps, one panel for each of {len(rows)} methods"
     return draw("steps", paint, size=(WIDTH, 0.4 + 1.15 * down), label=label)
 
 
@@ -70,8 +75,8 @@ def _panel(axes: Any, comparison: Comparison, number: int) -> None:
 
 
 def _ceiling(comparison: Comparison) -> float:
-    """The original's own score: its accuracy, or full agreement."""
-    known = comparison["ann"]["accuracy"]
+    """The original's own score, or full agreement."""
+    known = ann_score(comparison)
     return 1.0 if known is None else float(known)
 
 
@@ -130,7 +135,7 @@ def cost_chart(comparison: Comparison) -> str:
             ncols=2, handlelength=1.8, handletextpad=0.5,
         )  # fmt: skip
 
-    label = f"{comparison['measure'].capitalize()} against energy at {_steps_text(comparison)}"
+    label = f"{named(comparison)} against energy at {_steps_text(comparison)}"
     return draw("cost", paint, size=(WIDTH, 4.2), label=label)
 
 

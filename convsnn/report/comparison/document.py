@@ -10,6 +10,7 @@ from rich.text import Text
 
 from convsnn.report.comparison.ordering import order
 from convsnn.report.document import Report
+from convsnn.report.page.metrics import Metric, headline
 from convsnn.report.page.summary import shown_steps
 from convsnn.report.wording import counted, percent, significant
 
@@ -24,10 +25,26 @@ def compared_steps(total: int) -> list[int]:
     return shown_steps(total)[-COLUMNS:]
 
 
-def quality(report: Report) -> Sequence[float]:
-    """Accuracy at every step, or agreement with the ANN where there are no labels."""
-    found = report["snn"]["accuracy"]
-    return found if found is not None else report["snn"]["agreement"]
+def measured(report: Report) -> Metric:
+    """What methods are ranked by: the score of their task (accuracy, F1, mIoU, R2), or agreement
+    with the ANN where it has no value, as without labels."""
+    found = headline(report)
+    steps = compared_steps(report["timesteps"])
+    if found is None or any(found.snn[step - 1] is None for step in steps):
+        return Metric("agreement", "agreement", "fraction", None, report["snn"]["agreement"])
+    return found
+
+
+def named(comparison: Comparison) -> str:
+    """What methods are ranked by, as a title begins: Accuracy, R2, mIoU."""
+    measure = str(comparison["measure"])
+    return measure if any(map(str.isupper, measure)) else measure.capitalize()
+
+
+def in_words(comparison: Comparison) -> str:
+    """The same with its unit: Accuracy in per cent."""
+    unit = "hundredths" if comparison.get("unit") == "number" else "per cent"
+    return f"{named(comparison)} in {unit}"
 
 
 def family(one: Mapping[str, Any]) -> str:
@@ -45,7 +62,7 @@ def row(report: Report, ann: Mapping[str, Any]) -> dict[str, Any]:
     joules = report["ann"]["energy_joules"], ann["energy_joules"]
     share = joules[0] / joules[1] if joules[0] != joules[1] and joules[1] else 1.0
     neurons = sum(layer["neurons"] for layer in layers)
-    score, energy = quality(report), report["energy"]["counted"]
+    score, energy = measured(report).snn, report["energy"]["counted"]
     steps, known = compared_steps(report["timesteps"]), report.get("schedule", {})
     return {
         **about["method"],
@@ -98,11 +115,12 @@ def compare_reports(
     if ann is None:
         return document | {"measure": "accuracy", "ann": None, "order": None, "graded_places": []}
     first = next((r for r in reports if r["comparison"]["method"]["same_network"]), reports[0])
-    labelled = first["snn"]["accuracy"] is not None
+    judged, labelled = measured(first), first["snn"]["accuracy"] is not None
     standing = order(found, samples=first["data"]["evaluation"]["samples"]) if labelled else None
     return document | {
-        "measure": "accuracy" if labelled else "agreement",
-        "ann": dict(ann),
+        "measure": judged.label,
+        "unit": judged.unit,
+        "ann": {**ann, "score": ann["accuracy"] if judged.name == "accuracy" else judged.ann},
         "order": None if standing is None else vars(standing) | {"notes": list(standing.notes)},
         "graded_places": [s["name"] for s in first["sources"] if s["kind"] == "max_pool"],
     }
@@ -122,6 +140,13 @@ def best_row(comparison: Comparison) -> Mapping[str, Any] | None:
         key=lambda one: (one["score"][last], -one["energy"][last]),
         default=None,
     )
+
+
+def ann_score(comparison: Comparison) -> float | None:
+    """The original's own score, None where methods are ranked by agreement with it; documents of
+    an earlier version have its accuracy."""
+    ann = comparison["ann"]
+    return None if ann is None else ann.get("score", ann["accuracy"])
 
 
 def heading(comparison: Comparison) -> str:
@@ -163,8 +188,9 @@ def render_comparison(comparison: Comparison, *, width: int = WIDTH) -> Renderab
     there.
     """
     lines = [heading(comparison)]
-    if comparison["ann"] is not None and comparison["ann"]["accuracy"] is not None:
-        lines.append(f"accuracy of the ANN {percent(comparison['ann']['accuracy'])}")
+    best = ann_score(comparison)
+    if best is not None:
+        lines.append(f"{comparison['measure']} of the ANN {percent(best)}")
     parts: list[RenderableType] = [Text("\n".join(lines))]
     if comparison["methods"]:
         parts += _methods(comparison, width)
@@ -179,7 +205,7 @@ def render_comparison(comparison: Comparison, *, width: int = WIDTH) -> Renderab
 
 def _methods(comparison: Comparison, width: int) -> list[RenderableType]:
     """A table for each kind of method, all with the same widths, and what their columns mean."""
-    title = f"\n{comparison['measure'].capitalize()} in per cent after so many steps"
+    title = f"\n{in_words(comparison)} after so many steps"
     parts: list[RenderableType] = [Text(title, style="bold")]
     fits = max(len(compared_steps(comparison["timesteps"])), (width - NAME) // CELL)
     longest = max(len(one["title"]) for one in comparison["methods"])

@@ -3,9 +3,12 @@
 from convsnn.errors import ExportError, MissingExtraError
 from convsnn.report.comparison.document import (
     Comparison,
+    ann_score,
     compared_steps,
     family,
     heading,
+    in_words,
+    named,
     remarks,
     seconds,
 )
@@ -38,6 +41,9 @@ def render_comparison_page(comparison: Comparison) -> str:
         return page.render(
             c=comparison,
             heading=heading(comparison),
+            measure=named(comparison),
+            in_words=in_words(comparison),
+            ann_score=ann_score(comparison),
             remarks=remarks(comparison),
             steps=[str(step) for step in steps],
             best=best,

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from convsnn.report.comparison.document import quality
+from convsnn.report.comparison.document import measured
 from convsnn.report.document import Report
 from convsnn.report.page.charts import (
     WIDTH,
@@ -30,25 +30,27 @@ LINES = {
 def accuracy_lines(reports: Mapping[str, Report], *, name: str) -> str:
     """Figure 3: accuracy over time steps of four kinds of threshold, the ANN's dotted."""
     first = reports["fixed"]
-    ann = first["ann"]["accuracy"]
+    score = measured(first)
 
     def paint(figure: Figure) -> None:
         axes = time_axes(figure, first["timesteps"])
         axes.axhline(
-            1.0 if ann is None else ann,
+            1.0 if score.ann is None else score.ann,
             color=INK,
             linestyle=(0, (1, 2)),
             linewidth=1.6,
             label="ANN",
         )
         for run, (colour, marker, label) in LINES.items():
-            line(axes, quality(reports[run]), colour, marker, label)
+            line(axes, measured(reports[run]).snn, colour, marker, label)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
-        axes.set_ylabel("agreement with the ANN" if ann is None else "accuracy")
+        axes.set_ylabel("agreement with the ANN" if score.ann is None else score.label)
         legend(axes, 3)
 
-    last = ", ".join(f"{k[2]} {percent(quality(reports[run])[-1])}" for run, k in LINES.items())
-    label = f"Accuracy over time steps; after the last: {last}"
+    last = ", ".join(
+        f"{k[2]} {percent(measured(reports[run]).snn[-1])}" for run, k in LINES.items()
+    )
+    label = f"{score.label.capitalize()} over time steps; after the last: {last}"
     return draw(name, paint, size=(WIDTH, 3.9), label=label)
 
 

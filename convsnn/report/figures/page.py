@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from convsnn.errors import MissingExtraError
+from convsnn.report.comparison.document import measured
 from convsnn.report.document import Report, validate
 from convsnn.report.page.summary import shown_steps
 from convsnn.report.templating import template
@@ -74,7 +75,8 @@ def render_figures(
         steps=shown_steps(first["timesteps"]),
         rate_steps=rate_steps(first["timesteps"]),
         wrong=_wrong_firing(reports, min(16, first["timesteps"])),
-        quality="agreement" if first["ann"]["accuracy"] is None else "accuracy",
+        quality=measured(first).label,
+        scores={name: measured(report).snn for name, report in reports.items()},
     )
 
 

@@ -4,6 +4,7 @@ An answer has settled at the first step from which on it never changes; with ear
 at which the image leaves, because its lead is as large as the margins ask for.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -42,7 +43,7 @@ class Answering:
         ids = torch.arange(first, first + len(x), device=x.device)
         if margins is not None:
             left = leave(program, x, margins, ids=ids)
-            return self._classes(left.outputs, left.answers, left.steps, left.steps)
+            return self._classes(left.outputs, left.answers, left.steps.tolist(), left.steps)
         outputs = simulate(program, x, steps=steps, ids=ids, count=False).outputs
         ran = torch.full((len(x),), steps)
         decided = self.task.decided(outputs[0])
@@ -50,20 +51,24 @@ class Answering:
             names = program.net.graph.outputs
             last = {n: o[-1].cpu() for n, o in zip(names, outputs, strict=True)}
             return [self._values({n: o[i] for n, o in last.items()}, steps) for i in range(len(x))]
-        settled = settled_at(decided)
+        settled: Sequence[int | None] = settled_at(decided).tolist()
+        if program.net.schedule == "layers":  # a single answer, which nothing came before
+            settled = [None] * len(x)
         if self.task.name == "classify":
             return self._classes(outputs[0][-1], decided[-1], settled, ran)
         return [
             {"answer": answer, **self._named(answer), "settled": at, "steps": steps}
-            for answer, at in zip(self._decisions(decided[-1]), settled.tolist(), strict=True)
+            for answer, at in zip(self._decisions(decided[-1]), settled, strict=True)
         ]
 
-    def _classes(self, outputs: Tensor, answers: Tensor, settled: Tensor, ran: Tensor) -> list[Row]:
+    def _classes(
+        self, outputs: Tensor, answers: Tensor, settled: Sequence[int | None], ran: Tensor
+    ) -> list[Row]:
         best = outputs.double().sort(dim=1, descending=True, stable=True)
         rows = []
         for scores, order, answer, at, steps in zip(
             best.values[:, : self.top].tolist(), best.indices[:, : self.top].tolist(),
-            answers.tolist(), settled.tolist(), ran.tolist(), strict=True,
+            answers.tolist(), settled, ran.tolist(), strict=True,
         ):  # fmt: skip
             largest = [
                 {"class": number, "label": self._label(number), "score": score}

@@ -179,10 +179,13 @@ def _graph_digest(graph: Graph) -> str:
     return _digest(graph.tensors)
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
+def _digest(tensors: Mapping[str, Any]) -> str:
     digest = hashlib.sha256()
     for name, tensor in tensors.items():
         digest.update(name.encode())
+        if not isinstance(tensor, Tensor) or tensor.is_quantized:  # of modules that torch quantised
+            digest.update(repr(tensor).encode())
+            continue
         digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
