@@ -14,13 +14,8 @@ from torch import Tensor
 
 from convsnn.graph import Node
 from convsnn.graph.ops import Role
-<<<<<<< HEAD
 from convsnn.neurons.base import Coding, Patient
-from convsnn.simulate.loop import CHUNK_ELEMENTS, Observer, numbers
-=======
-from convsnn.neurons.base import Patient
 from convsnn.simulate.loop import CHUNK_ELEMENTS, Observer, numbers, require_inputs
->>>>>>> main
 from convsnn.simulate.program import Program
 from convsnn.simulate.weighted import channels_last
 from convsnn.spiking.network import Spiking
