@@ -112,7 +112,9 @@ def cat(lowering: Lowering, *, tensors: Sequence[Any], dim: int) -> str:
 def _beside_constants(lowering: Lowering, tensors: Sequence[Any], dim: int) -> str:
     """Data values padded with zeros to where they stand, and one constant for all the rest."""
     emit, total = lowering.builder.emit, lowering.shape[dim - 1]
-    fixed, parts, start = torch.zeros(1, *lowering.shape), list[str](), 0
+    device = next(t.value.device for t in tensors if isinstance(t, Constant))
+    fixed = torch.zeros(1, *lowering.shape, device=device)
+    parts, start = list[str](), 0
     for tensor in tensors:
         size = tensor.shape[dim - 1] if isinstance(tensor, Data) else tensor.value.shape[dim]
         if isinstance(tensor, Data):

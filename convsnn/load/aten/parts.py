@@ -38,7 +38,9 @@ def finite(added: Any) -> Any:
 
     Blocked where a whole row is hidden: the original gives no numbers there.
     """
-    if not isinstance(added, Constant) or not bool(added.value.isneginf().any()):
+    if not isinstance(added, Constant) or added.value.is_meta:  # only looked at
+        return added
+    if not bool(added.value.isneginf().any()):
         return added
     if bool(added.value.isneginf().all(-1).any()):
         raise Blocked("its mask hides everything, and the original's answer is no number")

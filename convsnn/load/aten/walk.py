@@ -95,7 +95,7 @@ def _fold(lowering: Lowering, node: FxNode, args: list[Any], kwargs: dict[str, A
 def _without_batch(lowering: Lowering, value: Tensor) -> Tensor:
     """A constant that was repeated for every sample, where a size stands for the batch, once."""
     size = int(lowering.batch) if lowering.batch.isdigit() else 0
-    if value.dim() and len(value) == size and bool((value == value[:1]).all()):
+    if value.dim() and len(value) == size and (value.is_meta or bool((value == value[:1]).all())):
         return value[:1]
     return value
 
