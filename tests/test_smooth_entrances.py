@@ -230,6 +230,24 @@ def test_attention_as_one_op(tmp_path: Path) -> None:
     verify_import(graph, lambda _: [wanted], x)
 
 
+def test_newer_ops_that_the_runtime_may_not_know(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    x, weight = torch.randn(3, 5, 8), torch.from_numpy(W)
+    for nodes, opset, wanted in (
+        (
+            [("RMSNormalization", "m g", "y")],
+            23,
+            lambda m: F.rms_norm(m, (8,), weight[0] + 2, 1e-5),
+        ),
+        ([("Swish", "m", "y", {"alpha": 1.5})], 24, lambda m: m * torch.sigmoid(1.5 * m)),
+    ):
+        path = chain(
+            ("MatMul", "x w", "m"), *nodes, constants={"w": W, "g": W[0] + 2}, opset=opset,
+            path=tmp_path / f"{opset}.onnx",
+        )  # fmt: skip
+        verify_import(load_onnx(path), lambda x, wanted=wanted: [wanted(x @ weight)], x)
+
+
 def test_a_file_whose_mask_hides_everything_is_refused(tmp_path: Path) -> None:
     hides = np.full((5, 5), -np.inf, np.float32)
     path = chain(
