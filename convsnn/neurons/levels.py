@@ -68,7 +68,7 @@ class Levels:
     potential: Tensor | float = 0.0
     slope: Tensor | None = None
     ceiling: Tensor | None = None
-    n: Annotated[int, "sizes of a spike: the threshold, its half, a quarter ..."] = 8
+    n: Annotated[int, "sizes of a spike: the threshold, its half, a quarter and so on"] = 8
     graded = True
     spikes_per_step = 1
 

@@ -77,18 +77,11 @@ def group_normalization(
     net: Net, x: Value, scale: Value, bias: Value, *, num_groups: int, epsilon: float = 1e-5,
     stash_type: int = 1,
 ) -> Data:  # fmt: skip
-    """Group norm; before opset 21 scale and bias are those of a group."""
+    """Group norm; its form before opset 21 is withdrawn from the standard."""
     del stash_type
     data = as_data(x)
     made = _grouped(net, data, num_groups, epsilon)
-    wide = []
-    for value, what in ((scale, "scale"), (bias, "bias")):
-        given = as_constant(value, what)
-        array = given.array
-        if array.size == num_groups != data.shape[0]:
-            array = np.repeat(array, data.shape[0] // num_groups)
-        wide.append(Constant(given.name, array))
-    return _affine(net, made, wide[0], wide[1], _channels(data))
+    return _affine(net, made, scale, bias, _channels(data))
 
 
 @ONNX_OPS.register("InstanceNormalization")
