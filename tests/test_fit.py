@@ -1,14 +1,17 @@
 """Networks against chips: every limit by itself, and tables of one's own."""
 
+import io
 from pathlib import Path
 
 import pytest
 from conftest import dyadic_plan, random_graph
+from rich.console import Console
 
 from convsnn.errors import ConfigError, LoadError
 from convsnn.measure.chip_fit import REMEDIES, fit_chip
 from convsnn.measure.chip_table import LIMITS, Chip, Figure, chip_names, load_chip
 from convsnn.spiking.network import Spiking, to_spiking
+from convsnn.workflows.fit.chip import fit
 
 
 def network(seed: int = 1) -> Spiking:
@@ -81,6 +84,23 @@ def test_tables_that_describe_no_chip_are_refused(text: str, said: str, tmp_path
     path.write_text(text)
     with pytest.raises(LoadError, match=said):
         load_chip(str(path))
+
+
+def test_figures_that_nobody_confirmed_say_so_wherever_they_count(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    unsure = "source = 's'\nconfirmed = false"
+    path.write_text(
+        f"name = 'Mine'\n[limits.layers]\nmost = 9\n{unsure}\n[limits.kernel]\nmost = 9\n"
+        f"source = 'data sheet'\n[energy.synaptic_operation]\njoules = 1e-12\n{unsure}\n"
+        "[energy.neuron_update]\njoules = 1e-12\nsource = 'data sheet'"
+    )
+    counted = {"timesteps": 2, "layers": [], "sources": []}
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(fit(network(), str(path), report=counted).render(width=200))
+    lines = {line.split(" ")[0]: line for line in console.export_text().splitlines() if line}
+    assert "not confirmed" in lines["layers"]
+    assert "not confirmed" not in lines["kernel"]
+    assert "not confirmed" in lines["estimate,"]
 
 
 def test_a_chip_of_ones_own_and_unknown_names(tmp_path: Path) -> None:

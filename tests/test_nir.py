@@ -1,6 +1,7 @@
 """NIR out and in again: the same spikes where the file can say it, refused by name elsewhere."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from conftest import Maker, images
 
 from convsnn.commands import main
+from convsnn.encoders import ENCODERS
 from convsnn.errors import ExportError, LoadError, UnsupportedError
 from convsnn.export import load_artifact
 from convsnn.export.nir import nir_graph, save_nir
@@ -158,6 +160,45 @@ def test_initial_potentials_are_refused_kept_or_spread(tmp_path: Path) -> None:
     assert all(not bool(v.any()) for v in load_nir(path).potentials.values())
 
 
+def test_the_input_layer_is_the_leading_node_or_stays_on_the_host(tmp_path: Path) -> None:
+    """On the host its neurons may be anything that sends spikes: they start from a potential."""
+    path = tmp_path / "net.nir"
+    for build in (images_in, residual, chain):
+        graph = built(build)
+        plan, first = powers(graph, 2), next(iter(graph.sites))
+        sites = {**plan.sites, first: replace(plan.sites[first], potential=torch.tensor(0.25))}
+        net, x = to_spiking(graph, Plan(sites)), images(graph, 2, 3)
+        with pytest.raises(ExportError, match="initial potential"):
+            save_nir(net, path)
+        said = save_nir(net, path, place="host")
+        assert f"'{first}'" in said.shown
+        given = load_nir(path)
+        assert given.metadata["input_layer"] == "host"
+        assert given.metadata["input"] == said.shown
+        assert first not in given.thresholds
+        assert len(given.thresholds) == len(graph.sites) - 1
+        wanted = spikes(net, x)
+        frames = torch.from_numpy(wanted.pop(first)).movedim(0, 1)
+        behind = replace(again(path), encoder=ENCODERS.create(f"frames:steps={STEPS}"))
+        got = spikes(behind, frames)
+        assert wanted.keys() == got.keys()
+        for name, value in wanted.items():
+            np.testing.assert_array_equal(got[name], value, err_msg=f"{build.__name__} {name}")
+    plain = to_spiking(graph, plan)
+    assert save_nir(plain, path).shown == load_nir(path).metadata["input"]
+    assert load_nir(path).metadata["input_layer"] == "node"
+
+
+def test_what_crosses_the_cut_beside_spikes_keeps_the_input_layer_in_the_graph(
+    tmp_path: Path,
+) -> None:
+    graph = built(shared)
+    with pytest.raises(ExportError, match="cannot be kept on the host alone") as refused:
+        save_nir(to_spiking(graph, powers(graph, 0)), tmp_path / "net.nir", place="host")
+    assert "--input node" in refused.value.hint
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_nir_cannot_say_is_named_all_at_once() -> None:
     maker = Maker(np.random.default_rng(0), (2, 8, 8))
     x = maker.max_pool(maker.relu(maker.conv("input", 4, padding=1)))
@@ -304,5 +345,11 @@ def test_a_file_is_converted_without_calibration(
     assert load_artifact(tmp_path / "c" / "network.safetensors").provenance["timesteps"] == 3
     assert main(["export", "net-snn", "--to", "nir", "-o", "c.nir", "--form", "loop"]) == 2
     assert main(["export", "net-snn", "--to", "onnx", "-o", "again.nir"]) == 2
+    capsys.readouterr()
+    assert main(["export", "net-snn", "--to", "nir", "-o", "h.nir", "--input", "host"]) == 0
+    assert "input layer: on the host; the input is spikes of 'relu" in capsys.readouterr().err
+    assert main(["convert", "h.nir", "-o", "d"]) == 2
+    assert "begins behind its input layer" in capsys.readouterr().err
+    assert main(["export", "net-snn", "--to", "onnx", "-o", "h.onnx", "--input", "host"]) == 2
     assert main(["inspect", "net.nir"]) == 2
     del path

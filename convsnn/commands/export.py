@@ -19,10 +19,17 @@ def export(
     to: Annotated[Literal["onnx", "nir"], typer.Option(help="The format.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The file to write.")],
     form: Annotated[
-        Literal["step", "loop"] | None,
+        Literal["step", "loop", "layers"] | None,
         typer.Option(
             help="step: one time step a call, states in and out (the default); loop: all steps in "
-            "one call.",
+            "one call; layers: one pass, for networks of the schedule 'layers' (their only form).",
+            rich_help_panel=_ONNX,
+        ),
+    ] = None,
+    precision: Annotated[
+        Literal["float32", "float64"] | None,
+        typer.Option(
+            help="float64: slower, but no rounding moves a spike (default: float32).",
             rich_help_panel=_ONNX,
         ),
     ] = None,
@@ -32,6 +39,15 @@ def export(
             "--spikes", help="Add what every layer sent as outputs.", rich_help_panel=_ONNX
         ),
     ] = False,
+    place: Annotated[
+        Literal["node", "host"] | None,
+        typer.Option(
+            "--input",
+            help="Where the input layer is, which takes a current and no spikes: the leading node "
+            "of the graph (the default), or kept on the host, whose spikes are the input then.",
+            rich_help_panel=_NIR,
+        ),
+    ] = None,
     initial: Annotated[
         Literal["refuse", "metadata", "bias"] | None,
         typer.Option(
@@ -41,7 +57,11 @@ def export(
         ),
     ] = None,
     labels: Annotated[
-        Path | None, typer.Option(help="A text file that names the classes, one a line.")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Names of the classes, one in each line (default: those of the data).",
+        ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier file.")] = False,
 ) -> None:
@@ -51,15 +71,7 @@ def export(
             f"'{output}' exists", hint="choose another name, or replace it with --force"
         )
     path = write(
-        artifact, output, to, form=form, spikes=spikes, initial=initial, labels=_names(labels)
-    )
+        artifact, output, to, form=form, precision=precision, input=place, spikes=spikes,
+        initial=initial, labels=labels,
+    )  # fmt: skip
     messages().print(f"{path}: {path.stat().st_size:,} bytes", markup=False)
-
-
-def _names(path: Path | None) -> list[str] | None:
-    if path is None:
-        return None
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--labels {path} cannot be read: {error}") from None

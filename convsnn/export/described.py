@@ -1,9 +1,9 @@
 """What an exported file says of itself, as texts by key: whoever runs it elsewhere needs it.
 
-convsnn.spiking        JSON: neuron, encoder, readout, timesteps, versions
+convsnn.spiking        JSON: neuron, encoder, readout, schedule, timesteps, model, versions
 convsnn.data           the data set it was made for, as --data takes it
 convsnn.preprocessing  JSON: how raw values become the network's input
-convsnn.labels         JSON: the names of the classes, in the order of the logits
+convsnn.labels         JSON: the names of the classes, or their numbers, in the order of the logits
 convsnn.thresholds     JSON: smallest, mean and largest of every layer of neurons
 convsnn.report         JSON: the figures of report.json: accuracies, agreement, energy
 """
@@ -12,7 +12,6 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from convsnn.errors import ConfigError
 from convsnn.spiking.network import Spiking
 
 PREFIX = "convsnn."
@@ -21,16 +20,14 @@ PREFIX = "convsnn."
 def described(
     net: Spiking, *, labels: Sequence[str] | None = None, report: Mapping[str, Any] | None = None
 ) -> dict[str, str]:
-    """What is known of `net`; `labels` are the names of its classes, `report` its report.json.
-
-    Without names the classes are called by their numbers. ConfigError where there are not as many
-    names as classes.
-    """
+    """What is known of `net`; `labels` are the names of its classes, None where its answers are no
+    classes, `report` is its report.json."""
     origin = net.provenance
     about = {
         "neuron": net.neuron,
         "encoder": net.encoder.spec(),
         "readout": net.readout,
+        "schedule": net.schedule,
         "timesteps": origin.get("timesteps"),
         "model": origin.get("model"),
         "versions": origin.get("versions"),
@@ -38,9 +35,8 @@ def described(
     found: dict[str, Any] = {"spiking": about, "thresholds": _thresholds(net)}
     if origin.get("preprocessing") is not None:
         found["preprocessing"] = origin["preprocessing"]
-    names = _labels(net, labels)
-    if names is not None:
-        found["labels"] = names
+    if labels is not None:
+        found["labels"] = list(labels)
     if report is not None:
         found["report"] = _figures(report)
     texts = {PREFIX + key: json.dumps(value, sort_keys=True) for key, value in found.items()}
@@ -59,19 +55,6 @@ def _thresholds(net: Spiking) -> dict[str, dict[str, float]]:
             "max": float(all_of_it.max()),
         }
     return found
-
-
-def _labels(net: Spiking, labels: Sequence[str] | None) -> list[str] | None:
-    shape = net.graph.shapes[net.graph.outputs[0]]
-    if labels is None:
-        return [str(number) for number in range(shape[0])] if len(shape) == 1 else None
-    if len(shape) != 1 or len(labels) != shape[0]:
-        raise ConfigError(
-            f"{len(labels)} labels do not name the {'x'.join(map(str, shape))} outputs of the "
-            "network",
-            hint="give one name a class, in the order of the network's outputs",
-        )
-    return [str(name) for name in labels]
 
 
 def _figures(report: Mapping[str, Any]) -> dict[str, Any]:

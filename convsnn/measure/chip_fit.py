@@ -156,8 +156,8 @@ def _refused(net: Spiking, chip: Chip) -> list[Finding]:
     if chip.spikes_only:
         spikes = net.encoder.spec().startswith(("poisson", "frames", "tsc"))
         remedy = "" if spikes else (
-            "keep the first layer of neurons on the host and send its spikes, or convert with "
-            "--encoder poisson"
+            "keep the input layer on the host and send its spikes (convsnn export --to nir --input "
+            "host), or convert with --encoder poisson"
         )  # fmt: skip
         needed = "spikes" if spikes else "a current at every step"
         place = net.graph.input.name

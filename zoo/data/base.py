@@ -281,7 +281,7 @@ def draw(part: Part, samples: int | None, *, seed: int) -> list[int]:
     return [int(i) for i in keys.argsort(stable=True)[:samples]]
 
 
-def class_names(part: Part) -> list[str] | None:
+def class_names(part: Part | Stored | Recordings) -> list[str] | None:
     """What the classes of a split are called, in the order of their numbers, where it says so."""
-    names = getattr(part, "class_names", None)  # images given in Python need not have it
+    names = getattr(part, "class_names", None)  # only some data sets have it
     return None if names is None else [str(name) for name in names]

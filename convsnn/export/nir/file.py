@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,20 @@ import torch
 
 from convsnn.errors import ExportError, MissingExtraError
 from convsnn.export.nir.ops import LOWER
+from convsnn.export.nir.potential import Initial
 from convsnn.export.nir.refusal import Written
-from convsnn.export.nir.writer import GraphWriter, Initial
+from convsnn.export.nir.writer import GraphWriter, Place
 from convsnn.report.files import write_bytes_via
 from convsnn.spiking.network import Spiking
+
+
+@dataclass(frozen=True)
+class Said:
+    """What the input of a written graph carries at every step, and remarks on what else has to be
+    done outside of it."""
+
+    shown: str
+    remarks: tuple[str, ...]
 
 
 def nir_package() -> Any:
@@ -27,42 +38,45 @@ def nir_package() -> Any:
 
 def save_nir(
     net: Spiking, path: Path, *, timesteps: int | None = None, initial: Initial = "refuse",
-    metadata: Mapping[str, str] | None = None,
-) -> list[str]:  # fmt: skip
+    place: Place = "node", metadata: Mapping[str, str] | None = None,
+) -> Said:  # fmt: skip
     """Write `net` to `path`, all of it or nothing; see `nir_graph`."""
-    graph, remarks = nir_graph(net, timesteps=timesteps, initial=initial, metadata=metadata)
+    graph, said = nir_graph(
+        net, timesteps=timesteps, initial=initial, place=place, metadata=metadata
+    )
     nir = nir_package()
 
     def writer(temporary: Path) -> None:
         nir.write(temporary, graph)
 
     write_bytes_via(Path(path), writer)
-    return remarks
+    return said
 
 
 def nir_graph(
     net: Spiking, *, timesteps: int | None = None, initial: Initial = "refuse",
-    metadata: Mapping[str, str] | None = None,
-) -> tuple[Any, list[str]]:  # fmt: skip
-    """`net` as a `nir.NIRGraph`, and remarks on what has to be done outside of it.
+    place: Place = "node", metadata: Mapping[str, str] | None = None,
+) -> tuple[Any, Said]:  # fmt: skip
+    """`net` as a `nir.NIRGraph`, and what has to be done outside of it.
 
-    The input is a current: what the network is shown is fed to the first layer at every step. What
-    NIR has no word for but its neurons carry in their metadata: `reset` (subtract or zero),
+    With its input layer as the leading `node` the input is a current: what the network is shown is
+    fed to that layer at every step. With the layer on the `host` the input is its spikes. What NIR
+    has no word for but its neurons carry in their metadata: `reset` (subtract or zero),
     `fires` (at or above the threshold), `v_init`, `layer`. Raises ExportError with every layer that
     cannot be said exactly, each with the nearest thing that can; MissingExtraError without `nir`.
     """
     nir = nir_package()
     net = net.to(device="cpu")
-    written = GraphWriter(net, timesteps=timesteps, initial=initial).run(LOWER)
+    written = GraphWriter(net, timesteps=timesteps, initial=initial, place=place).run(LOWER)
     _require_sayable(written)
     nodes = {name: _node(nir, kind, fields) for name, (kind, fields) in written.nodes.items()}
-    about = {"input": _input(net), "reset": "see the neurons' metadata", "dt": "1 step"}
-    about |= {"readout": net.readout, **(metadata or {})}
+    about = {"input": written.shown, "input_layer": place, "dt": "1 step"}
+    about |= {"reset": "see the neurons' metadata", "readout": net.readout, **(metadata or {})}
     if timesteps is not None:
         about["timesteps"] = str(timesteps)
     graph = nir.NIRGraph(nodes=nodes, edges=written.edges)
     graph.metadata = about
-    return graph, written.remarks + _remarks(net, initial)
+    return graph, Said(written.shown, (*written.remarks, *_remarks(net, initial, place)))
 
 
 def _require_sayable(written: Written) -> None:
@@ -80,15 +94,9 @@ def _require_sayable(written: Written) -> None:
     )
 
 
-def _input(net: Spiking) -> str:
-    if net.encoder.steps is not None:
-        return "a frame of the sequence at every step"
-    return "current: the preprocessed image at every step"
-
-
-def _remarks(net: Spiking, initial: Initial) -> list[str]:
+def _remarks(net: Spiking, initial: Initial, place: Place) -> list[str]:
     found = []
-    if net.encoder.spec().startswith("poisson"):
+    if net.encoder.spec().startswith("poisson") and place == "node":
         found.append("the input is the encoded image: spikes are drawn on the host")
     if initial == "bias":
         found.append(

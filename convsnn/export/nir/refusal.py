@@ -3,8 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from convsnn.errors import ExportError
 from convsnn.neurons.integrate import IntegrateAndFire
 from convsnn.neurons.lif import LeakyIntegrateAndFire
+from convsnn.spiking.kinds import require_neurons_only
+from convsnn.spiking.network import Spiking
 
 CHANNEL = "calibrate with one threshold a layer or a channel, like channel:q=99.9"
 
@@ -28,12 +31,27 @@ class Unsayable(Exception):
 
 @dataclass
 class Written:
-    """Nodes by name, each a type of NIR and its fields; edges; what was refused and remarked."""
+    """Nodes by name, each a type of NIR and its fields; edges; what was refused and remarked; what
+    the input carries at every step."""
 
     nodes: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
     edges: list[tuple[str, str]] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    shown: str = ""
+
+
+def require_steps(net: Spiking) -> None:
+    """ExportError for a network whose layers wait for all steps: a runner that passes spikes on at
+    every step would give other answers."""
+    require_neurons_only(net.graph, "NIR")
+    if net.schedule != "steps":
+        raise ExportError(
+            f"a network of the schedule '{net.schedule}' has no form in NIR: its layers take in "
+            "all time steps before they fire",
+            hint="write it as ONNX, whose form 'layers' can say it (--to onnx), or convert the "
+            "network with --schedule steps",
+        )
 
 
 def reset_of(neuron: object) -> str:
@@ -48,7 +66,7 @@ def reset_of(neuron: object) -> str:
         "Msat": "their thresholds change from step to step",
         "LeakyIntegrateAndFire": "their leak counts in steps, which NIR's time constants do not",
     }.get(type(neuron).__name__, "NIR has no such neurons")
-    raise Unsayable(what, "convert with --neuron if or if:reset=zero")
+    raise Unsayable(what, "convert the network with --neuron if or if:reset=zero")
 
 
 def fires_of(neuron: object) -> str:

@@ -15,16 +15,25 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from convsnn.export.nir.refusal import CHANNEL, Refusal, Unsayable, Written, fires_of, reset_of
+from convsnn.export.nir.host import Cut, cut_behind_input_layer
+from convsnn.export.nir.potential import Initial, start_of
+from convsnn.export.nir.refusal import (
+    CHANNEL,
+    Refusal,
+    Unsayable,
+    Written,
+    fires_of,
+    require_steps,
+    reset_of,
+)
 from convsnn.export.nir.values import Tap, Value, as_matrix, channelwise, per_channel
-from convsnn.export.schedule import require_steps
 from convsnn.graph import Node
 from convsnn.graph.ops import Role
 from convsnn.neurons.lif import LeakyIntegrateAndFire
 from convsnn.simulate.units import fold
 from convsnn.spiking.network import Spiking
 
-Initial = Literal["refuse", "bias", "metadata"]
+Place = Literal["node", "host"]
 _PASSING = ("add", "identity", "add_constant")
 
 
@@ -32,13 +41,17 @@ class GraphWriter:
     """Writes `net`; the result is `written`, good where nothing in it is refused.
 
     `initial` says what becomes of initial potentials: refused, spread over `timesteps` as a bias,
-    or kept in the metadata for readers who know it.
+    or kept in the metadata for readers who know it. `place` says where the input layer is: in the
+    graph as its leading node, or on the host.
     """
 
-    def __init__(self, net: Spiking, *, timesteps: int | None, initial: Initial) -> None:
-        require_steps(net, "NIR")
+    def __init__(
+        self, net: Spiking, *, timesteps: int | None, initial: Initial, place: Place = "node"
+    ) -> None:
+        require_steps(net)
         self.net, self.graph = net, net.body
         self.timesteps, self.initial = timesteps, initial
+        self.cut = cut_behind_input_layer(self.graph) if place == "host" else None
         self.written = Written()
         self.values: dict[str, Value] = {}
         self._units = {name: self._unit(name) for name in self.graph.sites}
@@ -46,7 +59,11 @@ class GraphWriter:
     def run(self, lower: Mapping[str, Callable[["GraphWriter", Node], Value]]) -> Written:
         """Write every node; `lower` are the ops that are neither neurons nor input."""
         tail = self.graph.behind([Role.READOUT])
+        if self.cut is not None:
+            self._begin_behind(self.cut)
         for node in self.graph.nodes:
+            if self.cut is not None and node.name in self.cut.kept:
+                continue
             missing = [n for n in self.graph.data_inputs(node) if n not in self.values]
             if node.name in tail or missing:
                 continue  # stays on the host; or follows what was refused
@@ -166,9 +183,34 @@ class GraphWriter:
     def _unit(self, site: str) -> Tensor | None:
         return channelwise(self.net.plan.sites[site].threshold, self.graph.shapes[site])
 
+    def _begin_behind(self, cut: Cut) -> None:
+        """Let the spikes of the neurons that the host keeps be the input."""
+        shape, unit = self.graph.shapes[cut.site], self._units[cut.site]
+        name = self.add("input", "Input", [], shape=shape, sends=shape)
+        try:
+            reset_of(self.net.neurons[cut.site])  # as elsewhere: spikes of one size
+            if unit is None:
+                raise Unsayable("its thresholds differ within a channel", CHANNEL)
+        except Unsayable as error:
+            self.written.refused.append(Refusal(cut.site, error.reason, error.remedy))
+        sent = torch.ones(()) if unit is None else self._sent(cut.site, unit)
+        self.values[cut.site] = Value((Tap(name, sent),))
+        self.written.shown = (
+            f"spikes of '{cut.site}', 0 or 1 at every step; the host keeps {', '.join(cut.kept)}"
+        )
+
+    def _sent(self, site: str, unit: Tensor) -> Tensor:
+        """What a spike of a site is worth."""
+        neuron = self.net.neurons[site]
+        sends_one = isinstance(neuron, LeakyIntegrateAndFire) and neuron.sends == "one"
+        return torch.ones_like(unit) if sends_one else unit
+
     def _input(self, node: Node) -> Value:
         shape = tuple(node.attrs["shape"])
         name = self.add("input", "Input", [], shape=shape, sends=shape)
+        sequence = self.net.encoder.steps is not None
+        what = "a frame of the sequence" if sequence else "the preprocessed image"
+        self.written.shown = f"current: {what} at every step"
         dtype = next((t.dtype for t in self.graph.tensors.values()), torch.float32)
         return Value((Tap(name, torch.ones((), dtype=dtype)),))
 
@@ -184,7 +226,7 @@ class GraphWriter:
             if shift is None:
                 raise Unsayable("its bias shift differs within a channel", "calibrate without it")
             value = value.plus(shift)
-        start = self._start(planned.potential, shape)
+        start = start_of(planned.potential, shape, initial=self.initial, timesteps=self.timesteps)
         if start is not None and self.initial == "bias":
             value, start = value.plus(start / (self.timesteps or 1)), None
         kept = all(t.is_plain and not t.owned and bool((t.unit == 1).all()) for t in value.taps)
@@ -197,8 +239,7 @@ class GraphWriter:
             node.name, "IF", sources, v_threshold=(unit / held).expand(shape).contiguous(),
             metadata=about, sends=shape,
         )  # fmt: skip
-        sends_one = isinstance(neuron, LeakyIntegrateAndFire) and neuron.sends == "one"
-        return Value((Tap(name, torch.ones_like(unit) if sends_one else unit),))
+        return Value((Tap(name, self._sent(node.name, unit)),))
 
     def _drive(self, value: Value, name: str, shape: Sequence[int], unit: Tensor) -> list[str]:
         """The nodes that drive `name` with a value, in its unit. A bias goes into a layer that
@@ -216,22 +257,6 @@ class GraphWriter:
             fields = self.written.nodes[sources[place]][1]
             fields["bias"] = fields["bias"] + per_channel(value.bias / unit, shape[0])
         return sources
-
-    def _start(self, potential: Tensor, shape: Sequence[int]) -> Tensor | None:
-        if not bool(potential.any()):
-            return None
-        if self.initial == "refuse" or (self.initial == "bias" and not self.timesteps):
-            raise Unsayable(
-                "its neurons start from an initial potential, which NIR has no word for",
-                "calibrate with potential=0 (exact), or write --initial metadata for readers who "
-                "know it, or --initial bias, which spreads it over the time steps (not exact)",
-            )
-        start = channelwise(potential, shape)
-        if start is None:
-            if self.initial == "metadata":
-                return potential
-            raise Unsayable("its initial potentials differ within a channel", "use a layer's own")
-        return start
 
     def _go_on_behind(self, node: Node) -> None:
         """Let what stands behind a refused layer be looked at too."""

@@ -37,6 +37,11 @@ class Emitter:
     _taken: set[str] = field(default_factory=set)
     _numbers: dict[float, str] = field(default_factory=dict)
 
+    @property
+    def is_double(self) -> bool:
+        """Whether the graph computes in float64, which few ops of ONNX Runtime do."""
+        return self.dtype is torch.float64
+
     def inner(self) -> "Emitter":
         """A graph inside this one."""
         return Emitter(self.dtype, self.public, [], self.constants, self._taken, self._numbers)

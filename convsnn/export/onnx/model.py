@@ -1,7 +1,11 @@
-"""The two ONNX forms of a spiking network: one step at a time, and all steps in one call.
+"""The ONNX forms of a spiking network: one step at a time, all steps in one call, or one pass.
 
-    step   x, step, states -> logits, next step, next states        zeros are the state at the start
-    loop   x, timesteps    -> logits after each of the steps, (T, N, ...)
+    step    x, step, states -> logits, next step, next states       zeros are the state at the start
+    loop    x, timesteps    -> logits after each of the steps, (T, N, ...)
+    layers  x, timesteps    -> logits after all steps, (N, ...)
+
+The first two are those of a network that fires step by step, the third is that of one that fires
+layer by layer (see `convsnn.export.onnx.layers`).
 
 `logits` is the answer read out of all steps so far (`convsnn.readouts`). Every batch axis is free.
 In `step` the number `step` counts what went before, so that initial potentials need no file of
@@ -11,29 +15,31 @@ constant input alone is computed once. Opset 17.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import onnx
 import torch
 from onnx import TensorProto, helper
 
 from convsnn.errors import ExportError
-from convsnn.export.onnx.emitter import Emitter, onnx_kind
+from convsnn.export.onnx.building import BATCH, Building
+from convsnn.export.onnx.layers import Layered
 from convsnn.export.onnx.step import Slot, StepWriter
 from convsnn.report.files import write_bytes_via
+from convsnn.spiking.kinds import require_neurons_only
 from convsnn.spiking.network import Spiking
+from convsnn.spiking.schedule import Schedule
 
-Form = Literal["step", "loop"]
+Form = Literal["step", "loop", "layers"]
+FORMS: Mapping[Schedule, tuple[Form, ...]] = {"steps": ("step", "loop"), "layers": ("layers",)}
 
 OPSET = 17
-LOGITS = "logits"
 _IR = 8  # the version that came with opset 17
 _LARGEST = 1 << 31  # bytes of one protobuf message
-_BATCH = "N"
 
 
 def save_onnx(
-    net: Spiking, path: Path, *, form: Form = "step",
+    net: Spiking, path: Path, *, form: Form | None = None,
     spikes: bool = False, metadata: Mapping[str, str] | None = None,
 ) -> None:  # fmt: skip
     """Write `net` to `path` as ONNX, all of it or nothing; see `onnx_model`."""
@@ -49,18 +55,19 @@ def save_onnx(
 
 
 def onnx_model(
-    net: Spiking, *, form: Form = "step", spikes: bool = False,
+    net: Spiking, *, form: Form | None = None, spikes: bool = False,
     metadata: Mapping[str, str] | None = None,
 ) -> onnx.ModelProto:  # fmt: skip
-    """`net` as an ONNX model in one of the two forms, in the network's own float type.
+    """`net` as an ONNX model in one of its forms (None: the first of its schedule), in the
+    network's own float type.
 
-    `spikes` adds what every layer of neurons sent as outputs `spikes.LAYER`. Raises ExportError,
-    naming the layer, where something has no form in ONNX: random spikes, neurons in rows or turns.
+    `spikes` adds what every layer of neurons sent as outputs `spikes.LAYER`. Raises ExportError for
+    a form that is not of the network's schedule, and, naming the layer, where something has no form
+    in ONNX: random spikes, neurons in rows or turns.
     """
     net = net.to(device="cpu")
     dtype = next((t.dtype for t in net.graph.tensors.values()), torch.float32)
-    build = _Forms(net, dtype, spikes)
-    graph = build.step() if form == "step" else build.loop()
+    graph = _graph(net, dtype, _form(net, form), spikes)
     model = helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="convsnn",
         ir_version=_IR,
@@ -71,38 +78,54 @@ def onnx_model(
     return model
 
 
-class _Forms:
-    """What both forms are made of."""
+def _form(net: Spiking, asked: Form | None) -> Form:
+    require_neurons_only(net.graph, "ONNX")
+    known = FORMS[net.schedule]
+    if asked is None or asked in known:
+        return asked or known[0]
+    why = {
+        "steps": "its layers fire in the step in which their potential reaches the threshold",
+        "layers": "its layers take in all time steps before they fire, so there is no single step",
+    }[net.schedule]
+    other = "layers" if net.schedule == "steps" else "steps"
+    raise ExportError(
+        f"a network of the schedule '{net.schedule}' has no form '{asked}': {why}",
+        hint=f"use --form {' or '.join(known)}, or convert the network with --schedule {other}",
+    )
+
+
+def _graph(net: Spiking, dtype: torch.dtype, form: Form, spikes: bool) -> onnx.GraphProto:
+    if form == "layers":
+        return Layered(net, dtype, spikes).graph()
+    build = _Stepwise(net, dtype, spikes)
+    return build.step() if form == "step" else build.loop()
+
+
+class _Stepwise(Building):
+    """The two forms of a network that fires step by step."""
 
     def __init__(self, net: Spiking, dtype: torch.dtype, spikes: bool) -> None:
-        self.net, self.kind = net, onnx_kind(dtype)
         self.writer = writer = StepWriter(net)
-        self.shape = tuple(net.graph.input.attrs["shape"])
-        outputs, layers = net.graph.outputs, net.graph.sites
-        several = len(outputs) > 1
-        self.logits = {n: f"{LOGITS}.{n}" if several else LOGITS for n in outputs}
-        self.spikes = {n: f"spikes.{n}" for n in layers} if spikes else {}
         following = [f"next.{name}" for name in ("step", *writer.slots)]
-        public = ["x", "step", "timesteps", *self.logits.values(), *self.spikes.values()]
-        self.emit = Emitter(dtype, frozenset([*public, *following, *writer.slots]))
-        writer.enter_weights(self.emit)
+        public = ["step", *following, *writer.slots]
+        super().__init__(net, dtype, writer, spikes=spikes, public=public)
 
     def step(self) -> onnx.GraphProto:
         """x, step, states -> logits, next step, next states."""
         emit, writer = self.emit, self.writer
-        inputs = [self._value("x", (_BATCH, *self.shape)), self._value("step", ())]
+        inputs = [self.value("x", (BATCH, *self.shape)), self.value("step", ())]
         begins, states = emit.op("Equal", "step", emit.number(0)), {}
         for name, slot in writer.slots.items():
-            inputs.append(self._value(name, (_BATCH, *slot.shape)))
+            inputs.append(self.value(name, (BATCH, *slot.shape)))
             states[name] = self._begun(begins, name, slot)
         values = writer.step(emit, {self.net.graph.input.name: "x"}, states, "step")
-        outputs = self._finish(emit, values.answers, self.logits)
+        outputs = self.finish(emit, values.answers, self.logits)
         emit.publish(emit.op("Add", "step", emit.number(1)), "next.step")
-        outputs.append(self._value("next.step", ()))
+        outputs.append(self.value("next.step", ()))
         for name, slot in writer.slots.items():
             emit.publish(values.states[name], f"next.{name}")
-            outputs.append(self._value(f"next.{name}", (_BATCH, *slot.shape)))
-        outputs += self._finish(emit, values.sent, self.spikes)
+            outputs.append(self.value(f"next.{name}", (BATCH, *slot.shape)))
+        outputs += self.finish(emit, values.sent, self.spikes)
         return emit.graph("step", inputs, outputs)
 
     def _begun(self, begins: str, name: str, slot: Slot) -> str:
@@ -117,7 +140,7 @@ class _Forms:
         frames = net.encoder.steps
         _require_repeatable(net)
         shape = self.shape if frames is None else (frames, *self.shape)
-        inputs = [self._value("x", (_BATCH, *shape))]
+        inputs = [self.value("x", (BATCH, *shape))]
         inputs.append(helper.make_tensor_value_info("timesteps", TensorProto.INT64, []))
         known = writer.fixed(emit, "x") if net.encoder.constant else {}
         starts = self._starts(emit.batch("x"))
@@ -129,7 +152,7 @@ class _Forms:
         emit.nodes.append(node)
         shapes = net.graph.shapes
         named = [*self.logits.items(), *self.spikes.items()]
-        outputs = [self._value(shown, ("T", _BATCH, *shapes[name])) for name, shown in named]
+        outputs = [self.value(shown, ("T", BATCH, *shapes[name])) for name, shown in named]
         return emit.graph("loop", inputs, outputs)
 
     def _starts(self, size: str) -> list[str]:
@@ -150,7 +173,7 @@ class _Forms:
             helper.make_tensor_value_info(going, TensorProto.BOOL, []),
         ]
         states = {name: emit.unique(f"{name}.now") for name in writer.slots}
-        inputs += [self._value(states[n], (_BATCH, *s.shape)) for n, s in writer.slots.items()]
+        inputs += [self.value(states[n], (BATCH, *s.shape)) for n, s in writer.slots.items()]
         seen = dict(known)
         if frames:
             seen[self.net.graph.input.name] = emit.op("Gather", "x", trip, axis=1)
@@ -159,24 +182,11 @@ class _Forms:
         outputs = [helper.make_tensor_value_info(on, TensorProto.BOOL, [])]
         for name, slot in writer.slots.items():
             after = emit.op("Identity", values.states[name])
-            outputs.append(self._value(after, (_BATCH, *slot.shape)))
+            outputs.append(self.value(after, (BATCH, *slot.shape)))
         for held, shown in ((values.answers, self.logits), (values.sent, self.spikes)):
             own = {name: emit.unique(f"{wanted}.now") for name, wanted in shown.items()}
-            outputs += self._finish(emit, held, own)
+            outputs += self.finish(emit, held, own)
         return emit.graph("one_step", inputs, outputs, own=False)
-
-    def _finish(
-        self, emit: Emitter, values: Mapping[str, str], shown: Mapping[str, str]
-    ) -> list[onnx.ValueInfoProto]:
-        """Values of nodes as outputs, under the names they are `shown` by."""
-        found = []
-        for name, wanted in shown.items():
-            emit.publish(values[name], wanted)
-            found.append(self._value(wanted, (_BATCH, *self.net.graph.shapes[name])))
-        return found
-
-    def _value(self, name: str, shape: tuple[Any, ...]) -> onnx.ValueInfoProto:
-        return helper.make_tensor_value_info(name, self.kind, list(shape))
 
 
 def _require_repeatable(net: Spiking) -> None:

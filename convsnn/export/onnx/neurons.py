@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from convsnn.errors import ExportError
+from convsnn.export.onnx.doubles import softplus
 from convsnn.export.onnx.emitter import Emitter
 from convsnn.neurons.burst import Burst
 from convsnn.neurons.integrate import IntegrateAndFire
@@ -84,10 +85,7 @@ def _burst(neuron: Burst) -> Population:
         del time
         threshold = emit.constant(_tensor(neuron.threshold), "threshold")
         potential = emit.op("Add", state["potential"], current)
-        whole = emit.op("Floor", emit.op("Div", potential, threshold))
-        # a quotient that was rounded up would send a spike that the potential does not cover
-        over = emit.op("Greater", emit.op("Mul", whole, threshold), potential)
-        whole = emit.op("Sub", whole, emit.cast(over))
+        whole = levels(emit, potential, threshold)
         spikes = emit.op("Clip", whole, emit.number(0), emit.number(neuron.gamma))
         sent = emit.op("Mul", spikes, threshold)
         return sent, {"potential": emit.op("Sub", potential, sent)}
@@ -101,7 +99,8 @@ def _signed(neuron: Signed) -> Population:
         threshold = emit.constant(_tensor(neuron.threshold), "threshold")
         start = emit.constant(_tensor(neuron.potential), "start")
         total = emit.op("Add", state["total"], current)
-        target = emit.op("Add", _target(emit, neuron, total, time), start)
+        steps = "" if neuron.ceiling is None else emit.op("Add", time, emit.number(1))
+        target = emit.op("Add", target_of(emit, neuron, total, steps), start)
         potential = emit.op("Sub", target, state["sent"])
         below = emit.op("Less", potential, emit.number(0))
         if neuron.slope is None:
@@ -113,8 +112,16 @@ def _signed(neuron: Signed) -> Population:
     return Population({"total": torch.zeros(()), "sent": torch.zeros(())}, step)
 
 
-def _target(emit: Emitter, neuron: Signed, total: str, time: str) -> str:
-    """f_t of the accumulated current."""
+def levels(emit: Emitter, charge: str, threshold: str) -> str:
+    """How many whole thresholds a charge covers; see `convsnn.neurons.base.levels`."""
+    whole = emit.op("Floor", emit.op("Div", charge, threshold))
+    # a quotient that was rounded up would send a spike that the charge does not cover
+    over = emit.op("Greater", emit.op("Mul", whole, threshold), charge)
+    return emit.op("Sub", whole, emit.cast(over))
+
+
+def target_of(emit: Emitter, neuron: Signed, total: str, steps: str) -> str:
+    """f_t of the current accumulated over `steps`."""
     if neuron.slope is None:
         value = emit.op("Relu", total)
     else:
@@ -122,8 +129,7 @@ def _target(emit: Emitter, neuron: Signed, total: str, time: str) -> str:
         above = emit.op("Greater", total, emit.number(0))
         value = emit.op("Where", above, total, emit.op("Mul", total, slope))
     if neuron.ceiling is not None:
-        count = emit.op("Add", time, emit.number(1))
-        most = emit.op("Mul", emit.constant(neuron.ceiling, "ceiling"), count)
+        most = emit.op("Mul", emit.constant(neuron.ceiling, "ceiling"), steps)
         value = emit.op("Min", value, most)
     return value
 
@@ -133,8 +139,8 @@ def _msat(neuron: Msat) -> Population:
     if neuron.fusable() is None:
         raise ExportError(
             "MSAT's spike confidence drops spikes at random, which no exported graph repeats",
-            hint="convert it with --neuron msat:confidence=1 and without a stage that sets "
-            "confidences",
+            hint="convert the network with --neuron msat:confidence=1 and without a stage that "
+            "sets confidences",
         )
 
     def step(emit: Emitter, current: str, state: State, time: str) -> tuple[str, State]:
@@ -163,7 +169,8 @@ def _adaptive(emit: Emitter, neuron: Msat, current: str, state: State, time: str
         mean = emit.op("Mul", state["total"], emit.op("Div", emit.number(1), count))
         away = emit.op("Sub", state["potential"], mean)
         away = away if scale is None else emit.op("Mul", away, scale)
-        soft = emit.op("Softplus", emit.op("Mul", away, emit.number(1 / k.ki)))
+        bent = emit.op("Mul", away, emit.number(1 / k.ki))
+        soft = softplus(emit, bent) if emit.is_double else emit.op("Softplus", bent)
         slope = emit.op("Mul", away, emit.number(k.tau_mp * k.alpha))
         knee = emit.op("Mul", soft, emit.number(k.tau_mp * k.ka))
         whole = emit.op("Add", slope, knee)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from convsnn.errors import ExportError
+from convsnn.export.onnx import doubles
 from convsnn.export.onnx.emitter import Emitter
 from convsnn.graph import Graph, Node
 
@@ -55,7 +56,8 @@ def _identity(emit: Emitter, graph: Graph, node: Node, given: Sequence[str]) -> 
 
 @writes("conv")
 def _conv(emit: Emitter, graph: Graph, node: Node, given: Sequence[str]) -> str:
-    del graph
+    if emit.is_double:
+        return doubles.convolved(emit, graph, node, given)
     a = node.attrs
     return emit.op(
         "Conv", *given, name=node.name, strides=list(a["stride"]), pads=list(a["padding"]),
@@ -66,6 +68,7 @@ def _conv(emit: Emitter, graph: Graph, node: Node, given: Sequence[str]) -> str:
 @writes("conv_transpose")
 def _conv_transpose(emit: Emitter, graph: Graph, node: Node, given: Sequence[str]) -> str:
     del graph
+    doubles.require_float32(emit, node, "transposed convolution")
     a = node.attrs
     begins = list(a["padding"][: len(a["padding"]) // 2])
     return emit.op(
@@ -142,6 +145,7 @@ def _log_softmax(emit: Emitter, graph: Graph, node: Node, given: Sequence[str]) 
 
 @writes("upsample")
 def _upsample(emit: Emitter, graph: Graph, node: Node, given: Sequence[str]) -> str:
+    doubles.require_float32(emit, node, "Resize")
     mode, corners = node.attrs["mode"], bool(node.attrs.get("align_corners"))
     how = {"nearest": "nearest", "bicubic": "cubic"}.get(mode, "linear")
     if mode not in ("nearest", "linear", "bilinear", "trilinear", "bicubic"):

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from convsnn.export.onnx.doubles import averaged
 from convsnn.export.onnx.emitter import Emitter
 from convsnn.export.onnx.ops import writes
 from convsnn.graph import Graph, Node
@@ -40,10 +41,13 @@ def _avg_pool(emit: Emitter, graph: Graph, node: Node, given: Sequence[str]) -> 
     if any(pads):  # apart from the pool: runtimes differ in what they count as inside
         none = [0] * (len(graph.shapes[node.name]) + 1 - axes)
         value = emit.op("Pad", value, emit.whole(*none, *pads[:axes], *none, *pads[axes:]))
-    pooled = emit.op(
-        "AveragePool", value, name=node.name, kernel_shape=list(a["kernel"]),
-        strides=list(a["stride"]),
-    )  # fmt: skip
+    if emit.is_double:
+        pooled = averaged(emit, value, graph.shapes[node.name][-axes:], a["kernel"], a["stride"])
+    else:
+        pooled = emit.op(
+            "AveragePool", value, name=node.name, kernel_shape=list(a["kernel"]),
+            strides=list(a["stride"]),
+        )  # fmt: skip
     ones = torch.ones(1, *graph.shapes[graph.data_inputs(node)[0]], dtype=torch.float64)
     shares = OPS["avg_pool"].run(ones, **a) / _covered(ones, a, pads)
     if bool((shares == 1).all()):

@@ -1,6 +1,6 @@
 """One time step of a whole network in ONNX: values and states in, answers and states out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -10,8 +10,8 @@ from convsnn.encoders import Encoder
 from convsnn.errors import ExportError
 from convsnn.export.onnx.emitter import Emitter
 from convsnn.export.onnx.neurons import Population, State, population
+from convsnn.export.onnx.nodes import NodeWriter
 from convsnn.export.onnx.ops import write
-from convsnn.export.schedule import require_steps
 from convsnn.graph import Node
 from convsnn.graph.ops import Role
 from convsnn.readouts import READOUTS
@@ -37,43 +37,30 @@ class Values:
     sent: dict[str, str] = field(default_factory=dict)
 
 
-class StepWriter:
+class StepWriter(NodeWriter):
     """Writes a network step by step; ExportError names the layer that has no form in ONNX.
 
     `slots` are the state tensors by name; `moving` the nodes whose value changes over time.
     """
 
     def __init__(self, net: Spiking) -> None:
-        require_steps(net, "ONNX")
-        self.net, self.graph = net, net.body
+        super().__init__(net)
         self._readout = READOUTS.create(net.readout)
         if self._readout.window:
             raise ExportError(
                 "networks whose layers take turns (tsc) have no form in ONNX here",
-                hint="convert it with --neuron if, signed, burst or msat",
+                hint="convert the network with --neuron if, signed, burst or msat",
             )
         self.moving = self.graph.behind(_moving_roles(net.encoder))
-        self.tail = self.graph.behind([Role.READOUT])
-        read = {i for node in self.graph.nodes if node.name in self.tail for i in node.inputs}
-        ends = ({*self.graph.outputs} | read) - self.tail - self.graph.tensors.keys()
-        self.ends = [node.name for node in self.graph.nodes if node.name in ends]
         self._populations = {name: self._population(name) for name in self.graph.sites}
-        self._weights: dict[str, str] = {}
         self.slots = self._all_slots()
-
-    def enter_weights(self, emit: Emitter) -> None:
-        """Put the network's tensors into the graph; those of activations are the neurons' own."""
-        for node in self.graph.nodes:
-            for name in node.inputs if node.role is not Role.ACTIVATION else ():
-                if name in self.graph.tensors and name not in self._weights:
-                    self._weights[name] = emit.constant(self.graph.tensors[name], name)
 
     def fixed(self, emit: Emitter, x: str) -> dict[str, str]:
         """What depends on a constant input alone."""
         values = Values({self.graph.input.name: x})
         for node in self.graph.nodes:
             if node.name not in self.moving | self.tail and node.role is not Role.INPUT:
-                self._plain(emit, node, values)
+                values.nodes[node.name] = self.plain(emit, node, values.nodes)
         return values.nodes
 
     def step(self, emit: Emitter, known: Mapping[str, str], states: State, time: str) -> Values:
@@ -88,11 +75,11 @@ class StepWriter:
             elif node.role is Role.MAX_POOL and not node.attrs.get("each_step"):
                 self._sum_pool(emit, node, values, states)
             else:
-                self._plain(emit, node, values)
+                values.nodes[node.name] = self.plain(emit, node, values.nodes)
         answers = self._answers(emit, values, states, time)
         for node in self.graph.nodes:
             if node.name in self.tail:
-                answers[node.name] = write(emit, self.graph, node, self._given(node, answers))
+                answers[node.name] = self.plain(emit, node, answers)
         values.answers = {name: answers[name] for name in self.graph.outputs}
         return values
 
@@ -100,7 +87,7 @@ class StepWriter:
         try:
             return population(self.net.neurons[name])
         except ExportError as error:
-            hint = error.hint or "convert it with --neuron if, signed, burst or msat"
+            hint = error.hint or "convert the network with --neuron if, signed, burst or msat"
             raise ExportError(f"layer '{name}': {error}", hint=hint) from None
 
     def _all_slots(self) -> dict[str, Slot]:
@@ -120,18 +107,8 @@ class StepWriter:
                 found[f"{name}.so_far"] = Slot(shapes[name], zero)
         return found
 
-    def _given(self, node: Node, values: Mapping[str, str]) -> Sequence[str]:
-        return [self._weights[i] if i in self._weights else values[i] for i in node.inputs]
-
-    def _plain(self, emit: Emitter, node: Node, values: Values) -> None:
-        values.nodes[node.name] = write(emit, self.graph, node, self._given(node, values.nodes))
-
     def _fire(self, emit: Emitter, node: Node, values: Values, states: State, time: str) -> None:
-        current = values.nodes[node.inputs[0]]
-        shift = self.net.plan.sites[node.name].shift
-        if shift is not None:
-            current = emit.op("Add", current, emit.constant(shift, f"{node.name}.shift"))
-        own = self._populations[node.name]
+        own, current = self._populations[node.name], self.current(emit, node, values.nodes)
         state = {key: states[f"{node.name}.{key}"] for key in own.rest}
         sent, after = own.step(emit, current, state, time)
         values.nodes[node.name] = values.sent[node.name] = sent

@@ -26,20 +26,11 @@ _STEPS = (
 
 @ONNX_OPS.register("QuantizeLinear")
 def quantize_linear(
-    net: Net,
-    x: Value,
-    scale: Value,
-    zero_point: Value = None,
-    *,
-    axis: int = 1,
-    block_size: int = 0,
-    output_dtype: int = 0,
-    precision: int = 0,
-    saturate: int = 1,
-) -> Data:
+    net: Net, x: Value, scale: Value, zero_point: Value = None, *, axis: int = 1,
+    block_size: int = 0, output_dtype: int = 0, precision: int = 0, saturate: int = 1,
+) -> Data:  # fmt: skip
     """Whole numbers, kept as floats: what reads them multiplies by the scale again."""
     del precision, saturate
-    data = as_data(x)
     kind = np.dtype(np.uint8)
     if isinstance(zero_point, Constant):
         kind = zero_point.array.dtype
@@ -47,7 +38,7 @@ def quantize_linear(
         kind = onnx.helper.tensor_dtype_to_np_dtype(output_dtype)
     if onnx.helper.np_dtype_to_tensor_dtype(kind) not in INTEGERS and "int" not in kind.name:
         raise Blocked(f"it rounds to {kind.name}, whose steps differ in size", _QDQ)
-    steps, zero = _parameters(net, data, scale, zero_point, axis, block_size)
+    data, steps, zero = _parameters(net, x, scale, zero_point, axis, block_size)
     low, high = _range(kind)
     place = _scaled(net, data, 1 / steps, part="steps")
     rounded = net.piece("rounding", place, part="rounding", how="round", remedy=_STEPS)
@@ -57,26 +48,21 @@ def quantize_linear(
 
 @ONNX_OPS.register("DequantizeLinear")
 def dequantize_linear(
-    net: Net,
-    x: Value,
-    scale: Value,
-    zero_point: Value = None,
-    *,
-    axis: int = 1,
-    block_size: int = 0,
-    output_dtype: int = 0,
-) -> Data:
+    net: Net, x: Value, scale: Value, zero_point: Value = None, *, axis: int = 1,
+    block_size: int = 0, output_dtype: int = 0,
+) -> Data:  # fmt: skip
     """The numbers that whole ones stand for."""
     del output_dtype
-    data = as_data(x)
-    steps, zero = _parameters(net, data, scale, zero_point, axis, block_size)
+    data, steps, zero = _parameters(net, x, scale, zero_point, axis, block_size)
     return _scaled(net, _moved(net, data, -zero, part="moved"), steps)
 
 
 def _parameters(
-    net: Net, x: Data, scale: Value, zero_point: Value, axis: int, block: int
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Scale and zero point in a shape that meets `x`; a single number where that is enough."""
+    net: Net, x: Value, scale: Value, zero_point: Value, axis: int, block: int
+) -> tuple[Data, NDArray[Any], NDArray[Any]]:
+    """`x`, and scale and zero point in a shape that meets it; a single number where that is
+    enough."""
+    data = as_data(x)
     steps = as_constant(scale, "scale").array.astype(np.float32)
     zero = np.zeros_like(steps)
     if zero_point is not None:
@@ -86,15 +72,17 @@ def _parameters(
     if zero.size not in (1, steps.size):
         raise net.error("has scales and zero points of different numbers")
     if steps.size == 1:
-        return steps.reshape(()), zero.reshape(())
+        return data, steps.reshape(()), zero.reshape(())
     if block:
         raise Blocked("its scale differs between blocks of values", _STEPS)
-    place = net.sample_axis(axis, x)
-    if steps.shape != (x.shape[place - 1],):
-        raise net.error(f"has {steps.size} scales for {x.shape[place - 1]} values of axis {place}")
-    shape = [1] * (len(x.shape) + 1)
+    place = net.sample_axis(axis, data)
+    if steps.shape != (data.shape[place - 1],):
+        raise net.error(
+            f"has {steps.size} scales for {data.shape[place - 1]} values of axis {place}"
+        )
+    shape = [1] * (len(data.shape) + 1)
     shape[place] = -1
-    return steps.reshape(shape), zero.reshape(shape if zero.size > 1 else ())
+    return data, steps.reshape(shape), zero.reshape(shape if zero.size > 1 else ())
 
 
 def _range(kind: "np.dtype[Any]") -> tuple[float, float]:

@@ -21,7 +21,7 @@ from convsnn.spiking.network import Spiking, to_spiking
 from convsnn.spiking.plan import Plan, SitePlan
 from convsnn.workflows.running.precision import Wanted
 from convsnn.workflows.subject.named_data import require_data
-from zoo.data import DATASETS, Binning, Preprocessing
+from zoo.data import DATASETS, Binning, Preprocessing, class_names
 from zoo.data.base import Recordings
 
 BATCH = 20
@@ -45,7 +45,7 @@ def neurons_given(
     frames. Raises what `load_nir` raises, ConfigError without data or steps.
     """
     given = load_nir(path)
-    spec = require_data(data or given.metadata.get("convsnn.data"), str(path))
+    spec = _shown(path, given, data)
     settings = _known_preprocessing(path, given).override(**(preprocessing or {}))
     if binning is not None:
         settings = settings.override(binning=binning)
@@ -72,6 +72,7 @@ def neurons_given(
         "command": "",
         "model": _model(Path(path), given),
         "data": spec,
+        "labels": class_names(test) or _class_names(given),
         "preprocessing": settings.to_json(),
         "versions": versions(),
         "calibration": source,
@@ -90,6 +91,16 @@ def neurons_given(
     )
 
 
+def _shown(path: str | Path, given: Given, data: str | None) -> str:
+    """The data that was asked for or that the file names, which is no spikes of an input layer."""
+    if data is None and given.metadata.get("input_layer") == "host":
+        raise ConfigError(
+            f"'{path}' begins behind its input layer: its input is {given.metadata.get('input')}",
+            hint="give these spikes as --data npz:TRAIN.npz,TEST.npz, with x (N, steps, ...)",
+        )
+    return require_data(data or given.metadata.get("convsnn.data"), str(path))
+
+
 def _model(path: Path, given: Given) -> dict[str, Any]:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -105,10 +116,21 @@ def _model(path: Path, given: Given) -> dict[str, Any]:
 
 def _known_preprocessing(path: str | Path, given: Given) -> Preprocessing:
     text = given.metadata.get("convsnn.preprocessing")
+    if given.metadata.get("input_layer") == "host":
+        text = None  # that of the images, which the host is shown
     try:
         return Preprocessing.from_json(json.loads(text)) if text else Preprocessing()
     except (ValueError, ConfigError, RecursionError) as error:
         raise LoadError(f"'{path}': its preprocessing cannot be read: {error}") from None
+
+
+def _class_names(given: Given) -> list[str] | None:
+    """What the file calls the classes; whether they are so many is asked where they are used."""
+    try:
+        names = json.loads(given.metadata.get("convsnn.labels", "null"))
+    except (ValueError, RecursionError):
+        return None
+    return [str(name) for name in names] if isinstance(names, list) else None
 
 
 def _number(text: str | None) -> int | None:

@@ -22,6 +22,8 @@ from convsnn.workflows.export.network import report_beside
 from convsnn.workflows.running.result import Result
 from convsnn.workflows.subject.saved import load_saved
 
+_UNSURE = " (quoted, not confirmed)"
+
 
 @dataclass(frozen=True, repr=False)
 class Fit(Result):
@@ -54,8 +56,8 @@ def fit(
     """Check `net`, or the network of a result directory, against a chip's name or FILE.toml.
 
     `weight_bits` are those that weights will be rounded to (default: those it was converted with).
-    The estimate takes the spikes that
-    `report` (a report.json; that of a result directory is found by itself) has counted.
+    The estimate takes the spikes that `report` (a report.json; that of a result directory is found
+    by itself) has counted.
     """
     if not isinstance(net, Spiking):
         report = report or report_beside(Path(net))
@@ -103,9 +105,10 @@ def _table(document: Mapping[str, Any]) -> Table:
     table = Table("limit", "chip", "network", "where", "", box=None, pad_edge=False)
     for finding in document["findings"]:
         good = finding["fits"]
+        said = ("fits" if good else "does not") + ("" if finding["confirmed"] else _UNSURE)
         table.add_row(
             finding["limit"], _shown(finding["most"]), _shown(finding["needed"]),
-            Text(finding["layer"]), Text("fits" if good else "does not", "" if good else "red"),
+            Text(finding["layer"]), Text(said, "" if good else "red"),
         )  # fmt: skip
     return table
 
@@ -119,9 +122,7 @@ def _remarks(document: Mapping[str, Any]) -> list[Text]:
     lines += ["", *_costs(document), "", "Sources"]
     figures = document["findings"] + list((document["estimate"] or {}).get("energy", {}).values())
     for source in dict.fromkeys(
-        f["source"] + ("" if f["confirmed"] else " (quoted, not confirmed)")
-        for f in figures
-        if f["source"]
+        f["source"] + ("" if f["confirmed"] else _UNSURE) for f in figures if f["source"]
     ):
         lines.append(f"  {source}")
     return [Text(line) for line in lines]
@@ -137,7 +138,9 @@ def _costs(document: Mapping[str, Any]) -> list[str]:
     ]
     if found["joules"] is None:
         return [*lines, "no energies are in the table of this chip, so none is estimated"]
-    return [*lines, f"estimate, not measured: {1e3 * found['joules']:.3g} mJ an image"]
+    sure = all(figure["confirmed"] for figure in found["energy"].values())
+    estimate = f"estimate, not measured: {1e3 * found['joules']:.3g} mJ an image"
+    return [*lines, estimate if sure else f"{estimate}, from figures{_UNSURE}"]
 
 
 def _shown(value: float | str) -> str:

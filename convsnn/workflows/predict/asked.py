@@ -1,6 +1,6 @@
 """What `predict` was asked: the network, how its outputs are read, the images, the promise."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -8,15 +8,14 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from convsnn.errors import ConfigError, LoadError
-from convsnn.measure.evaluate import is_classifier
-from convsnn.measure.tasks import decide
+from convsnn.errors import ConfigError
 from convsnn.spiking.network import Spiking
 from convsnn.workflows.evaluate.early_exit import Exiting, plan_exits
 from convsnn.workflows.evaluate.score import require_answer
 from convsnn.workflows.predict.answers import Answering
 from convsnn.workflows.predict.pictures import Pictures, are_files, as_places, in_batches
 from convsnn.workflows.running.voice import note, warn
+from convsnn.workflows.subject.class_names import Names, class_names_of, task_of
 from convsnn.workflows.subject.given import Images, as_part, require_shape
 from convsnn.workflows.subject.saved import Saved, data_of, load_saved
 from zoo.data import Preprocessing
@@ -65,40 +64,10 @@ def steps_of(net: Spiking, timesteps: int | None) -> int:
     return steps
 
 
-def answering_of(
-    net: Spiking, task: str | None, labels: str | Path | Sequence[str] | None, top: int
-) -> Answering:
-    """How outputs are read: as was said, or as classes where they look like scores of these."""
-    said = task or net.provenance.get("task")
-    told = decide(None, net.graph, asked=said or ("classify" if is_classifier(net.graph) else None))
-    shape = net.graph.shapes[net.graph.outputs[0]]
-    named = told.task.name in ("classify", "multilabel")
-    return Answering(told.task, _labels(net, labels, shape[0]) if named else None, top)
-
-
-def _labels(
-    net: Spiking, labels: str | Path | Sequence[str] | None, classes: int
-) -> list[str] | None:
-    """The names of the classes: as given, or as the network knows them; None where nobody does."""
-    if labels is None:
-        known = net.provenance.get("labels")
-        fits = isinstance(known, list) and all(isinstance(name, str) for name in known)
-        return known if known is not None and fits and len(known) == classes else None
-    if isinstance(labels, str | Path):
-        try:
-            lines = Path(labels).read_text(encoding="utf-8").splitlines()
-        except (OSError, ValueError) as error:
-            raise LoadError(
-                f"the names of classes in '{labels}' cannot be read: {error}",
-                hint="give a text file with one name in each line",
-            ) from None
-        labels = [line.strip() for line in lines if line.strip()]
-    if len(labels) != classes:
-        raise ConfigError(
-            f"{len(labels)} names are given for {classes} classes",
-            hint="give one for each class, in the order of their numbers",
-        )
-    return list(labels)
+def answering_of(net: Spiking, task: str | None, labels: Names | None, top: int) -> Answering:
+    """How outputs are read, what classes are called, how many of them are wanted."""
+    read_as = task_of(net, task, labels=labels)
+    return Answering(read_as, class_names_of(net, labels, task=read_as), top)
 
 
 def images_of(net: Spiking, images: Any, changes: Mapping[str, Any]) -> Shown:

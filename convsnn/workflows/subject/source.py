@@ -1,15 +1,13 @@
 """What the MODEL argument names: where its graph, its original and its preprocessing come from."""
 
-import hashlib
 import inspect
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from convsnn.errors import ConfigError, LoadError
@@ -24,10 +22,11 @@ from convsnn.load import (
 )
 from convsnn.load.nir import refuse_nir
 from convsnn.load.verify import Reference, module_reference
-from convsnn.load.wrappers import require_weights, size_lazy, unwrap
+from convsnn.load.wrappers import require_weights, size_lazy
 from convsnn.passes.outputs import choose_output
 from convsnn.registry import nearest
 from convsnn.workflows.running.voice import note
+from convsnn.workflows.subject.digests import file_digest, graph_digest, module_digest
 from zoo.data import Preprocessing
 from zoo.models import MODELS
 
@@ -103,7 +102,7 @@ def source_of(
         return Source(
             name.lower(),
             f"{name} given in Python",
-            _module_digest(model),
+            module_digest(model),
             module=model,
             input_shape=input_shape,
             answer=answer,
@@ -112,7 +111,7 @@ def source_of(
         model = model if answer is None else choose_output(model, answer)
         shape = tuple(model.input.attrs["shape"])
         text = "graph given in Python"
-        return Source("graph", text, _graph_digest(model), read=model, input_shape=shape)
+        return Source("graph", text, graph_digest(model), read=model, input_shape=shape)
     return find_source(str(model), weights=weights, input_shape=input_shape, answer=answer)
 
 
@@ -158,36 +157,12 @@ def find_source(
     return replace(
         source,
         text=text,
-        sha256=_module_digest(module) if weights is None else _file_digest(weights),
+        sha256=module_digest(module) if weights is None else file_digest(weights),
         input_shape=input_shape or source.input_shape,
         answer=answer,
         trained=source.trained or weights is not None,
         loaded=source.loaded or weights is not None,
     )
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _module_digest(module: nn.Module) -> str:
-    return _digest(unwrap(module).state_dict())
-
-
-def _graph_digest(graph: Graph) -> str:
-    return _digest(graph.tensors)
-
-
-def _digest(tensors: Mapping[str, Any]) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in tensors.items():
-        digest.update(name.encode())
-        if not isinstance(tensor, Tensor) or tensor.is_quantized:  # of modules that torch quantised
-            digest.update(repr(tensor).encode())
-            continue
-        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def _onnx(text: str, path: Path, input_shape: tuple[int, ...] | None, answer: str | None) -> Source:
@@ -221,7 +196,7 @@ def _onnx(text: str, path: Path, input_shape: tuple[int, ...] | None, answer: st
     return Source(
         path.stem,
         text,
-        _file_digest(path),
+        file_digest(path),
         path=path,
         read=graph,
         notes=found.notes,

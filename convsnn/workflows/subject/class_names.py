@@ -1,0 +1,68 @@
+"""How the outputs of a saved network are read: for which task, and what its classes are called.
+
+One rule for every command: what was said now goes before what the network says of itself, and
+whoever names classes says that there are some.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from convsnn.errors import ConfigError, LoadError
+from convsnn.measure.evaluate import is_classifier
+from convsnn.measure.tasks import Task, decide
+from convsnn.spiking.network import Spiking
+
+Names = str | Path | Sequence[str]  # of classes: a text file with one a line, or the names
+
+
+def task_of(net: Spiking, asked: str | None = None, *, labels: Names | None = None) -> Task:
+    """The task that was asked for, or the network's own, or classes where outputs look like scores
+    of these and nobody says otherwise; ConfigError where the outputs are not of the task."""
+    said = asked or net.provenance.get("task")
+    open_to = said is None or (asked is None and labels is not None and said == "none")
+    if open_to and is_classifier(net.graph):
+        said = "classify"
+    return decide(None, net.graph, asked=said).task
+
+
+def class_names_of(net: Spiking, labels: Names | None, *, task: Task) -> list[str] | None:
+    """What the classes of `net` are called: as given, or as it knows itself; None where nobody says
+    or its answers are no classes.
+
+    Raises LoadError for a file that cannot be read, ConfigError where there are not as many names
+    as classes, or no classes to name.
+    """
+    shape = net.graph.shapes[net.graph.outputs[0]]
+    named = task.name in ("classify", "multilabel")
+    if labels is None:
+        return _known(net, shape[0]) if named else None
+    if not named:
+        raise ConfigError(
+            f"names of classes were given, but the outputs are read as '{task.name}'",
+            hint="leave --labels out",
+        )
+    names = _lines(labels) if isinstance(labels, str | Path) else [str(name) for name in labels]
+    if len(names) != shape[0]:
+        raise ConfigError(
+            f"{len(names)} names are given for {shape[0]} classes",
+            hint="give one for each class, in the order of their numbers",
+        )
+    return names
+
+
+def _known(net: Spiking, classes: int) -> list[str] | None:
+    known = net.provenance.get("labels")
+    if not isinstance(known, list | tuple) or len(known) != classes:
+        return None
+    return list(known) if all(isinstance(name, str) for name in known) else None
+
+
+def _lines(path: str | Path) -> list[str]:
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise LoadError(
+            f"the names of classes in '{path}' cannot be read: {error}",
+            hint="give a text file with one name in each line",
+        ) from None
+    return [line.strip() for line in lines if line.strip()]
