@@ -15,6 +15,8 @@ LAYERS = "mse+weights"
 # Networks that fire layer by layer: thresholds for the T that is asked for, and weights behind
 # them; whatever the neuron, for all of them send what a quantiser does.
 LAYERS = "mse+weights"
+# Networks with functions or products: weights are left alone, what codes is fitted beside.
+SMOOTH = "mse+coding"
 _BY_NEURON = {
     "burst": "mse:steps=2",  # many levels a step already; the refit has nothing left to mend
     "msat": "max",  # V_max of the paper, which the neuron lowers by itself
@@ -23,9 +25,14 @@ _BY_NEURON = {
 }
 
 
-def default_stages(neuron: str, schedule: str = "steps") -> str:
-    """The stages for a neuron such as `if` or `msat:set=vgg16`, as `--calibrate` takes them."""
+def default_stages(neuron: str, schedule: str = "steps", *, smooth: bool = False) -> str:
+    """The stages for a neuron such as `if` or `msat:set=vgg16`, as `--calibrate` takes them.
+
+    `smooth` says that the network has functions or products.
+    """
     name, options = split_spec(neuron)
+    if smooth:
+        return SMOOTH
     if schedule == "layers":
         return LAYERS
     if name == "if" and options.get("reset") == "zero":

@@ -77,6 +77,12 @@ class Replay:
                 f"'{self.context.neuron}', whose layers take turns",
                 hint="use stages that look at activations only, like percentile:q=99.9+tsc",
             )
+        if self.context.graph.smooth:
+            raise CalibrationError(
+                "a stage that simulates layer by layer does not know functions and products, such "
+                f"as '{self.context.graph.smooth[0].name}'",
+                hint="use stages that look at activations only, like mse+coding",
+            )
         self.plan.check(self.context.graph)
         self._batches = list(self._read())
         if not self._batches:

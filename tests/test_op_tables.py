@@ -25,6 +25,7 @@ PAIRS = {
     "Clip": "clamp clip clamp_max clamp_min hardtanh relu6",
     "Concat": "cat concat stack",
     "Conv": "conv1d conv2d conv3d im2col",
+    "Cos": "cos",
     "ConvTranspose": "conv_transpose1d conv_transpose2d conv_transpose3d",
     "CumSum": "cumsum",
     "DepthToSpace": "pixel_shuffle",
@@ -32,6 +33,8 @@ PAIRS = {
     "Dropout": "dropout native_dropout feature_dropout alpha_dropout",
     "Einsum": "einsum",
     "Elu": "elu",
+    "Erf": "erf",
+    "Exp": "exp",
     "Expand": "expand",
     "Flatten": "flatten",
     "Floor": "floor",
@@ -51,6 +54,7 @@ PAIRS = {
     "LeakyRelu": "leaky_relu rrelu",
     "Less": "lt",
     "LessOrEqual": "le",
+    "Log": "log",
     "LogSoftmax": "log_softmax _log_softmax",
     "LpNormalization": "linalg_vector_norm norm",
     "MatMul": "matmul mm bmm",
@@ -63,10 +67,12 @@ PAIRS = {
     "PRelu": "prelu _prelu_kernel",
     "Pad": "pad constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d "
     "replication_pad1d replication_pad2d replication_pad3d",
-    "Pow": "pow",
+    "Pow": "pow square",
     "QuantizeLinear": "fake_quantize_per_tensor_affine fake_quantize_per_tensor_affine_cachemask "
     "fake_quantize_per_channel_affine fake_quantize_per_channel_affine_cachemask "
     "_fused_moving_avg_obs_fq_helper_functional",
+    "RMSNormalization": "rms_norm _fused_rms_norm",
+    "Reciprocal": "reciprocal",
     "ReduceMax": "amax",
     "ReduceMean": "mean",
     "ReduceSum": "sum",
@@ -79,11 +85,13 @@ PAIRS = {
     "Selu": "selu",
     "Sigmoid": "sigmoid",
     "Sign": "sign sgn",
+    "Sin": "sin",
     "Slice": "slice diff",
     "Softmax": "softmax _softmax",
     "Softplus": "softplus",
     "SpaceToDepth": "pixel_unshuffle",
     "Split": "split split_with_sizes unbind",
+    "Sqrt": "sqrt rsqrt",
     "Squeeze": "squeeze",
     "Sub": "sub rsub",
     "Swish": "silu",
@@ -100,22 +108,19 @@ ONLY_ONNX = {
     "ConvInteger": "torch traces whole-number networks under names of a quantiser's own",
     "DequantizeLinear": "the second half of what torch traces as one fake_quantize",
     "DynamicQuantizeLinear": "as ConvInteger",
-    "Erf": "torch traces GELU whole",
-    "Exp": "refused by name in files of older softmax; an unknown ATen op is refused alike",
     "GatherND": "torch traces it as index",
-    "Log": "as Exp",
-    "LRN": "torch traces it in parts, the square of which is refused as such",
+    "IsNaN": "torch's exporter writes it behind a softmax; torch traces the softmax alone",
+    "LRN": "torch traces it in parts",
     "MatMulInteger": "as ConvInteger",
     "Mean": "torch writes it as sums and a factor",
     "MeanVarianceNormalization": "torch has none",
     "QLinearConv": "as ConvInteger",
     "QLinearMatMul": "as ConvInteger",
-    "RMSNormalization": "torch traces it in parts, the square of which is refused as such",
-    "Reciprocal": "as Exp",
+    "ReduceL1": "torch has one op for lengths of every order, LpNormalization's pair",
+    "ReduceL2": "as ReduceL1",
     "Shape": "torch's sizes are read off the traced values",
     "Size": "as Shape",
-    "Softsign": "torch traces it in parts, the division of which is refused as such",
-    "Sqrt": "as Exp",
+    "Softsign": "torch traces it in parts",
     "Sum": "torch traces sums of two",
     "TopK": "an unknown ATen op is refused alike",
     "Upsample": "what Resize was called until opset 9",
@@ -123,6 +128,9 @@ ONLY_ONNX = {
 ONLY_TORCH = dict.fromkeys(
     ("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full"),
     "a constant of the size of a value; in a file it is a constant already",
+) | dict.fromkeys(
+    ("glu", "log_sigmoid", "var", "std", "var_mean", "std_mean"),
+    "a file has it in parts",
 )
 
 
@@ -230,11 +238,6 @@ def test_a_rectifier_is_one_however_it_is_written(name: str) -> None:
 @pytest.mark.parametrize(
     ("op", "count", "word"),
     [
-        (lambda x: F.local_response_norm(x.relu(), 3), 1, "local response norm"),
-        (lambda x: F.normalize(x.relu()), 1, "F.normalize"),
-        (lambda x: x.relu() ** 2, 1, "squares"),
-        (lambda x: x.relu() * x.relu(), 1, "product"),
-        (lambda x: F.instance_norm(x).relu(), 1, "spread"),
         (lambda x: x.sign().relu(), 1, "sign"),
         (lambda x: x[:, torch.tensor([True, False, True, True])].relu(), 1, "depends on values"),
         (lambda x: torch.where(x > 0, x + 1, 0), 2, "choose"),
@@ -250,6 +253,25 @@ def test_what_is_no_rectifier_is_named_once(
     found = load_module(module, x).blockers()
     assert len(found) == count
     assert any(word in item.reason for item in found)
+
+
+@pytest.mark.parametrize(
+    ("op", "kind"),
+    [
+        (lambda x: F.local_response_norm(x.relu(), 3), "quotient"),
+        (lambda x: F.normalize(x.relu()), "vector_norm"),
+        (lambda x: x.relu() ** 2, "power"),
+        (lambda x: x.relu() * x.flip(1).relu(), "multiply"),
+        (lambda x: F.instance_norm(x).relu(), "layer_norm"),
+    ],
+)
+def test_what_is_smooth_is_read_as_it_computes(op: Callable[[Tensor], Tensor], kind: str) -> None:
+    module = Net(op).eval()
+    x = torch.randn(3, 3, 6, 6)
+    module(x)
+    graph = load_module(module, x)
+    verify_import(graph, module_reference(module), x)
+    assert kind in {node.op for node in graph.smooth}
 
 
 def test_an_instance_norm_with_kept_statistics_is_affine() -> None:

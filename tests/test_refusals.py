@@ -10,6 +10,7 @@ from calibrate import parse_stages
 from convsnn.errors import UnsupportedError
 from convsnn.graph import run
 from convsnn.load import load_module, load_onnx
+from convsnn.spiking.kinds import refused_roles
 from convsnn.workflows.convert.network import convert
 
 
@@ -87,12 +88,14 @@ def test_the_seed_reaches_the_input_spikes():
         assert f"seed={seed}" in net.encoder.spec()
 
 
-def test_a_gate_is_refused_by_its_own_name():
+def test_a_gate_is_named_where_only_binary_spikes_are_wanted():
     def gated(s, x):
         return s.l(F.relu(x) * torch.sigmoid(s.l(F.relu(x))))
 
     graph = load_module(Net(gated).eval(), torch.randn(6, 4))
-    assert sorted(item.op for item in graph.blockers()) == ["mul", "sigmoid"]
+    assert not graph.blockers()
+    refused = graph.blockers(refused_roles("binary"))
+    assert sorted(item.op for item in refused) == ["multiply", "sigmoid_inside"]
 
 
 LOW = -float("inf")

@@ -122,6 +122,7 @@ class Neurons:
     readout: options.Readout = "auto"
     readout_delay: options.ReadoutDelay = 0
     schedule: options.Schedule = None
+    spikes: options.Spikes = "any"
 
 
 def opening(

@@ -21,6 +21,8 @@ def channel_axes(nodes: Sequence[Node], shapes: Mapping[str, tuple[int, ...]]) -
         axis = 0
         if node.op == "linear":
             axis = len(shape) - 1
+        elif node.op == "code":
+            axis = node.attrs["axis"]
         elif inputs and node.op not in ("conv", "conv_transpose"):
             axis = _moved(node, shapes[inputs[0]], shape, found[inputs[0]])
         found[node.name] = axis if 0 <= axis < len(shape) else 0

@@ -17,7 +17,19 @@ from convsnn.errors import Blocker, LoadError, UnsupportedError
 from convsnn.graph.channels import channel_axes
 from convsnn.graph.node import Node, Site
 from convsnn.graph.ops import OPS, Role
+from convsnn.graph.ops.base import SMOOTH
 from convsnn.graph.shapes import sample_shapes
+
+_UNWANTED = {
+    Role.FUNCTION: (
+        "it is a function of accumulated values, and so analog",
+        "allow it with --spikes any, or retrain the network with ReLU and batch norm",
+    ),
+    Role.PRODUCT: (
+        "it multiplies two values that both depend on the input, which takes graded spikes",
+        "allow it with --spikes graded or any, or retrain the network without it",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -102,12 +114,23 @@ class Graph:
             node.name,
             node.op,
             self.shapes[node.name],
-            self._channel_axes[before],
+            self._channel_axes[node.name if node.op == "code" else before],
             node.attrs.get("ceiling"),
-            self.tensors[node.inputs[1]][0] if len(node.inputs) > 1 else None,
+            self._slope(node),
             node.attrs.get("levels"),
             node.attrs.get("shift", 0.0),
         )
+
+    def _slope(self, node: Node) -> Tensor | None:
+        if node.op == "code":  # either sign as it is
+            like = next(iter(self.tensors.values()), torch.ones(()))
+            return torch.ones((), dtype=like.dtype, device=like.device)
+        return self.tensors[node.inputs[1]][0] if len(node.inputs) > 1 else None
+
+    @cached_property
+    def smooth(self) -> tuple[Node, ...]:
+        """The functions and products, which no neuron stands for, in the order they are run."""
+        return tuple(node for node in self.nodes if node.role in SMOOTH)
 
     @cached_property
     def _channel_axes(self) -> Mapping[str, int]:
@@ -127,8 +150,11 @@ class Graph:
                 found.add(node.name)
         return frozenset(found)
 
-    def blockers(self) -> tuple[Blocker, ...]:
-        """All that would stay analog in a spiking network, each with what can be done."""
+    def blockers(self, refused: Collection[Role] = ()) -> tuple[Blocker, ...]:
+        """All that would stay analog in a spiking network, each with what can be done.
+
+        `refused` are roles that the network could have and that are not wanted.
+        """
         found = [
             Blocker(n.name, n.attrs["kind"], n.attrs["reason"], n.attrs.get("remedy", ""), n.source)
             for n in self.nodes
@@ -139,6 +165,9 @@ class Graph:
                 reason = f"a {node.op} that is not at the very end would stay analog"
                 remedy = "retrain the network without it; as the last layer, a readout, it may stay"
                 found.append(Blocker(node.name, node.op, reason, remedy, node.source))
+        for node in self.nodes:
+            if node.role in refused:
+                found.append(Blocker(node.name, node.op, *_UNWANTED[node.role], node.source))
         return tuple(found)
 
     def _read_by_layers(self, readout: Node) -> bool:
@@ -148,13 +177,14 @@ class Graph:
             if behind.isdisjoint(node.inputs):
                 continue
             behind.add(node.name)
-            if node.role in (Role.ACTIVATION, Role.MAX_POOL, Role.BLOCKED):
+            if node.role in (Role.ACTIVATION, Role.MAX_POOL, Role.BLOCKED, *SMOOTH):
                 return True
         return False
 
-    def require_convertible(self) -> None:
-        """Raise UnsupportedError with every offender; return silently where there is none."""
-        items = self.blockers()
+    def require_convertible(self, refused: Collection[Role] = ()) -> None:
+        """Raise UnsupportedError with every offender, those of a role that is `refused` among
+        them; return silently where there is none."""
+        items = self.blockers(refused)
         if items:
             names = ", ".join(f"{i.layer} ({i.op})" for i in items)
             raise UnsupportedError(
@@ -162,7 +192,7 @@ class Graph:
                 items,
                 hint=next((i.remedy for i in items if i.remedy), ""),
             )
-        if not self.sites:
+        if not self.sites and not self.smooth:
             raise UnsupportedError("the network has no activation that could become a neuron")
 
     def to(

@@ -11,8 +11,10 @@ from torch import Tensor
 from convsnn.graph import Graph, Node
 from convsnn.graph.ops.pieces import REASONS
 from convsnn.passes import join_pieces
+from convsnn.passes.smooth import settle_smooth
 
 RETRAIN = "retrain the network with ReLU in its place"
+GUARD = 1e-4  # a lower bound above zero and below this guards a division: it is no rectifier
 FACTOR = "write a bound for each channel as a factor: clamp(x / bound, 0, 1) * bound"
 
 
@@ -98,7 +100,7 @@ class Builder:
                 needed.update(node.inputs)
         nodes = tuple(n for n in self.nodes if n.name in needed or n.op == "input")
         tensors: Mapping[str, Tensor] = {k: v for k, v in self.tensors.items() if k in needed}
-        return join_pieces(Graph(nodes, tensors, tuple(outputs)))
+        return settle_smooth(join_pieces(Graph(nodes, tensors, tuple(outputs))))
 
 
 def layer_name(path: str, kind: str, op: str) -> str:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram, ShapesCollection
 
 from convsnn.errors import UnsupportedError, out_of_memory
+from convsnn.load.attention import batch_first
 from convsnn.load.tracing_errors import explained
 from convsnn.load.wrappers import as_its_input, evaluating, silence
 
@@ -62,6 +63,6 @@ def _export(module: nn.Module, example: Tensor, *, free: bool) -> ExportedProgra
         collected = ShapesCollection()
         collected[example] = {0: Dim.AUTO}
         shapes = collected.dynamic_shapes(module, (example,))
-    with evaluating(module), silence(), torch.no_grad():
+    with evaluating(module), silence(), torch.no_grad(), batch_first():
         program = torch.export.export(module, (example,), dynamic_shapes=shapes)
         return program.run_decompositions({})

@@ -71,6 +71,19 @@ class Patient(Protocol):
         ...
 
 
+@runtime_checkable
+class Coding(Patient, Protocol):
+    """A patient population whose spikes differ in size, so that a count does not say how many."""
+
+    def code(self, total: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+        """What `count` gives, and how many spikes that takes, (B, ...) both."""
+        ...
+
+    def train(self, total: Tensor, at: range, *, steps: int) -> Tensor:
+        """What is sent at the steps `at` of `steps`, in thresholds, (len(at), B, ...)."""
+        ...
+
+
 NEURONS: Registry[Neuron] = Registry("neuron")
 
 

@@ -96,6 +96,12 @@ def apply_exact(graph: Graph, example: Tensor, passes: Sequence[Pass]) -> Graph:
         got = _values(changed, example)
         ends = list(zip(changed.outputs, outputs, strict=True))
         if any(not relative_gap(got[new], wanted[old]) <= allowed for new, old in ends):
+            if not all(bool(wanted[old].isfinite().all()) for _, old in ends):
+                raise RewriteError(
+                    "the network's own answer to the example holds what is no number",
+                    hint="check its weights and the scale of the images; a norm over equal "
+                    "values, or a mask that hides everything, makes such values",
+                )
             name, gap = _first_gap(got, wanted, [*((s, s) for s in graph.sites), *ends])
             raise RewriteError(
                 f"pass '{step.__name__}' changed the network: layer '{name}' is off by "

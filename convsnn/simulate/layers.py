@@ -14,7 +14,7 @@ from torch import Tensor
 
 from convsnn.graph import Node
 from convsnn.graph.ops import Role
-from convsnn.neurons.base import Patient
+from convsnn.neurons.base import Coding, Patient
 from convsnn.simulate.loop import CHUNK_ELEMENTS, Observer, numbers, require_inputs
 from convsnn.simulate.program import Program
 from convsnn.simulate.weighted import channels_last
@@ -25,11 +25,13 @@ from convsnn.spiking.schedule import sorted_train
 @dataclass(frozen=True)
 class Fired:
     """What the neurons of one site did in T steps, (B, ...): the `current` they took in, all of it
-    and the shift with it, the `counts` of their spikes, and the mean `value` that they sent."""
+    and the shift with it, the `counts` of their spikes, and the mean `value` that they sent. Where
+    spikes differ in size, `counts` are in thresholds, and `events` say how many there are."""
 
     current: Tensor
     counts: Tensor
     value: Tensor
+    events: Tensor | None = None
 
 
 class LayerPass:
@@ -79,6 +81,9 @@ def fire(net: Spiking, name: str, mean: Tensor, steps: int) -> Fired:
     current = mean * steps
     if planned.shift is not None:
         current += planned.shift * steps
+    if isinstance(neuron, Coding):
+        counts, events = neuron.code(current, steps)
+        return Fired(current, counts, counts * planned.threshold / steps, events)
     counts = neuron.count(current, steps)
     return Fired(current, counts, counts * planned.threshold / steps)
 
@@ -140,12 +145,15 @@ class _Tally:
         self.observe: Observer | None = None
         self.found: dict[str, tuple[Tensor, Tensor | None]] = {}
         self._fixed, self._counts = fixed, dict[str, Tensor]()
+        self._coded = dict[str, Tensor]()  # the currents of neurons whose spikes differ in size
         self._most = max(neurons.spikes_per_step for neurons in program.net.neurons.values())
 
     def see(self, node: Node, value: Tensor, fired: Fired | None) -> None:
         """The value (B, ...) of a node, the next in order."""
         program = self.program
-        if fired is not None:
+        if fired is not None and fired.events is not None:
+            self._coded[node.name] = fired.current
+        elif fired is not None:
             self._counts[node.name] = fired.counts
         elif node.name in program.carriers:
             self._counts[node.name] = program.apply(node, self._counts)
@@ -154,6 +162,8 @@ class _Tally:
         if self.count and sends:
             if node.name in self._fixed:
                 events = (value != 0).to(value.dtype) * self.steps
+            elif fired is not None and fired.events is not None:
+                events = fired.events
             elif node.name in self._counts:
                 events = torch.ceil(self._counts[node.name].abs() / self._most)
             else:
@@ -183,6 +193,11 @@ class _Tally:
         if name in self._fixed:
             fixed = self._fixed[name]
             train = fixed.expand(len(steps), *fixed.shape)
+        elif name in self._coded:
+            neuron = net.neurons[name]
+            assert isinstance(neuron, Coding)
+            spikes = neuron.train(self._coded[name], steps, steps=self.steps)
+            train = spikes * net.plan.sites[name].threshold
         elif node.role is Role.ACTIVATION:
             most = net.neurons[name].spikes_per_step
             spikes = sorted_train(self._counts[name], steps, total=self.steps, most=most)

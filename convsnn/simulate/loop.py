@@ -6,6 +6,7 @@ state run a whole chunk at once, (Tc x B, ...), which is exact because the netwo
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,12 +14,14 @@ from torch import Tensor
 
 from convsnn.errors import ConfigError, SimulationError
 from convsnn.graph import Node
-from convsnn.graph.ops import Role
+from convsnn.graph.ops import OPS, Role
+from convsnn.graph.ops.base import SMOOTH
 from convsnn.neurons import Keys
 from convsnn.neurons.fused import scan
 from convsnn.readouts import READOUTS
 from convsnn.readouts.accumulate import accumulate
 from convsnn.simulate import pool
+from convsnn.simulate.difference import difference
 from convsnn.simulate.program import AVERAGES, Program
 from convsnn.simulate.site import SiteProgram
 from convsnn.simulate.weighted import channels_last
@@ -187,6 +190,15 @@ class Simulation:
         if node.role is Role.MAX_POOL and not node.attrs.get("each_step"):
             value, self._state[node.name] = pool.sum_pool(
                 node, values[node.inputs[0]], self._state.get(node.name), fused=self.program.fused
+            )
+            return value
+        if node.role in SMOOTH:
+            inputs = [self._real(i, values) for i in node.inputs]
+            value, self._state[node.name] = difference(
+                partial(OPS[node.op].run, **node.attrs),
+                inputs,
+                self._state.get(node.name),
+                steps,
             )
             return value
         return self._merged(node, values)

@@ -19,6 +19,7 @@ from convsnn.readouts import READOUTS
 from convsnn.readouts.accumulate import accumulate
 from convsnn.simulate.loop import require_inputs
 from convsnn.simulate.pool import sum_pool
+from convsnn.spiking.kinds import require_neurons_only
 from convsnn.spiking.network import Spiking
 from convsnn.spiking.plan import SitePlan
 from convsnn.spiking.population import population
@@ -101,6 +102,7 @@ class SpikingModule(nn.Module):
         super().__init__()
         if steps < 1:
             raise ConfigError(f"timesteps must be at least 1, not {steps}")
+        require_neurons_only(net.graph, "a module of single steps")
         if net.schedule == "layers":
             raise UnsupportedError(
                 "a network that fires layer by layer has no single steps to be a module of",

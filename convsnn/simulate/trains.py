@@ -21,6 +21,7 @@ def train_carriers(net: Spiking) -> frozenset[str]:
     units = {
         name: narrow(planned.threshold, graph.shapes[name])
         for name, planned in net.plan.sites.items()
+        if graph.sites[name].kind != "code"  # its spikes differ in size
     }
     for node in graph.nodes:
         if node.role is Role.MAX_POOL or node.op in MOVES:

@@ -15,6 +15,7 @@ from convsnn.graph import Graph
 from convsnn.graph.fan_out import fan_out
 from convsnn.neurons import NEURONS, Neuron
 from convsnn.readouts import READOUTS
+from convsnn.spiking.kinds import kind_of
 from convsnn.spiking.plan import Plan
 from convsnn.spiking.population import population, site_neurons
 from convsnn.spiking.schedule import Schedule, require_schedule
@@ -59,6 +60,11 @@ class Spiking:
         """The name of the neuron of every site: `signed` where the activation needs it."""
         specs = site_neurons(self.neuron, self.graph)
         return {name: spec.partition(":")[0] for name, spec in specs.items()}
+
+    @cached_property
+    def kind(self) -> str:
+        """Binary, graded, or partly analog: see `convsnn.spiking.kinds`."""
+        return kind_of(self.graph, (neurons.graded for neurons in self.neurons.values()))
 
     @property
     def plugins(self) -> tuple[str, ...]:
@@ -146,6 +152,8 @@ def to_spiking(
     if READOUTS.create(readout).auto:  # a wrong spec is refused before any work
         raise ConfigError(f"the readout '{readout}' is chosen by convert", hint="use mean")
     graph.require_convertible()
+    if not graph.sites:
+        raise UnsupportedError("the network has no place where a neuron could stand")
     site_neurons(neuron, graph)  # before the plan is looked at: all layers it cannot stand for
     plan.check(graph)
     plan = replace(plan, sites={name: plan.sites[name] for name in graph.sites})

@@ -13,6 +13,8 @@ from convsnn.registry import split_spec
 from convsnn.spiking.plan import SitePlan
 
 SIGNED = "signed"
+CODING = "levels"  # the neurons of coding sites; see `convsnn.neurons.levels`
+_GIVE_WAY = ("if", "burst", "signed")  # rectifying neurons beside which others may code
 
 
 def _takes(name: str, key: str) -> bool:
@@ -22,9 +24,12 @@ def _takes(name: str, key: str) -> bool:
 def site_neuron(spec: str, site: Site) -> str | None:
     """The spec of the neurons of `site` where `spec` is asked for; None where there are none.
 
-    A site with a slope needs signed spikes: plain integrate-and-fire gives way to `signed`.
+    A site with a slope needs signed spikes: plain integrate-and-fire gives way to `signed`. One
+    that codes what smooth functions give needs several sizes of them: it gets `levels`.
     """
     name, options = split_spec(spec)
+    if site.kind == "code" and name != CODING:
+        return CODING if name in _GIVE_WAY and options.get("reset", "soft") == "soft" else None
     if not site.signed or _takes(name, "slope"):
         return spec
     return SIGNED if name == "if" and options.get("reset", "soft") == "soft" else None
@@ -32,11 +37,15 @@ def site_neuron(spec: str, site: Site) -> str | None:
 
 def site_neurons(spec: str, graph: Graph) -> Mapping[str, str]:
     """The spec of the neurons of every site; UnsupportedError names all that have none."""
-    found = {name: site_neuron(spec, site) for name, site in graph.sites.items()}
+    sites = graph.sites
+    found = {name: site_neuron(spec, site) for name, site in sites.items()}
     missing = [name for name, chosen in found.items() if chosen is None]
     if missing:
         reason = f"its negative side needs signed spikes, which the neuron '{spec}' cannot send"
         remedy = "use the neuron 'signed' (or 'if', which gives way to it at such layers)"
+        if any(sites[name].kind == "code" for name in missing):
+            reason = f"it codes values that are not binary, which the neuron '{spec}' cannot"
+            remedy = "use the neuron 'levels' (or 'if', which gives way to it at such layers)"
         nodes = [graph.by_name[name] for name in missing]
         raise UnsupportedError(
             f"the neuron '{spec}' cannot stand for {', '.join(missing)}: {reason}",

@@ -18,6 +18,7 @@ from convsnn.errors import ConfigError, LoadError
 from convsnn.graph import Graph, Node
 from convsnn.passes.edit import rebuild
 from convsnn.registry import nearest
+from convsnn.spiking.kinds import require_neurons_only
 from convsnn.spiking.network import Spiking
 from convsnn.train.annealing import advance
 from convsnn.train.binary import rounding
@@ -90,6 +91,7 @@ def prepare(graph: Graph, form: Form) -> Untrained:
     it has no such place or no such layers as `form` asks for.
     """
     graph.require_convertible()
+    require_neurons_only(graph, "training")
     kernels = lateral_kernels(graph)
     if form.lateral != "none" and not kernels:
         raise ConfigError(

@@ -20,6 +20,7 @@ from convsnn.errors import ConfigError, UnsupportedError
 from convsnn.graph import Graph, Node
 from convsnn.graph.ops import OPS, Role
 from convsnn.readouts import READOUTS, Readout
+from convsnn.spiking.kinds import require_neurons_only
 from convsnn.spiking.schedule import Schedule
 from convsnn.train.learned import trained_tensors
 from convsnn.train.quantiser import Quantiser
@@ -58,6 +59,7 @@ class TrainableNetwork(nn.Module):
     ) -> None:
         super().__init__()
         graph.require_convertible()
+        require_neurons_only(graph, "training")
         missing = [name for name in graph.sites if name not in sites]
         if missing or len(sites) != len(graph.sites):
             raise ConfigError(f"every site needs one neuron module; {missing or sites.keys()}")

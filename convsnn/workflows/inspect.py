@@ -15,10 +15,12 @@ from torch import nn
 from convsnn.errors import Blocker, ConfigError, LoadError, UnsupportedError
 from convsnn.graph import Graph, Node
 from convsnn.graph.ops import Role
+from convsnn.graph.ops.base import SMOOTH
 from convsnn.load.verify import allowed_gap, gaps
 from convsnn.measure import energy
 from convsnn.report.refusals import fatal_first, render_blockers
 from convsnn.report.wording import counted
+from convsnn.spiking.kinds import kind_of
 from convsnn.workflows.running.result import Result
 from convsnn.workflows.subject.source import source_of
 
@@ -27,6 +29,8 @@ _BECOMES = {
     Role.LINEAR: "computed on spikes",
     Role.ACTIVATION: "neurons",
     Role.MAX_POOL: "running-sum pooling",
+    Role.FUNCTION: "analog: a function of accumulated values",
+    Role.PRODUCT: "graded: a product of two values",
     Role.READOUT: "readout, applied to the mean answer",
     Role.BLOCKED: "BLOCKED",
 }
@@ -42,7 +46,7 @@ class Inspection(Result):
         """Whether nothing blocks, there is an activation, and verified outputs are equal."""
         found = self.document
         differs = any(not _equal(found, gap) for gap in found.get("verify", {}).values())
-        return bool(not found["blockers"] and found["sites"] and not differs)
+        return bool(not found["blockers"] and _neurons(found) and not differs)
 
     def about(self) -> str:
         """How many activations become neurons, and how many places block."""
@@ -91,7 +95,7 @@ def inspect(
         **_describe(graph),
         "parameters": source.parameters(graph),
     }
-    if verify and found["sites"] and not found["blockers"]:
+    if verify and _neurons(found) and not found["blockers"]:
         measured = gaps(graph, source.reference(), example)
         found["tolerance"] = allowed_gap(graph, source.reference(), example)
         found["verify"] = {k: gap if math.isfinite(gap) else None for k, gap in measured.items()}
@@ -128,7 +132,9 @@ def _describe(graph: Graph) -> dict[str, Any]:
         if not blockers:
             raise
         shapes = {}  # behind what is refused, shapes may be unknown
+    smooth = [node for node in graph.nodes if node.role in SMOOTH]
     return {
+        "kind": kind_of(graph, []),
         "layers": [
             {
                 "name": node.name,
@@ -141,8 +147,14 @@ def _describe(graph: Graph) -> dict[str, Any]:
             for node in graph.nodes
         ],
         "sites": sum(n.role is Role.ACTIVATION for n in graph.nodes),
+        "smooth": len(smooth),
         "blockers": [vars(b) for b in fatal_first([*blockers.values()])],
     }
+
+
+def _neurons(found: Mapping[str, Any]) -> int:
+    """Activations, functions and products: where neurons stand or stand behind."""
+    return int(found["sites"]) + int(found.get("smooth", 0))
 
 
 def _becomes(node: Node, blocked: bool) -> str:
@@ -178,8 +190,10 @@ def _lines(found: Mapping[str, Any]) -> Iterator[RenderableType]:
         yield f"and {counted(folded, 'op')} {_FOLLOWS}, not shown"
     if "parameters" in found:
         counts = f"{found['sites']} activations become neurons; {found['parameters']:,} parameters"
+        if found.get("smooth"):
+            yield f"\n{found['kind']} network: {found['smooth']} functions and products"
         yield f"\n{counts}"
-    if not found["sites"] and not found["blockers"]:
+    if not _neurons(found) and not found["blockers"]:
         yield Text("no activation could become a neuron: it cannot be converted", "red")
     if found["blockers"]:
         yield ""

@@ -48,6 +48,9 @@ _MSAT_VGG = replace(_MSAT, label_smoothing=0.1)
 
 RECIPES: dict[str, Recipe] = {
     "mnist5k-cnn": Recipe(),
+    "mnist5k-vit": Recipe(learning_rate=2e-3),
+    "mnist5k-convnext": Recipe(epochs=25),
+    "mnist5k-mobilenet": Recipe(epochs=25),
     "mnist-vgg": Recipe(epochs=6, batch_size=128),
     "msat-resnet20-cifar10": _MSAT,
     "msat-resnet20-cifar100": _MSAT,

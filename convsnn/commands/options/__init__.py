@@ -31,6 +31,7 @@ from convsnn.commands.options.engine import (
     SavedSteps,
     Schedule,
     Seed,
+    Spikes,
     WeightBits,
 )
 from convsnn.commands.options.network import (
@@ -91,6 +92,7 @@ __all__ = [
     "Scale",
     "Schedule",
     "Seed",
+    "Spikes",
     "Std",
     "Task",
     "Verify",

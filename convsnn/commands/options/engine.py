@@ -57,7 +57,15 @@ Schedule = Annotated[
     typer.Option(
         metavar="MODE",
         help="steps: neurons fire as their current comes; layers: a layer fires once all of it has "
-        "come, which takes longer and loses less. [default: steps]",
+        "come, which takes longer and loses less. [default: steps; layers with functions in it]",
+    ),
+]
+Spikes = Annotated[
+    Literal["binary", "graded", "any"],
+    typer.Option(
+        metavar="KIND",
+        help="The most that is allowed: binary spikes; graded ones and products of two values; "
+        "any: functions of accumulated values too, which are analog.",
     ),
 ]
 SavedSchedule = Annotated[

@@ -6,6 +6,7 @@ from typing import Any
 from convsnn.errors import ExportError
 from convsnn.neurons.integrate import IntegrateAndFire
 from convsnn.neurons.lif import LeakyIntegrateAndFire
+from convsnn.spiking.kinds import require_neurons_only
 from convsnn.spiking.network import Spiking
 
 CHANNEL = "calibrate with one threshold a layer or a channel, like channel:q=99.9"
@@ -43,6 +44,7 @@ class Written:
 def require_steps(net: Spiking) -> None:
     """ExportError for a network whose layers wait for all steps: a runner that passes spikes on at
     every step would give other answers."""
+    require_neurons_only(net.graph, "NIR")
     if net.schedule != "steps":
         raise ExportError(
             f"a network of the schedule '{net.schedule}' has no form in NIR: its layers take in "

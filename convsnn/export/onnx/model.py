@@ -26,6 +26,7 @@ from convsnn.export.onnx.building import BATCH, Building
 from convsnn.export.onnx.layers import Layered
 from convsnn.export.onnx.step import Slot, StepWriter
 from convsnn.report.files import write_bytes_via
+from convsnn.spiking.kinds import require_neurons_only
 from convsnn.spiking.network import Spiking
 from convsnn.spiking.schedule import Schedule
 
@@ -78,6 +79,7 @@ def onnx_model(
 
 
 def _form(net: Spiking, asked: Form | None) -> Form:
+    require_neurons_only(net.graph, "ONNX")
     known = FORMS[net.schedule]
     if asked is None or asked in known:
         return asked or known[0]

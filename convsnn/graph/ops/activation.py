@@ -49,6 +49,14 @@ def quantized_clip(
     return level * (ceiling / levels)
 
 
+@op("code", Role.ACTIVATION)
+def code(x: Tensor, *, axis: int) -> Tensor:
+    """x itself, sent on in spikes of either sign: what stands before weights and products behind
+    something smooth (`convsnn.passes.coding`). Thresholds differ along `axis` of a sample."""
+    del axis
+    return x
+
+
 @op("softmax", Role.READOUT)
 def softmax(x: Tensor, *, dim: int) -> Tensor:
     """Softmax over axis `dim`."""

@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
-from convsnn.load.aten.base import RETRAIN, Blocked, Constant, Data, Lowering, aten, refuse
-from convsnn.load.aten.parts import largest, plus, times
-from convsnn.load.builder import FACTOR
+from convsnn.load.aten.base import RETRAIN, Blocked, Constant, Data, Lowering, aten
+from convsnn.load.aten.parts import largest, plus, product_of, times
+from convsnn.load.builder import FACTOR, GUARD
 
 SCORES = "leave the choice of the largest to whoever reads the scores"
 
@@ -21,6 +21,8 @@ def _clamped(lowering: Lowering, x: Data, low: Any, high: Any) -> str:
         return lowering.builder.emit("relu", x.name)
     if low == 0 and high > 0:
         return lowering.builder.emit("clip", x.name, ceiling=float(high))
+    if low is not None and 0 < low < GUARD and unbounded:
+        return lowering.builder.emit("bound", x.name, low=float(low), high=None)
     if high == -math.inf or low == math.inf:
         raise Blocked(f"clamp to [{low}, {high}] leaves nothing")
     low, high = (None if b is None or math.isinf(b) else float(b) for b in (low, high))
@@ -229,8 +231,10 @@ def _along(lowering: Lowering, x: Data, dim: int, keepdim: bool) -> str:
 def minimum(lowering: Lowering, *, other: Any = None, **arguments: Any) -> str:
     """The smaller of a value and a number: the upper bound of a clipped ReLU."""
     x = arguments["self"]
-    if other is None or (isinstance(x, Data) and isinstance(other, Data)):
-        raise Blocked("a minimum of values that depend on the input would stay analog", RETRAIN)
+    if other is None:
+        raise Blocked("it takes the smallest value of all, of whatever sample")
+    if isinstance(x, Data) and isinstance(other, Data):
+        return product_of(lowering, x, other, "smaller")
     x, bound = (x, other) if isinstance(x, Data) else (other, x)
     return _clamped(lowering, x, None, bound)
 
@@ -247,7 +251,7 @@ def filled_like(lowering: Lowering, *, fill_value: Any = None, **arguments: Any)
 
 @aten("softmax", "_softmax", "log_softmax", "_log_softmax")
 def softmax(lowering: Lowering, *, dim: int, **arguments: Any) -> str:
-    """Softmax; allowed at the very end."""
+    """Softmax: a readout at the very end, a function elsewhere."""
     x: Data = arguments["self"]
     if dim % (len(x.shape) + 1) == 0:
         raise Blocked("it works along the batch axis")
@@ -257,23 +261,5 @@ def softmax(lowering: Lowering, *, dim: int, **arguments: Any) -> str:
 
 @aten("sigmoid")
 def sigmoid(lowering: Lowering, **arguments: Any) -> str:
-    """Sigmoid; allowed at the very end."""
+    """Sigmoid: a readout at the very end, a function elsewhere."""
     return lowering.builder.emit("sigmoid", arguments["self"].name)
-
-
-for _name in ("gelu", "silu", "hardswish", "elu", "selu", "celu", "mish", "softplus", "tanh"):
-    refuse(_name, reason=f"{_name} is no ReLU; left as it is, it would stay analog")
-refuse("hardsigmoid", reason="a sigmoid gate would stay analog")
-refuse(
-    "layer_norm",
-    "group_norm",
-    "native_layer_norm",
-    "native_group_norm",
-    reason="it divides by a spread that depends on the data",
-    remedy="retrain with batch norm",
-)
-refuse(
-    "scaled_dot_product_attention",
-    reason="softmax attention multiplies values that all depend on the data",
-    remedy="",
-)

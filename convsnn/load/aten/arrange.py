@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from convsnn.graph.ops.pieces import REASONS
-from convsnn.load.aten.base import BATCH_NORM, SQUARE, Blocked, Constant, Data, Lowering, aten
+import torch
+
+from convsnn.load.aten.base import Blocked, Constant, Data, Lowering, aten
+from convsnn.load.aten.parts import finite, product_of
 from convsnn.load.builder import pixel_shuffle, pixel_unshuffle
 
 
@@ -12,7 +14,7 @@ def _sum(lowering: Lowering, left: Any, right: Any, sign: int, alpha: Any) -> st
     rank = len(lowering.shape) + 1
     if not isinstance(right, Data):
         factor = sign * alpha
-        name = lowering.beside(_times(right, factor), "constant", rank)
+        name = lowering.beside(finite(_times(right, factor)), "constant", rank)
         return lowering.builder.emit("add_constant", left.name, name)
     if alpha != 1:
         factor = lowering.beside(float(alpha), "factor", len(right.shape) + 1)
@@ -21,7 +23,7 @@ def _sum(lowering: Lowering, left: Any, right: Any, sign: int, alpha: Any) -> st
         if sign < 0:
             minus = lowering.beside(-1.0, "factor", rank)
             right = Data(lowering.builder.emit("scale", right.name, minus), right.shape)
-        name = lowering.beside(left, "constant", rank)
+        name = lowering.beside(finite(left), "constant", rank)
         return lowering.builder.emit("add_constant", right.name, name)
     return lowering.builder.emit("add" if sign > 0 else "sub", left.name, right.name)
 
@@ -52,15 +54,15 @@ def rsub(lowering: Lowering, *, other: Any, alpha: Any = 1, **arguments: Any) ->
 
 @aten("mul")
 def mul(lowering: Lowering, *, other: Any, **arguments: Any) -> str:
-    """Product with a constant."""
+    """Product with a constant, or of two values."""
     left = arguments["self"]
     if isinstance(left, Data) and isinstance(other, Data):
         made = lowering.builder
         if left.name == other.name:
-            raise Blocked(SQUARE, BATCH_NORM)
+            return made.emit("power", left.name, exponent=2.0)
         known = ("compare", "sign")
         if not any(made.is_op(value.name, op) for value in (left, other) for op in known):
-            raise Blocked(REASONS["product"], "")
+            return product_of(lowering, left, other)
         return made.piece("product", left.name, other.name, kind="mul")
     x, factor = (left, other) if isinstance(left, Data) else (other, left)
     name = lowering.beside(factor, "factor", len(lowering.shape) + 1)
@@ -69,16 +71,22 @@ def mul(lowering: Lowering, *, other: Any, **arguments: Any) -> str:
 
 @aten("div")
 def div(lowering: Lowering, *, other: Any, rounding_mode: Any = None, **arguments: Any) -> str:
-    """Division by a constant."""
+    """Division by a constant, or of two values."""
     x = arguments["self"]
-    if rounding_mode is not None or isinstance(other, Data) or not isinstance(x, Data):
-        raise Blocked("division by a value that depends on the input, or rounding, is not linear")
-    inverse: Any = (
+    if rounding_mode is not None:
+        raise Blocked("a division that rounds is not linear")
+    if isinstance(other, Data):
+        if isinstance(x, Data):
+            return product_of(lowering, x, other, "quotient")
+        inverse = lowering.builder.emit("power", other.name, exponent=-1.0)
+        factor = lowering.beside(x, "factor", len(lowering.shape) + 1)
+        return lowering.builder.emit("scale", inverse, factor)
+    share: Any = (
         Constant(1 / other.value, f"{other.name}.inverse")
         if isinstance(other, Constant)
         else 1 / other
     )
-    name = lowering.beside(inverse, "factor", len(lowering.shape) + 1)
+    name = lowering.beside(share, "factor", len(lowering.shape) + 1)
     return lowering.builder.emit("scale", x.name, name)
 
 
@@ -91,14 +99,36 @@ def neg(lowering: Lowering, **arguments: Any) -> str:
 
 @aten("cat", "concat")
 def cat(lowering: Lowering, *, tensors: Sequence[Any], dim: int) -> str:
-    """Concatenation of data values."""
+    """Concatenation of data values, and of constants such as a class token."""
     tensors = [t for t in tensors if not (isinstance(t, Constant) and t.value.numel() == 0)]
-    if not all(isinstance(t, Data) for t in tensors):
-        raise Blocked("a constant is joined to the data")
     dim %= len(lowering.shape) + 1
     if dim == 0:
         raise Blocked("it joins along the batch axis")
+    if not all(isinstance(t, Data) for t in tensors):
+        return _beside_constants(lowering, tensors, dim)
     return lowering.builder.emit("concat", *[t.name for t in tensors], dim=dim)
+
+
+def _beside_constants(lowering: Lowering, tensors: Sequence[Any], dim: int) -> str:
+    """Data values padded with zeros to where they stand, and one constant for all the rest."""
+    emit, total = lowering.builder.emit, lowering.shape[dim - 1]
+    device = next(t.value.device for t in tensors if isinstance(t, Constant))
+    fixed = torch.zeros(1, *lowering.shape, device=device)
+    parts, start = list[str](), 0
+    for tensor in tensors:
+        size = tensor.shape[dim - 1] if isinstance(tensor, Data) else tensor.value.shape[dim]
+        if isinstance(tensor, Data):
+            pads = [0, 0] * (len(lowering.shape) - dim) + [start, total - start - size]
+            parts.append(emit("pad", tensor.name, pads=pads))
+        else:
+            if tensor.value.shape[0] != 1:
+                raise Blocked("a constant with a batch axis of its own is joined to the data")
+            fixed.narrow(dim, start, size).copy_(tensor.value)
+        start += size
+    name = parts[0]
+    for part in parts[1:]:
+        name = emit("add", name, part)
+    return emit("add_constant", name, lowering.filled(fixed, "constant"))
 
 
 @aten("stack")
@@ -199,21 +229,25 @@ def reshape(lowering: Lowering, **arguments: Any) -> Any:
     return lowering.builder.emit("reshape", x.name, shape=list(lowering.shape))
 
 
-def _permute(lowering: Lowering, x: Data, dims: Sequence[int]) -> str:
-    if dims[0] != 0:
+def _permute(lowering: Lowering, x: Data, dims: Sequence[int]) -> str | Data:
+    if 0 not in dims[:2]:
         raise Blocked("it moves the batch axis")
-    return lowering.builder.emit("permute", x.name, dims=list(dims))
+    own = [0, *(d for d in dims if d != 0)]
+    name = lowering.builder.emit("permute", x.name, dims=own) if own != sorted(own) else x.name
+    if dims[0] == 0:
+        return Data(name, tuple(x.shape[d - 1] for d in own[1:]))
+    return Data(name, tuple(x.shape[d - 1] for d in own[1:]), stacked=True)
 
 
 @aten("permute")
-def permute(lowering: Lowering, *, dims: Sequence[int], **arguments: Any) -> str:
+def permute(lowering: Lowering, *, dims: Sequence[int], **arguments: Any) -> str | Data:
     """Axes in another order."""
     x: Data = arguments["self"]
     return _permute(lowering, x, [d % (len(x.shape) + 1) for d in dims])
 
 
 @aten("transpose")
-def transpose(lowering: Lowering, *, dim0: int, dim1: int, **arguments: Any) -> str:
+def transpose(lowering: Lowering, *, dim0: int, dim1: int, **arguments: Any) -> str | Data:
     """Two axes exchanged."""
     x: Data = arguments["self"]
     dims = list(range(len(x.shape) + 1))

@@ -18,8 +18,8 @@ class Data:
 
     `sound` is False behind an op that lost the batch axis: what follows is only named. `low` are
     paddings with minus infinity, in torch's order, that only max-pooling can take up. `stacked`
-    says that torch has the batch second and the first axis of `shape` before it. `quiet` is set
-    behind what is refused as the start of a known whole, so that its other parts are not named.
+    says that torch has the batch second and the first axis of `shape` before it, `folded` that it
+    runs the batch and the first axis of `shape` together.
     """
 
     name: str
@@ -27,7 +27,7 @@ class Data:
     sound: bool = True
     low: tuple[int, ...] = ()
     stacked: bool = False
-    quiet: bool = False
+    folded: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,10 @@ class Blocked(Exception):
 
 
 __all__ = [
-    "BATCH_NORM",
     "LOWERINGS",
     "MASKS",
     "MIXED",
     "RETRAIN",
-    "SQUARE",
     "Blocked",
     "Constant",
     "Data",
@@ -63,11 +61,6 @@ __all__ = [
 ]
 
 MASKS = frozenset({"gt", "ge", "lt", "le"})  # their results are truth values, kept as 0 and 1
-SQUARE = (
-    "it squares the data, as normalisations do whose divisor depends on the data (local response "
-    "norm, F.normalize, a norm of the values); left as it is, it would stay analog"
-)
-BATCH_NORM = "retrain with batch norm"
 MIXED = "it moves or mixes the batch axis"
 
 
@@ -171,3 +164,23 @@ def sample_shape(value: Any, batch: str = "") -> tuple[int, ...] | None:
     if not batch:
         return None if isinstance(shape[0], int) else shape[1:]
     return shape[1:] if batch == str(shape[0]) else None
+
+
+def folded_shape(value: Any, batch: str) -> tuple[int, ...] | None:
+    """Shape with the windows of each sample first, where torch runs these together with the batch
+    on one axis, the windows of a sample side by side; None where it does not."""
+    shape = tuple(value.shape)
+    if not shape or not batch or not all(isinstance(s, int) for s in shape[1:]):
+        return None
+    first = shape[0]
+    if batch.isdigit():
+        fits = isinstance(first, int) and first % int(batch) == 0 and first > int(batch)
+        return (first // int(batch), *shape[1:]) if fits else None
+    if isinstance(first, int):
+        return None
+    quotient = first.node.expr / next(
+        (s for s in first.node.expr.free_symbols if str(s) == batch), 1
+    )
+    if not quotient.is_Integer or int(quotient) < 2:
+        return None
+    return (int(quotient), *shape[1:])

@@ -7,9 +7,10 @@ from typing import Any
 import torch
 
 from convsnn.graph.ops.pieces import REASONS
-from convsnn.load.aten.base import BATCH_NORM, SQUARE, Blocked, Constant, Data, Lowering, aten
+from convsnn.load.aten.base import Blocked, Constant, Data, Lowering, aten
 from convsnn.load.aten.parts import constant_product, plus
 from convsnn.load.builder import product
+from convsnn.load.contraction import contract
 
 
 @aten("addcmul")
@@ -23,7 +24,9 @@ def addcmul(lowering: Lowering, *, tensor1: Any, tensor2: Any, value: Any = 1, *
 def addcdiv(lowering: Lowering, *, tensor1: Any, tensor2: Any, value: Any = 1, **rest: Any) -> Any:
     """self + value * tensor1 / tensor2."""
     if not isinstance(tensor2, Constant):
-        raise Blocked("division by a value that depends on the input is not linear")
+        power = lowering.builder.emit("power", tensor2.name, exponent=-1.0)
+        below = Data(power, tensor2.shape)
+        return plus(lowering, rest["self"], constant_product(lowering, tensor1, below, value))
     inverse = Constant(1 / tensor2.value, f"{tensor2.name}.inverse")
     return plus(lowering, rest["self"], constant_product(lowering, tensor1, inverse, value))
 
@@ -76,23 +79,17 @@ def cumsum(lowering: Lowering, *, dim: int, **arguments: Any) -> str:
 
 
 @aten("pow")
-def pow_(lowering: Lowering, *, exponent: Any, **arguments: Any) -> Data:
-    """The data to the power of 1; any other power is not linear."""
-    del lowering
+def pow_(lowering: Lowering, *, exponent: Any, **arguments: Any) -> Data | str:
+    """The data to a power that is one number."""
     x = arguments["self"]
     number = exponent
     if isinstance(exponent, Constant) and exponent.value.numel() == 1:
         number = exponent.value.item()
-    if isinstance(x, Data) and number == 1:
+    if not isinstance(x, Data) or not isinstance(number, (int, float)):
+        raise Blocked("a power whose exponent is not one number is not read")
+    if number == 1:
         return x
-    raise Blocked(SQUARE if number == 2 else "a power of the data is not linear", BATCH_NORM)
-
-
-@aten("linalg_vector_norm", "norm")
-def norm(lowering: Lowering, **arguments: Any) -> Data:
-    """A length of vectors, which divides somewhere behind; refused."""
-    del lowering, arguments
-    raise Blocked(SQUARE, BATCH_NORM)
+    return lowering.builder.emit("power", x.name, exponent=float(number))
 
 
 @aten("im2col")
@@ -123,6 +120,8 @@ def einsum(lowering: Lowering, *, equation: str, tensors: Sequence[Any], **rest:
     sides = left.split(",")
     data = [(s, v) for s, v in zip(sides, tensors, strict=True) if isinstance(v, Data)]
     fixed = [(s, v) for s, v in zip(sides, tensors, strict=True) if isinstance(v, Constant)]
+    if len(data) == 2 and not fixed:
+        return _of_two(lowering, data, out if arrow else None)
     if len(data) != 1 or len(fixed) > 1:
         raise Blocked(REASONS["product"], "")
     if not arrow or "." in equation or any(len(set(s)) < len(s) for s in (*sides, out)):
@@ -132,6 +131,18 @@ def einsum(lowering: Lowering, *, equation: str, tensors: Sequence[Any], **rest:
         raise Blocked("it moves or mixes the batch axis")
     over, factor = fixed[0] if fixed else ("", Constant(torch.tensor(1.0), ""))
     return _contract(lowering, x, labels, (over, factor), out)
+
+
+def _of_two(lowering: Lowering, data: Sequence[tuple[str, Data]], out: str | None) -> str:
+    sides = (data[0][0], data[1][0])
+    sizes = {
+        letter: size for side, x in data for letter, size in zip(side[1:], x.shape, strict=True)
+    }
+    names = (data[0][1].name, data[1][1].name)
+    made = None if out is None else contract(lowering.builder.emit, names, sides, out, sizes)
+    if made is None:
+        raise Blocked("a sum of products that is written in a way that is not read")
+    return made
 
 
 def _contract(

@@ -13,25 +13,22 @@ from convsnn.load.aten.base import (
     LOWERINGS,
     MASKS,
     MIXED,
-    SQUARE,
     Blocked,
     Constant,
     Data,
     Lowered,
     Lowering,
+    folded_shape,
     sample_shape,
 )
+from convsnn.load.aten.folded import in_windows, rank_of, windows_second
 
 _WHOLE = MASKS | {"argmax", "max"}  # ops that make whole numbers out of real ones, written as such
 # what reads a value whose batch stands second, as torch.stack(..., 0) makes it
-_BESIDE_BATCH = frozenset(("sum", "mean", "select", "unbind", "transpose"))
-# what a normalisation consists of, behind the square that it begins with
-_PARTS = frozenset((
-    *("mul", "add", "div", "pow", "sqrt", "rsqrt", "reciprocal"),
-    *("clamp", "clamp_min", "maximum", "expand", "expand_as", "avg_pool2d", "avg_pool3d"),
-    *("constant_pad_nd", "pad", "unsqueeze", "squeeze", "view", "reshape", "sum"),
-    *("mean", "linalg_vector_norm"),
-))  # fmt: skip
+_BESIDE_BATCH = frozenset(("sum", "mean", "select", "unbind", "transpose", "permute", "slice"))
+_MOVES_BATCH = frozenset(("stack", "transpose", "permute"))  # what may put the batch second
+_MADE = frozenset(("new_zeros", "new_ones", "new_full"))
+_FILLS = {"new_zeros": 0.0, "new_ones": 1.0}
 _UNSIZED = "how many elements it gives depends on values; pick by a list of numbers instead"
 _HANDS_ON = frozenset(
     ("_to_copy", "to", "view", "reshape", "squeeze", "unsqueeze", "flatten", "clone", "contiguous")
@@ -91,8 +88,16 @@ def _fold(lowering: Lowering, node: FxNode, args: list[Any], kwargs: dict[str, A
             *[plain(a) for a in args], **{k: plain(v) for k, v in kwargs.items()}
         )
     if isinstance(result, Tensor):
-        return Constant(result, name)
+        return Constant(_without_batch(lowering, result), name)
     return tuple(Constant(r, name) for r in result)
+
+
+def _without_batch(lowering: Lowering, value: Tensor) -> Tensor:
+    """A constant that was repeated for every sample, where a size stands for the batch, once."""
+    size = int(lowering.batch) if lowering.batch.isdigit() else 0
+    if value.dim() and len(value) == size and (value.is_meta or bool((value == value[:1]).all())):
+        return value[:1]
+    return value
 
 
 def _fold_over_batch(
@@ -139,18 +144,26 @@ def _lower_data(
     many = isinstance(values, (list, tuple))
     tensors = [v for v in (values if many else [values]) if isinstance(v, Tensor)]
     shapes = [sample_shape(v, lowering.batch) for v in tensors]
+    folds = [
+        None if s else folded_shape(v, lowering.batch) for s, v in zip(shapes, tensors, strict=True)
+    ]
+    shapes = [s if f is None else f for s, f in zip(shapes, folds, strict=True)]
+    folded = folds[:1] != [None]
     kind = getattr(node.target, "_opname", str(node.target))
-    quiet = any(d.quiet for d in data) and kind in _PARTS
+    whole = not many and all(isinstance(size, int) for size in tensors[0].shape)
+    if kind in _MADE and whole and shapes[0] is None:  # it only takes its type from the data
+        made_of = _FILLS.get(kind, args[2] if len(args) > 2 else 0.0)
+        value = torch.full(tuple(tensors[0].shape), float(made_of), dtype=tensors[0].dtype)
+        return Constant(value, f"{lowering.builder.layer}.constant")
     try:
-        if quiet:
-            raise Blocked("")  # a part of a known whole, whose beginning is named
         lowering.op, lowering.shape = kind, shapes[0] or ()
         function = _readable(node, kind, data, tensors[0], shapes[0])
         bound = _bound(node, args, kwargs)
+        if kind == "permute" and data[0].folded and bound["dims"][1] == 0:
+            return windows_second(lowering, data[0], bound["dims"])
+        bound = in_windows(kind, bound, data, folded=folded, rank=rank_of(node))
         result = _call(function, lowering, _beside_batch(kind, bound, shapes[0]))
     except Blocked as refused:
-        ends = kind in ("mul", "div") and len({d.name for d in data}) > 1
-        begins = refused.reason == SQUARE or (quiet and not ends)
         sound = None not in shapes and all(d.sound for d in data)
         parts = []
         for shape in shapes:
@@ -161,13 +174,15 @@ def _lower_data(
                 remedy=refused.remedy,
                 shape=shape or (),
             )
-            parts.append(Data(name, shape or (), sound, quiet=begins))
+            parts.append(Data(name, shape or (), sound, folded=folded))
         return tuple(parts) if many else parts[0]
     if isinstance(result, tuple):
-        return tuple(Data(n, s or ()) for n, s in zip(result, shapes, strict=True))
-    if isinstance(result, (Data, Constant)):
+        return tuple(Data(n, s or (), folded=folded) for n, s in zip(result, shapes, strict=True))
+    if isinstance(result, Data):
+        return replace(result, folded=folded)
+    if isinstance(result, Constant):
         return result
-    made = Data(result, shapes[0] or ())
+    made = Data(result, shapes[0] or (), folded=folded)
     return (made, *[None] * (len(values) - 1)) if many else made
 
 
@@ -180,9 +195,10 @@ def _readable(
         raise Blocked(f"the op {kind} has no spiking form here", "")
     if not all(d.sound for d in data) and not hasattr(function, "refuses"):
         raise Blocked("")  # it only follows what is refused already
-    if shape is None and any(not isinstance(size, int) for size in value.shape[1:]):
+    unsized = any(not isinstance(size, int) for size in value.shape[1:])
+    if shape is None and unsized and kind not in _MOVES_BATCH:
         raise Blocked(_UNSIZED if isinstance(value.shape[0], torch.SymInt) else MIXED)
-    if shape is None and kind != "stack":
+    if shape is None and kind not in _MOVES_BATCH:
         raise Blocked(MIXED)
     if not value.is_floating_point() and not _is_whole(node, kind):
         raise Blocked(f"its result is of type {value.dtype}, not a real number")
@@ -210,6 +226,9 @@ def _beside_batch(
         return bound
     place = {0: 1, 1: 0}
     plain = replace(x, stacked=False)
+    if kind == "permute":
+        dims = [d % (len(x.shape) + 1) for d in bound["dims"]]
+        return {**bound, "self": plain, "dims": [place.get(d, d) for d in dims]}
     if shape is None:
         raise Blocked(MIXED)
     if kind == "transpose":

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from convsnn.graph.ops.pieces import REASONS
 from convsnn.load.aten.base import Blocked, Constant, Data, Lowering, aten
+from convsnn.load.aten.parts import grouped, product_of
 from convsnn.load.builder import product, product_from_left
 
 
@@ -99,11 +100,11 @@ def linear(lowering: Lowering, *, input: Data, weight: Constant, bias: Constant 
 
 @aten("matmul", "mm", "bmm")
 def matmul(lowering: Lowering, **arguments: Any) -> str:
-    """A product with constant matrices on either side."""
+    """A product with constant matrices on either side, or of two values."""
     left: Any = arguments["self"]
     right: Any = arguments.get("other", arguments.get("mat2"))
     if isinstance(left, Data) and isinstance(right, Data):
-        raise Blocked(REASONS["product"], "")
+        return product_of(lowering, left, right, "matmul")
     on_right = isinstance(left, Data)
     x: Data = left if on_right else right
     factor: Tensor = right.value if on_right else left.value
@@ -161,8 +162,10 @@ def batch_norm(
 
 @aten("instance_norm")
 def instance_norm(lowering: Lowering, *, use_input_stats: bool, **arguments: Any) -> str:
-    """Instance norm that keeps statistics is a batch norm in evaluation."""
+    """Instance norm; one that keeps statistics is a batch norm in evaluation."""
     if use_input_stats:
-        raise Blocked("it divides by a spread that depends on the data", "retrain with batch norm")
+        x: Data = arguments["input"]
+        given = (arguments["weight"], arguments["bias"], float(arguments["eps"]))
+        return grouped(lowering, x, x.shape[0], *given)
     kept = ("input", "weight", "bias", "running_mean", "running_var", "momentum", "eps")
     return batch_norm(lowering, **{name: arguments[name] for name in kept})

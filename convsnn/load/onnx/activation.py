@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from convsnn.load.builder import RETRAIN
+from convsnn.load.builder import GUARD, RETRAIN
 from convsnn.load.onnx.base import ONNX_OPS, Net, refuse
 from convsnn.load.onnx.values import Blocked, Constant, Data, Value, as_constant, as_data
 
@@ -30,6 +30,8 @@ def _clamped(net: Net, x: Data, low: float | None, high: float | None) -> Data:
         return net.emit("relu", x)
     if low == 0 and high is not None and high > 0:
         return net.emit("clip", x, ceiling=high)
+    if low is not None and 0 < low < GUARD and high is None:
+        return net.emit("bound", x, low=low, high=None)
     if low == np.inf or high == -np.inf:
         raise Blocked(f"clamp to [{low}, {high}] leaves nothing")
     return net.piece("clamp", x, detail=f"clamp to [{low}, {high}]", low=low, high=high)
@@ -64,8 +66,10 @@ def minimum(net: Net, *inputs: Value) -> Data:
     """Minimum of data and a number: the upper bound of a clipped ReLU."""
     data = [v for v in inputs if isinstance(v, Data)]
     constants = [v for v in inputs if isinstance(v, Constant)]
+    if len(data) == 2 and not constants:
+        return net.emit("smaller", *data)
     if len(data) != 1:
-        raise Blocked("a minimum of values that depend on the input would stay analog", RETRAIN)
+        raise Blocked("a minimum of several values and numbers is not read")
     if not constants:
         return data[0]
     bound = float(np.min([c.number("constant") for c in constants]))
@@ -192,48 +196,22 @@ def _rest(x: Data, first: int) -> int:
 
 @ONNX_OPS.register("Softmax")
 def softmax(net: Net, x: Value, *, axis: int | None = None) -> Data:
-    """Softmax; allowed at the very end."""
+    """Softmax: a readout at the very end, a function elsewhere."""
     return _softmax(net, "softmax", x, axis)
 
 
 @ONNX_OPS.register("LogSoftmax")
 def log_softmax(net: Net, x: Value, *, axis: int | None = None) -> Data:
-    """Logarithm of softmax; allowed at the very end."""
+    """Logarithm of softmax, the same."""
     return _softmax(net, "log_softmax", x, axis)
 
 
 @ONNX_OPS.register("Sigmoid")
 def sigmoid(net: Net, x: Value) -> Data:
-    """Logistic function; allowed at the very end."""
+    """Logistic function: a readout at the very end, a function elsewhere."""
     return net.emit("sigmoid", as_data(x))
 
 
-refuse("Erf", reason="it is the core of GELU as older files write it, and would stay analog")
-for _name in ("Celu", "Elu", "Gelu", "HardSwish", "Mish", "Selu", "Softplus", "Softsign"):
-    refuse(_name, reason=f"{_name} is no ReLU; left as it is, it would stay analog")
-for _name in ("Swish", "Tanh"):
-    refuse(_name, reason=f"{_name} is no ReLU; left as it is, it would stay analog")
-refuse("HardSigmoid", reason="a sigmoid gate would stay analog")
-refuse(
-    "GroupNormalization",
-    "InstanceNormalization",
-    "LayerNormalization",
-    "LpNormalization",
-    "MeanVarianceNormalization",
-    "RMSNormalization",
-    reason="it divides by a spread that depends on the data",
-    remedy="retrain with batch norm",
-)
-refuse(
-    "LRN",
-    reason="it divides by a size that depends on the data",
-    remedy="retrain with batch norm, or leave local response normalization out",
-)
-refuse(
-    "Attention",
-    reason="it multiplies values that all depend on the data",
-    remedy="",
-)
 refuse(
     "ArgMax",
     "TopK",

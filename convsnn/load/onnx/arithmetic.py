@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from convsnn.load.onnx.base import ONNX_OPS, Net, refuse
+from convsnn.load.onnx.base import ONNX_OPS, Net, hidden
 from convsnn.load.onnx.values import (
     Blocked,
     Constant,
@@ -30,8 +30,13 @@ def _add(net: Net, a: Value, b: Value, *, part: str = "") -> Data:
     if isinstance(a, Data) and isinstance(b, Data):
         return _joined(net, "add", a, b, part=part)
     x, constant = (a, b) if isinstance(a, Data) else (b, a)
-    pair = net.broadcast(as_data(x), as_constant(constant, "summand"))
-    return net.emit("add_constant", *pair, part=part)
+    summand = as_constant(constant, "summand")
+    shown = Constant(summand.name, hidden(summand.array)) if _hides(summand) else summand
+    return net.emit("add_constant", *net.broadcast(as_data(x), shown), part=part)
+
+
+def _hides(constant: Constant) -> bool:
+    return constant.array.dtype.kind == "f" and bool(np.isneginf(constant.array).any())
 
 
 @ONNX_OPS.register("Add")
@@ -52,11 +57,13 @@ def sub(net: Net, a: Value, b: Value) -> Data:
 
 @ONNX_OPS.register("Mul")
 def mul(net: Net, a: Value, b: Value) -> Data:
-    """a * b, one of them constant."""
+    """a * b."""
     if isinstance(a, Data) and isinstance(b, Data):
         made = net.builder.is_op
+        if a.name == b.name:
+            return net.emit("power", a, exponent=2.0)
         if not any(made(v.name, op) for v in (a, b) for op in ("compare", "sign")):
-            raise Blocked("it multiplies two values that both depend on the input")
+            return _joined(net, "multiply", a, b)
         return net.piece("product", a, b)
     x, constant = (a, b) if isinstance(a, Data) else (b, a)
     return net.emit("scale", *net.broadcast(as_data(x), as_constant(constant, "factor")))
@@ -64,7 +71,12 @@ def mul(net: Net, a: Value, b: Value) -> Data:
 
 @ONNX_OPS.register("Div")
 def div(net: Net, a: Value, b: Value) -> Data:
-    """a / b with a constant b."""
+    """a / b."""
+    if isinstance(b, Data):
+        if isinstance(a, Data):
+            return _joined(net, "quotient", a, b)
+        below = net.emit("power", b, part="inverse", exponent=-1.0)
+        return net.emit("scale", *net.broadcast(below, as_constant(a, "dividend")))
     divisor = as_constant(b, "divisor")
     if not divisor.array.all():
         raise net.error("divides by zero")
@@ -87,6 +99,9 @@ def where(net: Net, condition: Value, a: Value, b: Value) -> Data:
     if isinstance(condition, Data):
         return _select(net, condition, a, b)
     mask = as_constant(condition, "condition").array.astype(bool)
+    for value, whole in ((a, mask.all()), (b, not mask.any())):
+        if whole and isinstance(value, Data):
+            return value
     parts = [
         _masked(net, value, kept, part=part)
         for value, kept, part in ((a, mask, "chosen"), (b, ~mask, "other"))
@@ -109,7 +124,7 @@ def _masked(net: Net, value: Value, kept: NDArray[np.bool_], *, part: str) -> Da
         factor = net.made(kept.astype(np.float32), part)
         return net.emit("scale", *net.broadcast(value, factor), part=part)
     constant = as_constant(value, part)
-    masked = np.where(kept, constant.array, 0)
+    masked = hidden(np.where(kept, constant.array, 0))
     if not np.isfinite(masked).all():
         raise Blocked("it puts numbers that are not finite in place of values")
     return net.made(masked, part)
@@ -136,14 +151,6 @@ def mean(net: Net, *inputs: Value) -> Data:
     return _times(net, _sum(net, inputs, part="sum"), 1.0 / len(inputs))
 
 
-@ONNX_OPS.register("Pow")
-def power(_net: Net, x: Value, exponent: Value) -> Data:
-    """The value itself where the exponent is 1."""
-    if isinstance(x, Data) and isinstance(exponent, Constant) and np.all(exponent.array == 1):
-        return x
-    raise Blocked("Pow is no sum of weighted inputs; it would stay analog")
-
-
 @ONNX_OPS.register("CumSum")
 def cumulative_sum(net: Net, x: Value, axis: Ints, *, exclusive: int = 0, reverse: int = 0) -> Data:
     """Sums over all elements up to each: a product with a triangle of ones."""
@@ -159,7 +166,3 @@ def cumulative_sum(net: Net, x: Value, axis: Ints, *, exclusive: int = 0, revers
     turned = net.permute(data, swap, part="turned")
     made = net.emit("linear", turned, net.made(ones.T if reverse else ones, "ones"), part="sums")
     return net.permute(made, swap)
-
-
-for _name in ("Exp", "Log", "Reciprocal", "Sqrt"):
-    refuse(_name, reason=f"{_name} is no sum of weighted inputs; it would stay analog", remedy="")

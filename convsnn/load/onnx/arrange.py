@@ -6,6 +6,7 @@ from math import prod
 
 import numpy as np
 
+from convsnn.load.onnx import folded
 from convsnn.load.onnx.base import ONNX_OPS, Net
 from convsnn.load.onnx.values import Data, Ints, Value, as_data, as_ints
 
@@ -41,10 +42,29 @@ def squeeze(net: Net, x: Value, axes: Ints = None) -> Data:
     data = as_data(x)
     dims = net.file_shape(data)
     given = as_ints(axes, "list of axes")
+    if data.order is not None and given is not None:
+        return _squeezed(net, data, {net.axis(a, len(dims)) for a in given})
     gone = {i for i, n in enumerate(dims) if n == 1}
     if given is not None:
         gone = {net.axis(a, len(dims)) for a in given}
     return net.reshape(data, [n for i, n in enumerate(dims) if i not in gone])
+
+
+def _squeezed(net: Net, x: Data, gone: set[int]) -> Data:
+    """Without the axes `gone`, where the file has the batch elsewhere than first."""
+    assert x.order is not None  # by the caller
+    if x.windows:
+        if gone != {0}:
+            raise x.mixed or net.mixed("it drops what stands beside the batch")
+        return folded.dropped(net, x)
+    own = {x.order[i] for i in gone}
+    if 0 in own:
+        raise x.mixed or net.mixed("it drops axis 0")
+    plain = replace(x, dims=None, mixed=None, order=None)
+    shape = [n for i, n in enumerate(plain.shape, 1) if i not in own]
+    made = net.reshape(plain, (net.batch, *shape))
+    left = [o for i, o in enumerate(x.order) if i not in gone]
+    return net.moved(made, [o - sum(g < o for g in own) for o in left])
 
 
 @ONNX_OPS.register("Unsqueeze")
@@ -69,6 +89,8 @@ def transpose(net: Net, x: Value, *, perm: Sequence[int] = ()) -> Data:
     order = list(perm) or list(reversed(range(len(dims))))
     if sorted(order) != list(range(len(dims))):
         raise net.error(f"has the axes {order}, but its input has {len(dims)}")
+    if data.windows:
+        raise data.mixed or net.mixed("parts of samples stand beside the batch")
     if data.order is not None:
         order = [data.order[i] for i in order]
         data = replace(data, dims=None, mixed=None, order=None)

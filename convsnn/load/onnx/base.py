@@ -24,6 +24,7 @@ from convsnn.load.onnx.shown import shown
 from convsnn.load.onnx.values import BatchMixed, Blocked, Constant, Data, Value
 from convsnn.registry import Registry
 
+HIDDEN = 1e9  # below every score by more than any exponential tells apart
 WIDEST = 256  # slices that one value may be put together from
 
 
@@ -42,6 +43,18 @@ def refuse(*names: str, reason: str, remedy: str = RETRAIN) -> None:
     for name in names:
         REFUSED[name] = (reason, remedy)
         ONNX_OPS.register(name)(refusal)
+
+
+def hidden(added: NDArray[Any]) -> NDArray[Any]:
+    """What is added to scores, with numbers in the place of minus infinity that hide as well.
+
+    Blocked where a whole row is hidden: the original gives no numbers there.
+    """
+    if added.dtype.kind != "f" or not np.isneginf(added).any():
+        return added
+    if added.ndim and np.isneginf(added).all(-1).any():
+        raise Blocked("its mask hides everything, and the original's answer is no number")
+    return np.maximum(added, added.dtype.type(-HIDDEN))
 
 
 def _wrong(constant: Constant) -> str:
@@ -185,8 +198,8 @@ class Net:
 
     def moved(self, x: Data, order: Sequence[int]) -> Data:
         """`x`, batch first, where the file has its axes in another order, the batch not first."""
-        if list(order) == list(range(len(order))):
-            return x
+        if order[0] == 0:
+            return self.permute(x, order)
         dims = tuple((self.batch, *x.shape)[axis] for axis in order)
         error = x.mixed or self.mixed(f"axis {order[0]} becomes axis 0")
         return replace(x, dims=dims, mixed=error, order=tuple(order))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from convsnn.load.builder import product
+from convsnn.load.contraction import contract
 from convsnn.load.onnx.base import ONNX_OPS, Net
 from convsnn.load.onnx.values import Blocked, Constant, Data, Value
 
@@ -33,8 +34,10 @@ def einsum(net: Net, *inputs: Value, equation: str) -> Data:
     """Sum of products by Einstein's convention, linear in its only data operand."""
     operands = [v for v in inputs if isinstance(v, (Data, Constant))]
     data = [v for v in operands if isinstance(v, Data)]
+    if len(data) == 2 == len(operands):
+        return _of_two(net, equation, data)
     if len(data) != 1:
-        raise Blocked("it multiplies values that all depend on the data")
+        raise Blocked("it multiplies more than two values that depend on the data")
     if len(operands) > 2:
         raise Blocked("it multiplies by more than one constant")
     x = data[0]
@@ -60,6 +63,22 @@ def einsum(net: Net, *inputs: Value, equation: str) -> Data:
     if order[0] != 0:
         return net.moved(x, order)
     return net.permute(x, order)
+
+
+def _of_two(net: Net, equation: str, data: Sequence[Data]) -> Data:
+    """Both operands depend on the input."""
+    sides = _read(net, equation, data)
+    sizes = {
+        letter: size
+        for side, x in ((sides.data, data[0]), (sides.fixed, data[1]))
+        for letter, size in zip(side[1:], x.shape, strict=True)
+    }
+    net.builder.layer = net.label
+    names = (data[0].name, data[1].name)
+    made = contract(net.builder.emit, names, (sides.data, sides.fixed), sides.out, sizes)
+    if made is None:
+        raise Blocked("a sum of products that is written in a way that is not read")
+    return Data(made, tuple(sizes[c] for c in sides.out[1:]))
 
 
 def _read(net: Net, equation: str, operands: Sequence[Data | Constant]) -> _Sides:

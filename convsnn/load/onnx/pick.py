@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from convsnn.load.onnx import folded
 from convsnn.load.onnx.base import ONNX_OPS, WIDEST, Net
 from convsnn.load.onnx.values import Blocked, Data, Ints, Value, as_constant, as_data, as_ints
 
@@ -22,6 +23,8 @@ def slice_(
     along = as_ints(axes, "list of axes") or list(range(len(first)))
     strides = as_ints(steps, "step") or [1] * len(first)
     cuts = list(zip(first, last, along, strides, strict=True))
+    if data.order is not None:
+        return _cut(net, data, cuts)
     for start, stop, axis, step in cuts:
         place = net.axis(axis, len(data.shape) + 1)
         length = net.file_shape(data)[place]
@@ -32,13 +35,40 @@ def slice_(
     return data
 
 
+def _cut(net: Net, x: Data, cuts: Sequence[tuple[int, int, int, int]]) -> Data:
+    """Ranges of axes of a value whose batch is not first in the file."""
+    for start, stop, axis, step in cuts:
+        place = net.axis(axis, len(net.file_shape(x)))
+        length = net.file_shape(x)[place]
+        chosen = range(length)[slice(start, stop, step)]
+        if chosen == range(length):
+            continue
+        if x.windows:
+            if place:
+                raise x.mixed or net.mixed("it takes a part of what stands beside the batch")
+            x = folded.picked(net, x, chosen, drop=False)
+        else:
+            plain, own = upright(net, x, place)
+            order = x.order or ()
+            x = net.moved(net.take(plain, own, chosen), order)
+    return x
+
+
 @ONNX_OPS.register("Split")
 def split(
     net: Net, x: Value, split: Ints = None, *, axis: int = 0, num_outputs: int | None = None
 ) -> list[Data]:
     """Consecutive parts along an axis; equal ones where no sizes are given."""
     data = as_data(x)
-    axis = net.sample_axis(axis, data)
+    order = data.order
+    if order is not None:
+        plain, own = upright(net, data, axis)
+        parts = _parts(net, plain, own, split, num_outputs)
+        return [net.moved(part, order) for part in parts]
+    return _parts(net, data, net.sample_axis(axis, data), split, num_outputs)
+
+
+def _parts(net: Net, data: Data, axis: int, split: Ints, num_outputs: int | None) -> list[Data]:
     length, count = data.shape[axis - 1], num_outputs or len(net.outputs)
     size = -(-length // count)
     sizes = as_ints(split, "list of sizes") or [min(size, length - size * i) for i in range(count)]
@@ -60,6 +90,8 @@ def gather(net: Net, x: Value, indices: Value, *, axis: int = 0) -> Data:
     """Elements of an axis by constant indices."""
     chosen = as_constant(indices, "list of indices").array
     data = as_data(x)
+    if data.order is not None:
+        return _gathered(net, data, axis, chosen)
     if data.mixed is not None:
         data, axis, chosen = _parted(net, data, axis, chosen)
     axis = net.sample_axis(axis, data)
@@ -72,6 +104,36 @@ def gather(net: Net, x: Value, indices: Value, *, axis: int = 0) -> Data:
     dims = net.file_shape(data)
     picked = net.take(data, axis, flat, name=f"{net.label}.picked")
     return net.reshape(picked, (*dims[:axis], *chosen.shape, *dims[axis + 1 :]))
+
+
+def upright(net: Net, x: Data, axis: int) -> tuple[Data, int]:
+    """`x` batch first, where the file has its axes in another order, and which of its axes the
+    file's `axis` is."""
+    assert x.order is not None  # by the caller
+    if x.windows:
+        raise x.mixed or net.mixed("parts of samples stand beside the batch")
+    own = net.sample_axis(x.order[net.axis(axis, len(x.order))], x)
+    return replace(x, dims=None, mixed=None, order=None), own
+
+
+def _gathered(net: Net, x: Data, axis: int, chosen: NDArray[Any]) -> Data:
+    """One element, or some, of an axis of a value whose batch is not first in the file."""
+    assert x.order is not None  # by the caller
+    if x.windows and net.axis(axis, len(x.order)) == 0 and chosen.ndim == 0:
+        return folded.picked(net, x, [int(chosen) % x.shape[0]], drop=True)
+    plain, own = upright(net, x, axis)
+    length = plain.shape[own - 1]
+    if chosen.ndim > 1 or not chosen.size:
+        raise x.mixed or net.mixed("it picks several elements at once")
+    if not -length <= chosen.min() <= chosen.max() < length:
+        raise net.error(f"picks an element outside the {length} of axis {axis}")
+    flat = [int(i) % length for i in chosen.reshape(-1)]
+    if chosen.ndim:
+        return net.moved(net.take(plain, own, flat), x.order)
+    picked = net.take(plain, own, flat, name=f"{net.label}.picked")
+    shape = [n for i, n in enumerate(picked.shape, 1) if i != own]
+    picked = net.reshape(picked, (net.batch, *shape))
+    return net.moved(picked, [o - (o > own) for o in x.order if o != own])
 
 
 def _parted(net: Net, x: Data, axis: int, indices: NDArray[Any]) -> tuple[Data, int, NDArray[Any]]:

@@ -1,11 +1,8 @@
 """Reads ONNX nodes one by one: folds constants, applies the registered ops, notes what blocks."""
 
-import hashlib
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -13,11 +10,12 @@ import onnx
 from numpy.typing import NDArray
 
 from convsnn.errors import Blocker, LoadError
-from convsnn.load.builder import layer_name
-from convsnn.load.onnx import evaluate
+from convsnn.load.onnx import evaluate, folded
 from convsnn.load.onnx.base import ONNX_OPS, REFUSED, Net
 from convsnn.load.onnx.compute import dense, stored
 from convsnn.load.onnx.file import INTEGERS
+from convsnn.load.onnx.folded import FOLDABLE
+from convsnn.load.onnx.naming import label_of, source_of
 from convsnn.load.onnx.order import reads, sorted_nodes
 from convsnn.load.onnx.shown import shown
 from convsnn.load.onnx.values import BatchMixed, Blocked, Constant, Data, Lost, Value
@@ -28,17 +26,12 @@ _UNFUSED = (
     "or save it with graph_optimization_level ORT_DISABLE_ALL"
 )
 _IN_QDQ = "quantise the original in the QDQ format (quant_format=QuantFormat.QDQ)"
-_LONGEST = 120  # letters of a layer's name
-_FRAME = re.compile(r'File "([^"]+)", line (\d+)')
-_QUOTED = re.compile(r"'([^']*)'")
-_TRACE = "pkg.torch.onnx.stack_trace"
-_SCOPES = "pkg.torch.onnx.name_scopes"  # module paths from outside in, then the op's own name
-_CLASSES = "pkg.torch.onnx.class_hierarchy"  # of the same
 # Ops that read the shape of their input, or pass it on: whole numbers do no harm there.
 _ANY_TYPE = {"Cast", "CastLike", "Shape", "Size", "Identity"}
 # Ops that may bring back a batch axis that an earlier node ran together with others.
 _ANY_DIMS = _ANY_TYPE | {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Gather", "Dropout"}
 _ANY_ORDER = _ANY_TYPE | {"Transpose", "GatherND", "Concat", "ReduceSum", "ReduceMean"}
+_ANY_ORDER |= {"Gather", "Split", "Squeeze", "Slice"}
 
 
 @dataclass
@@ -84,11 +77,10 @@ class Reader:
 
     def _read_node(self, node: onnx.NodeProto, outputs: tuple[str, ...]) -> None:
         net = self.net
-        label = _layer(node) or node.name or next(filter(None, node.output), node.op_type)
-        net.label = label if len(label) <= _LONGEST else _shortened(label)
+        net.label = label_of(node)
         net.budget.read(1, f"node '{shown(net.label)}' ({shown(node.op_type)})")
         net.op, net.outputs = shown(node.op_type), outputs
-        net.builder.source = _source(node)
+        net.builder.source = source_of(node)
         for name in node.input:
             if name and name not in net.values:
                 raise net.error(f"reads '{shown(name)}', which no node makes")
@@ -150,6 +142,9 @@ class Reader:
         data = [value for value in inputs if isinstance(value, Data)]
         if node.op_type not in _ANY_TYPE and any(value.integer for value in data):
             raise Blocked("it computes with whole numbers that depend on the input")
+        inside = self._in_parts(node, inputs, attributes)
+        if inside is not None:
+            return inside
         for value in data:
             allowed = _ANY_DIMS if value.order is None else _ANY_ORDER
             if value.mixed is not None and node.op_type not in allowed:
@@ -163,6 +158,30 @@ class Reader:
         except (TypeError, ValueError, IndexError, ZeroDivisionError, OverflowError) as error:
             raise net.error(f"is malformed: {error}") from None
         return result if isinstance(result, Sequence) else (result,)
+
+    def _in_parts(
+        self, node: onnx.NodeProto, inputs: list[Value], attributes: dict[str, Any]
+    ) -> Sequence[Data | Constant] | None:
+        """The results of an op on parts of samples that run together with the batch; None where
+        these do not, or where it must see them so."""
+        net = self.net
+        data = [value for value in inputs if isinstance(value, Data)]
+        if not data or node.op_type not in FOLDABLE or any(v.integer for v in data):
+            return None
+        if len({folded.parts(net, v) for v in data}) != 1 or not folded.parts(net, data[0]):
+            return None
+        rank = len(data[0].dims or ())
+        if node.op_type == "Transpose":
+            moved = folded.second(net, data[0], attributes.get("perm", ()))
+            if moved is not None:
+                return (moved,)
+        given = folded.arranged(net, node.op_type, inputs, attributes, rank)
+        if given is None:
+            return None
+        own = [folded.unfolded(net, v) if isinstance(v, Data) else v for v in given[0]]
+        result = ONNX_OPS.get(node.op_type)(net, *own, **given[1])
+        made = result if isinstance(result, Sequence) else (result,)
+        return [folded.folded(net, v) if isinstance(v, Data) else v for v in made]
 
     def _branch(self, node: onnx.NodeProto, condition: Value) -> None:
         """Read the branch that a constant condition chooses as if it stood in place of the If."""
@@ -259,11 +278,6 @@ def _refusal(kind: str) -> Blocked:
     return Blocked(reason, remedy)
 
 
-def _shortened(name: str) -> str:
-    """A name that can stand in a table and in a file's name, and is still unique."""
-    return f"{name[:80]}~{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-
-
 def _plain(value: Any) -> Any:
     """An attribute's value with text instead of bytes."""
     if isinstance(value, bytes):
@@ -271,26 +285,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_plain(item) for item in value]
     return value
-
-
-def _noted(node: onnx.NodeProto, key: str) -> str:
-    return next((entry.value for entry in node.metadata_props if entry.key == key), "")
-
-
-def _layer(node: onnx.NodeProto) -> str:
-    """The user's name of the layer, as for a torch module, where torch's exporter wrote it down."""
-    scopes, classes = (_QUOTED.findall(_noted(node, key)) for key in (_SCOPES, _CLASSES))
-    if not 1 < len(scopes) == len(classes):
-        return ""
-    weight = next((name for name in node.input if name.endswith(".weight")), "")
-    if weight:  # a fused layer is noted under the last module that went into it
-        return weight.removesuffix(".weight")
-    path, kind = scopes[-2], classes[-2]
-    return layer_name(path, kind, re.sub(r"_\d+$", "", scopes[-1]))
-
-
-def _source(node: onnx.NodeProto) -> str:
-    """`file.py:12` of the innermost frame outside torch that torch's exporter wrote down."""
-    trace = _noted(node, _TRACE)
-    frames = [f for f in _FRAME.findall(trace) if "/torch/" not in f[0].replace("\\", "/")]
-    return f"{PurePath(frames[-1][0]).name}:{frames[-1][1]}" if frames else ""

@@ -29,8 +29,9 @@ class Data:
 
     Where the file runs the samples together, `dims` is the shape there, and `mixed` the error
     to raise unless a later node brings the batch axis back. Where it only moved the batch axis,
-    `order` says which axis of the value, batch first, each axis of the file's is. `low` are
-    paddings with minus infinity, as Pad writes them, that only max-pooling can take up.
+    `order` says which axis of the value, batch first, each axis of the file's is; with `windows`
+    the file's second axis is batch and second axis run together (`convsnn.load.onnx.folded`).
+    `low` are paddings with minus infinity, as Pad writes them, that only max-pooling can take up.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Data:
     mixed: BatchMixed | None = None
     order: tuple[int, ...] | None = None
     low: tuple[int, ...] = ()
+    windows: bool = False
 
 
 @dataclass(frozen=True)

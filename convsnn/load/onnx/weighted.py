@@ -144,7 +144,7 @@ def gemm(
         return net.emit("add", y, net.raised(c, 2))
     bias = as_constant(c, "bias")
     _, bias = net.broadcast(x, bias)
-    row = np.broadcast_to(bias.array[0], array.shape[:1])
+    row = np.broadcast_to(bias.array.reshape(-1), array.shape[:1])
     if beta != 1.0:
         row = np.asarray(row, dtype=np.float32) * np.float32(beta)
     return net.emit("linear", x, weight, Constant(bias.name, row))
@@ -152,9 +152,12 @@ def gemm(
 
 @ONNX_OPS.register("MatMul")
 def matmul(net: Net, a: Value, b: Value) -> Data:
-    """A product with a constant matrix on either side."""
+    """A product with a constant matrix on either side, or of two values."""
     if isinstance(a, Data) and isinstance(b, Data):
-        raise Blocked("it multiplies two values that both depend on the input")
+        rank = max(len(a.shape), len(b.shape)) + 1
+        if min(len(a.shape), len(b.shape)) < 2:
+            raise net.mixed("it multiplies along axis 0")
+        return net.emit("matmul", net.raised(a, rank), net.raised(b, rank))
     constant, x = (b, as_data(a)) if isinstance(b, Constant) else (a, as_data(b))
     weight = as_constant(constant, "factor")
     array = weight.array

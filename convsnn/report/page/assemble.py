@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from convsnn.graph.dense import dense_operations
 from convsnn.graph.ops import Role
 from convsnn.measure import Evaluation, energy
 from convsnn.measure.energy.spiking import fixed_nodes
@@ -53,6 +54,7 @@ def assemble(
     accuracy = evaluation.accuracy
     return {
         "schema": 1,
+        "kind": net.kind,
         "convsnn": versions()["convsnn"],
         **header,
         "timesteps": steps,
@@ -81,9 +83,22 @@ def assemble(
         "estimate": estimate_section(net, evaluation, asked or energy.Asked()),
         "layers": [_layer(net, evaluation, name) for name in graph.sites],
         "sources": _sources(net, evaluation),
-        "not_counted": [*energy.NOT_COUNTED, *_lateral(net)],
+        "not_counted": [*energy.NOT_COUNTED, *_lateral(net), *_smooth(net)],
+        **({"smooth": vars(dense_operations(graph))} if graph.smooth else {}),
         "versions": packages(),
     }
+
+
+def _smooth(net: Spiking) -> list[str]:
+    """What functions and products would cost, in both networks."""
+    if not net.graph.smooth:
+        return []
+    found = dense_operations(net.graph)
+    return [
+        f"functions and products, in both networks ({found.evaluations:,} evaluations and "
+        f"{found.multiplications:,} multiplications an image in the original), and the "
+        f"{found.state:,} sums they are made of over time"
+    ]
 
 
 def _schedule(net: Spiking, evaluation: Evaluation) -> dict[str, Any]:

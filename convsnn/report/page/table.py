@@ -66,6 +66,8 @@ def _heading(report: Report) -> Text:
     doubt = report.get("doubt")
     lines = [f"Warning: {doubt}"] if doubt else []
     lines += [point] if (point := costs.point_in_words(report)) else []
+    if "kind" in report:  # older reports do not say
+        lines.append(f"{report['kind']} network")
     lines.append(f"{report['model']['name']}, {steps}, {where} ({evaluation['split']})")
     lines.append(score_in_words(report))
     lines.append(costs.energy_in_words(report, last.step))

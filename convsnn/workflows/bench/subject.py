@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from calibrate import parse_stages
 from convsnn.errors import ConfigError
 from convsnn.load.verify import verify_import
+from convsnn.spiking.kinds import require_neurons_only
 from convsnn.spiking.network import Spiking
 from convsnn.workflows.bench.peers.layers import as_module
 from convsnn.workflows.convert.network import convert
@@ -87,6 +88,7 @@ def _converted(
     clock, seconds = _stopwatch(), {}
     graph = source.graph(images[:4])
     graph.require_convertible()
+    require_neurons_only(graph, "the race with other engines")
     seconds["import"] = clock()
     verify_import(graph, source.reference(), images[:4])
     seconds["verify"] = clock()

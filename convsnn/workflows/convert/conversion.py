@@ -12,6 +12,7 @@ from convsnn.errors import ConfigError
 from convsnn.graph import Graph
 from convsnn.measure.energy import Constants
 from convsnn.readouts import READOUTS, delayed
+from convsnn.spiking.kinds import require_spikes
 from convsnn.spiking.network import Spiking
 from convsnn.spiking.plan import Stage
 from convsnn.spiking.population import site_neurons
@@ -42,6 +43,7 @@ def convert(
     readout: str = "auto",
     readout_delay: int = 0,
     schedule: str | None = None,
+    spikes: str = "any",
     weights: str | Path | None = None,
     input_shape: Sequence[int] | None = None,
     answer: str | None = None,
@@ -80,6 +82,7 @@ def convert(
         readout=readout,
         readout_delay=readout_delay,
         schedule=schedule,
+        spikes=spikes,
     )
     opening = Opening(
         model,
@@ -101,6 +104,8 @@ def convert(
 
 def converted(job: Job, how: Method, timesteps: int, *, samples: int | None = None) -> Spiking:
     """The spiking network of an open job; `samples` is how many test images will be scored."""
+    how = how.settled(job.graph)
+    require_spikes(job.graph, how.spikes, neuron=how.neuron)
     site_neurons(how.neuron, job.graph)  # layers that it cannot stand for, all at once
     note(f"calibrating on {len(job.images.indices)} training images: {how.calibrate}")
     return job.convert(how, steps=timesteps, samples=samples)
@@ -126,6 +131,7 @@ def convert_and_score(
     refused is refused before any calibration.
     """
     job = opening.open()
+    how = how.settled(job.graph)
     early = plan_exits(
         early_exit,
         exit_data,
@@ -168,6 +174,7 @@ def chosen_method(
     readout: str = "auto",
     readout_delay: int = 0,
     schedule: str | None = None,
+    spikes: str = "any",
 ) -> Method:
     """How to convert for `timesteps`, from what was given; ConfigError where it does not fit."""
     if timesteps < 1:
@@ -192,13 +199,23 @@ def chosen_method(
         calibrate, neuron, encoder = named.stages(timesteps), named.neuron, named.encoder
         readout = named.reading(timesteps)
         schedule = schedule or named.schedule
+    given = {"calibrate": calibrate, "schedule": schedule}
+    left = frozenset(name for name, value in given.items() if value is None)
     schedule = schedule or "steps"
     if calibrate is None:
         calibrate = default_stages(neuron, schedule)
     stages = None if isinstance(calibrate, str) else tuple(calibrate)
     text = calibrate if isinstance(calibrate, str) else _described(calibrate)
     found = Method(
-        text, neuron, encoder, max_pool, delayed(readout, readout_delay), stages, schedule
+        text,
+        neuron,
+        encoder,
+        max_pool,
+        delayed(readout, readout_delay),
+        stages,
+        schedule,
+        spikes,
+        left,
     )
     late = READOUTS.create(found.readout).delay
     if late >= timesteps:

@@ -1,20 +1,24 @@
 """The whole path from a trained network to a calibrated spiking one; the file to open first."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from calibrate.coding import CodingThresholds
 from convsnn.encoders import ENCODERS
 from convsnn.graph import Graph
 from convsnn.load import load_module, load_onnx, onnx_reference
 from convsnn.load.verify import module_reference, verify_import
 from convsnn.neurons import NEURONS
 from convsnn.passes import EXACT, apply_exact, pool_before_neuron
+from convsnn.passes.coding import with_coding
 from convsnn.readouts import READOUTS, delayed
+from convsnn.spiking.kinds import require_spikes
 from convsnn.spiking.network import Spiking, to_spiking
-from convsnn.spiking.plan import Context, Stage, run_stages
+from convsnn.spiking.plan import Context, Plan, Stage, run_stages
 from convsnn.spiking.population import site_neurons
 from convsnn.spiking.schedule import require_schedule
 from convsnn.spiking.turns import fill_windows
@@ -33,7 +37,8 @@ def convert(
     encoder: str = "direct",
     max_pool: Literal["exact", "current"] = "exact",
     readout: str = "mean",
-    schedule: str = "steps",
+    schedule: str | None = None,
+    spikes: str = "any",
     seed: int = 0,
     provenance: Mapping[str, Any] | None = None,
 ) -> Spiking:
@@ -46,9 +51,10 @@ def convert(
     before the neuron (cheaper, biased). `readout="rising"` lets later steps count more, "auto",
     which the command takes, chooses between it and the mean (see `convsnn.readouts`).
     `schedule="layers"` lets a layer fire once all its input has come, calibrated for `steps` (see
-    `convsnn.spiking.schedule`). Raises
-    UnsupportedError where anything would stay analog, CalibrationError where no usable threshold
-    is found.
+    `convsnn.spiking.schedule`); None takes it where the network has functions or products, and
+    `steps` elsewhere. `spikes` bounds the kind of the network (see `convsnn.spiking.kinds`). Raises
+    UnsupportedError where anything would stay analog, or is not allowed, CalibrationError where no
+    usable threshold is found.
     """
     if isinstance(model, Graph):
         graph = model
@@ -60,12 +66,14 @@ def convert(
         graph = load_onnx(model)
         graph.require_convertible()
         verify_import(graph, onnx_reference(model), example)
-    graph.require_convertible()
+    require_spikes(graph, spikes, neuron=neuron)
     graph = apply_exact(graph, example, EXACT)
     if max_pool == "current":
         graph = apply_exact(graph, example, [pool_before_neuron])
     neuron = NEURONS.with_default(neuron, "seed", seed)
-    site_neurons(neuron, graph)  # what it cannot stand for is refused before any work
+    coded = apply_exact(graph, example, [with_coding]) if graph.smooth else graph
+    site_neurons(neuron, coded)  # what it cannot stand for is refused before any work
+    schedule = schedule or ("layers" if graph.smooth else "steps")
     neuron, encoder, readout = fill_windows(
         graph, steps, neuron=neuron, encoder=encoder, readout=readout
     )
@@ -77,10 +85,11 @@ def convert(
         schedule, graph=graph, neuron=neuron, encoder=made, readout="mean" if choose else readout
     )
     made = made.fit(batches)
-    plan = run_stages(Context(graph, batches, neuron, made, steps, seed, known), stages)
+    context = Context(graph, batches, neuron, made, steps, seed, known)
+    plan = _calibrated(context, coded, stages)
     start = delayed("mean", READOUTS.create(readout).delay) if choose else readout
     net = to_spiking(
-        graph,
+        coded,
         plan,
         neuron=neuron,
         encoder=made,
@@ -89,3 +98,15 @@ def convert(
         schedule=known,
     )
     return with_closest_readout(net, batches, steps=steps) if choose else net
+
+
+def _calibrated(context: Context, coded: Graph, stages: Sequence[Stage]) -> Plan:
+    """The plan of the `coded` network: what the stages make of the neurons that stand for
+    activations, as if nothing were coded, and then the thresholds of those that code."""
+    coding = [stage for stage in stages if isinstance(stage, CodingThresholds)]
+    others = [stage for stage in stages if not isinstance(stage, CodingThresholds)]
+    plan = run_stages(context, others) if context.graph.sites else Plan()
+    within = replace(context, graph=coded)
+    for stage in coding[-1:] or [CodingThresholds()]:
+        plan = stage(within, plan)
+    return plan

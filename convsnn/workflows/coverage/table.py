@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from convsnn.report.wording import counted, percent, significant
+from convsnn.spiking.kinds import ANALOG, BINARY, KINDS
 from convsnn.workflows.coverage.verdict import EXACT, FAILED, OPTION, REFUSED, Row
 
 _READY = ("network", "verdict", "activations", "parameters", "gap")
@@ -19,12 +20,14 @@ _VERDICTS = {EXACT: "exact", OPTION: "with an option", REFUSED: "refused", FAILE
 
 @dataclass(frozen=True)
 class Summary:
-    """Counts: per verdict, and of the networks of rectifiers and batch norm how many convert."""
+    """Counts: per verdict, of the networks of rectifiers and batch norm how many convert, and per
+    kind of network of those that convert."""
 
     verdicts: Mapping[str, int]
     full: int
     rectified: int
     rectified_convert: int
+    kinds: Mapping[str, int]
 
     @property
     def share(self) -> float | None:
@@ -46,7 +49,14 @@ def summarise(rows: Sequence[Row]) -> Summary:
         sum(converts(row) and row.checked == "full" for row in rows),
         len(rectified),
         sum(converts(row) for row in rectified),
+        _kinds(rows),
     )
+
+
+def _kinds(rows: Sequence[Row]) -> dict[str, int]:
+    """How many of those that convert are of each kind; rows of older runs say nothing."""
+    counts = Counter(row.kind or BINARY for row in rows if converts(row))
+    return {kind: counts[kind] for kind in KINDS}
 
 
 def _sentences(rows: Sequence[Row]) -> list[str]:
@@ -58,6 +68,9 @@ def _sentences(rows: Sequence[Row]) -> list[str]:
         f"{found.rectified:,} have no activation but rectifiers (ReLU, ReLU6, clamp at 0, "
         f"LeakyReLU, PReLU) and no norm but batch norm, counted while they run; of these "
         f"{found.rectified_convert:,} convert ({percent(found.share)}).",
+        "As spiking networks those that convert are "
+        + ", ".join(f"{kind}: {number:,}" for kind, number in found.kinds.items())
+        + ".",
         f"Of the {ready:,} that convert, {found.full:,} were compared with the original, "
         "converted and simulated, as --full asks for; the others were read only.",
     ]
@@ -68,6 +81,8 @@ def _activations(row: Row) -> str:
     if row.sites is not None and row.sites != row.census.sites:
         return counted(row.sites, "site")
     kinds = sorted(row.census.rectifiers.items())
+    if row.kind == ANALOG:
+        kinds += sorted(row.census.activations.items())
     return ", ".join(f"{kind} {number}" for kind, number in kinds)
 
 

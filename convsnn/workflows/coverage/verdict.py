@@ -22,6 +22,7 @@ from convsnn.measure.onnx_census import count_onnx
 from convsnn.passes import TOLERANCE
 from convsnn.passes.outputs import outputs_of
 from convsnn.simulate import simulate
+from convsnn.spiking.kinds import kind_of
 from convsnn.workflows.convert.network import convert
 from convsnn.workflows.coverage.networks import (
     build,
@@ -48,7 +49,8 @@ class Row:
     `because` gives for each kind what the refusal says of it.
     `checked` says how far it was run: inspect or full. `gap` is the largest difference of the
     imported network's output to the original's, relative to how far that moves between inputs.
-    `digest` is that of the file, where there is one.
+    `digest` is that of the file, where there is one, `kind` that of the network with plain
+    neurons (`convsnn.spiking.kinds`), where it converts.
     """
 
     network: str
@@ -64,6 +66,7 @@ class Row:
     gap: float | None = None
     seconds: float = 0.0
     digest: str = ""
+    kind: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -97,7 +100,9 @@ def judge(network: str, extent: Extent) -> Row:
     try:
         record.note(family=family(network))
         read = _judge_file if network.startswith("onnx:") else _judge_module
-        used = {_OPTIONS[node.op] for node in read(record, extent).nodes if node.op in _OPTIONS}
+        graph = read(record, extent)
+        record.note(kind=kind_of(graph, []))
+        used = {_OPTIONS[node.op] for node in graph.nodes if node.op in _OPTIONS}
         said = [", ".join(sorted(used)), record.row.reason]
         record.note(verdict=OPTION if used else EXACT, reason="; ".join(filter(None, said)))
     except UnsupportedError as error:
@@ -144,7 +149,7 @@ def _judge_module(record: _Record, extent: Extent) -> Graph:
     record.note(parameters=parameters, input_shape=shape)
     census = count(module, shape)
     record.note(census=census)
-    promising = not census.activations and (census.sites or census.pieces)
+    promising = census.sites or census.pieces or census.activations
     if not (extent.full and parameters <= extent.max_parameters and promising):
         graph = load_module(module, torch.empty(BATCH, *shape, device="meta"))
         _compare_counts(record, graph)

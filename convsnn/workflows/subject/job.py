@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from calibrate import parse_stages, plugins_of
+from calibrate.defaults import default_stages
 from convsnn.encoders import ENCODERS
 from convsnn.errors import CalibrationError, ConfigError, out_of_memory
 from convsnn.graph import Graph
@@ -19,6 +20,7 @@ from convsnn.measure.fitting import fitting_batch
 from convsnn.neurons import NEURONS
 from convsnn.readouts import READOUTS
 from convsnn.report.page.assemble import versions
+from convsnn.spiking.kinds import refused_roles
 from convsnn.spiking.network import Spiking
 from convsnn.spiking.plan import Stage
 from convsnn.spiking.schedule import as_schedule, require_patient
@@ -50,7 +52,9 @@ EXAMPLES = 4  # images that every exact step is verified on
 class Method:
     """How to convert, as the user wrote it; ConfigError where a part is unknown.
 
-    `given` are stages that came as objects, which `calibrate` then only describes.
+    `given` are stages that came as objects, which `calibrate` then only describes; `spikes` bounds
+    the kind of network (see `convsnn.spiking.kinds`); `left` names what the user left open, of
+    `calibrate` and `schedule`.
     """
 
     calibrate: str
@@ -60,6 +64,8 @@ class Method:
     readout: str = "mean"
     given: tuple[Stage, ...] | None = None
     schedule: str = "steps"
+    spikes: str = "any"
+    left: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         self.stages()
@@ -71,8 +77,20 @@ class Method:
                 hint="use --encoder direct or poisson; convsnn train learns from sequences",
             )
         READOUTS.create(self.readout)
+        refused_roles(self.spikes)
         if as_schedule(self.schedule) == "layers":
             require_patient(self.neuron)
+
+    def settled(self, graph: Graph) -> "Method":
+        """What was left open, as a network with functions or products wants it."""
+        if not graph.smooth:
+            return self
+        schedule = "layers" if "schedule" in self.left else self.schedule
+        calibrate = self.calibrate
+        if "calibrate" in self.left:
+            calibrate = default_stages(self.neuron, schedule, smooth=True)
+        left: frozenset[str] = frozenset()
+        return replace(self, schedule=schedule, calibrate=calibrate, left=left)
 
     def stages(self) -> Sequence[Stage]:
         """The calibration stages."""
@@ -94,6 +112,7 @@ class Method:
             "max_pool": self.max_pool,
             "readout": self.readout,
             "schedule": self.schedule,
+            **({"spikes": self.spikes} if self.spikes != "any" else {}),
             **({"plugins": plugins} if plugins else {}),
         }
 
@@ -127,7 +146,7 @@ class Job:
         `samples` is how many test images the user means to score. Where memory runs out it begins
         again with half as many images at once.
         """
-        images = self.images
+        images, method = self.images, method.settled(self.graph)
         while True:
             try:
                 return self._convert(images, method, steps, samples)
@@ -154,6 +173,7 @@ class Job:
             max_pool=method.max_pool,
             readout=method.readout,
             schedule=method.schedule,
+            spikes=method.spikes,
             seed=self.seed,
         )
         used = replace(method, readout=net.readout)

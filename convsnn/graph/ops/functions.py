@@ -1,0 +1,186 @@
+"""Functions without state: the table of what is neither linear nor a neuron.
+
+A spiking network computes them on accumulated values, not on single spikes:
+
+    y(t) = t f(S(t) / t) - (t - 1) f(S(t-1) / (t-1))        S(t) the sum of t steps of its input
+
+which adds up to T f(mean of the input), exactly at every T. Where layers fire one after another
+that is f of the finished mean. Either way they are analog: what has one is called so and charged
+for it. Affine parts (of norms) are separate `scale` and `add_constant` nodes, which fold into
+weights. Sources of the forms: torch's and ONNX's own definitions.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from convsnn.graph.ops.base import Role, Shape, op
+
+Run = Callable[..., Tensor]
+
+
+def _evaluations(_inputs: Sequence[Shape], output: Shape) -> int:
+    return prod(output)
+
+
+def function(name: str) -> Callable[[Run], Run]:
+    """Decorator: enter a row of the table."""
+    return op(name, Role.FUNCTION, dense=_evaluations)
+
+
+@function("gelu")
+def gelu(x: Tensor, *, approximate: Literal["none", "tanh"] = "none") -> Tensor:
+    """x Phi(x), with Phi by the error function or by its approximation with tanh."""
+    return F.gelu(x, approximate=approximate)
+
+
+@function("silu")
+def silu(x: Tensor, *, alpha: float = 1.0) -> Tensor:
+    """x sigmoid(alpha x)."""
+    return F.silu(x) if alpha == 1 else x * torch.sigmoid(alpha * x)
+
+
+@function("hard_swish")
+def hard_swish(x: Tensor) -> Tensor:
+    """x min(max(x + 3, 0), 6) / 6."""
+    return F.hardswish(x)
+
+
+@function("hard_sigmoid")
+def hard_sigmoid(x: Tensor, *, alpha: float = 1 / 6, beta: float = 0.5) -> Tensor:
+    """min(max(alpha x + beta, 0), 1)."""
+    return (x * alpha + beta).clamp(0.0, 1.0)
+
+
+@function("sigmoid_inside")
+def sigmoid_inside(x: Tensor) -> Tensor:
+    """Logistic function anywhere but at the end, where it is a readout."""
+    return torch.sigmoid(x)
+
+
+@function("log_sigmoid")
+def log_sigmoid(x: Tensor) -> Tensor:
+    """Logarithm of the logistic function."""
+    return F.logsigmoid(x)
+
+
+@function("tanh")
+def tanh(x: Tensor) -> Tensor:
+    """Hyperbolic tangent."""
+    return torch.tanh(x)
+
+
+@function("elu")
+def elu(x: Tensor, *, alpha: float = 1.0, scale: float = 1.0, inner: float = 1.0) -> Tensor:
+    """scale x where x > 0, else scale alpha (exp(inner x) - 1): ELU, SELU and CELU."""
+    below = scale * alpha * torch.expm1(inner * x.clamp(max=0))
+    return torch.where(x > 0, scale * x, below)
+
+
+@function("softplus")
+def softplus(x: Tensor, *, beta: float = 1.0, threshold: float = math.inf) -> Tensor:
+    """log(1 + exp(beta x)) / beta; x itself where beta x is above the threshold."""
+    smooth = torch.logaddexp(beta * x, torch.zeros_like(x)) / beta
+    return torch.where(beta * x > threshold, x, smooth)
+
+
+@function("softsign")
+def softsign(x: Tensor) -> Tensor:
+    """x / (1 + |x|)."""
+    return x / (1 + x.abs())
+
+
+@function("mish")
+def mish(x: Tensor) -> Tensor:
+    """x tanh(softplus(x))."""
+    return F.mish(x)
+
+
+@function("softmax_inside")
+def softmax_inside(x: Tensor, *, dim: int) -> Tensor:
+    """Softmax anywhere but at the end, where it is a readout."""
+    return torch.softmax(x, dim)
+
+
+@function("log_softmax_inside")
+def log_softmax_inside(x: Tensor, *, dim: int) -> Tensor:
+    """Logarithm of softmax, the same."""
+    return torch.log_softmax(x, dim)
+
+
+@function("layer_norm")
+def layer_norm(x: Tensor, *, dims: Sequence[int], epsilon: float) -> Tensor:
+    """(x - mean) / sqrt(variance + epsilon) over the axes `dims`; group and instance norm too,
+    which stand between reshapes."""
+    centred = x - x.mean(list(dims), keepdim=True)
+    return centred * torch.rsqrt(centred.square().mean(list(dims), keepdim=True) + epsilon)
+
+
+@function("rms_norm")
+def rms_norm(x: Tensor, *, dims: Sequence[int], epsilon: float) -> Tensor:
+    """x / sqrt(mean square + epsilon) over the axes `dims`."""
+    return x * torch.rsqrt(x.square().mean(list(dims), keepdim=True) + epsilon)
+
+
+@function("vector_norm")
+def vector_norm(x: Tensor, *, dims: Sequence[int], order: float = 2.0) -> Tensor:
+    """Length of vectors along the axes `dims`, which are kept."""
+    return torch.linalg.vector_norm(x, order, list(dims), keepdim=True)
+
+
+@function("quotient")
+def quotient(a: Tensor, b: Tensor) -> Tensor:
+    """a / b, element by element."""
+    return a / b
+
+
+@function("modulate")
+def modulate(a: Tensor, b: Tensor) -> Tensor:
+    """a * b, both made of one and the same value without weights between: a function of it, as
+    x sigmoid(x) is. What has weights between is a `multiply` (see `convsnn.passes.smooth`)."""
+    return a * b
+
+
+@function("power")
+def power(x: Tensor, *, exponent: float) -> Tensor:
+    """x to a fixed power."""
+    return x.square() if exponent == 2 else torch.pow(x, exponent)
+
+
+_PLAIN: dict[str, Callable[[Tensor], Tensor]] = {
+    "abs": torch.abs,
+    "erf": torch.erf,
+    "exp": torch.exp,
+    "log": torch.log,
+    "cos": torch.cos,
+    "sin": torch.sin,
+}
+
+
+@function("elementary")
+def elementary(x: Tensor, *, kind: str) -> Tensor:
+    """One of `abs`, `erf`, `exp`, `log`, `cos`, `sin`, as longer formulas are made of."""
+    return _PLAIN[kind](x)
+
+
+@function("bound")
+def bound(x: Tensor, *, low: float | None, high: float | None) -> Tensor:
+    """x between bounds, either of which may be missing, and which are no neuron's."""
+    return torch.clamp(x, low, high)
+
+
+@function("larger")
+def larger(a: Tensor, b: Tensor) -> Tensor:
+    """The larger of two values."""
+    return torch.maximum(a, b)
+
+
+@function("smaller")
+def smaller(a: Tensor, b: Tensor) -> Tensor:
+    """The smaller of two values."""
+    return torch.minimum(a, b)

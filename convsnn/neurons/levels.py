@@ -1,0 +1,150 @@
+"""A neuron with spikes of both signs and n sizes, each half of the one before.
+
+    V(t) = f_t(S(t)) + V(0) - sent(t-1)      S(t) = S(t-1) + z(t)      f_t(S) = t f(S / t)
+    s(t) = the nearest to V(t) of 0 and +-threshold / 2^k, k = 0 ... n-1       output = s(t)
+
+so that weights meet powers of two: a shift and an addition. It keeps what it could not send, and
+after a few steps has sent the sum of its input but for half of the smallest size. f is the site's
+activation: x itself where the neuron codes a value (`convsnn.passes.coding`), else as in `signed`.
+Where the layers fire one after another it sends the sum of all T steps, largest spikes first.
+(Signed neurons with several thresholds stand before every weight of converted transformers, as in
+ECMT and DCGS.) Potentials, currents and thresholds are in units of the source network.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from torch import Tensor
+
+from convsnn.neurons.base import NEURONS, Keys, State, as_tensor, filled_like, sequence_like
+
+MOST = 24  # sizes: float32 has no more digits
+_BETWEEN = 0.75  # of a size: from there on it is nearer than half of it
+_EXPONENTS = (
+    (torch.float32, torch.int32, 0x7F800000),
+    (torch.float64, torch.int64, 0x7FF0000000000000),
+)
+
+
+@dataclass(frozen=True)
+class LevelsState(State):
+    """Beside potential and threshold, all current so far, all that was sent, and the steps."""
+
+    total: Tensor
+    sent: Tensor
+    step: int
+
+
+def nearest_level(potential: Tensor, n: int) -> Tensor:
+    """The nearest of 0 and +-1, 1/2 ... 2^(1-n) to each of `potential`; ties to the larger size."""
+    smallest = 2.0 ** (1 - n)
+    size = potential.abs()
+    level = _power_of_two(size / _BETWEEN).clamp_(smallest, 1.0)
+    return torch.copysign(level.mul_(size >= smallest / 2), potential)
+
+
+def _power_of_two(size: Tensor) -> Tensor:
+    """The largest power of two that is at most `size`: its exponent without its digits."""
+    for dtype, bits, mask in _EXPONENTS:
+        if size.dtype is dtype:
+            return (size.view(bits) & mask).view(dtype)
+    _, exponent = torch.frexp(size)
+    return torch.ldexp(torch.ones_like(size), exponent - 1)
+
+
+@NEURONS.register("levels")
+@dataclass(frozen=True)
+class Levels:
+    """Spikes of both signs and `n` sizes, threshold / 2^k: codes what smooth functions give.
+
+    `threshold`, the initial `potential`, `slope` and `ceiling` broadcast to one sample's shape;
+    the last two come from the network's activation (None: negative values become zero; 1: they
+    stay).
+    """
+
+    threshold: Tensor | float
+    potential: Tensor | float = 0.0
+    slope: Tensor | None = None
+    ceiling: Tensor | None = None
+    n: Annotated[int, "sizes of a spike: the threshold, its half, a quarter and so on"] = 8
+    graded = True
+    spikes_per_step = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.n <= MOST:
+            raise ValueError(f"n must be from 1 to {MOST}, not {self.n}")
+
+    def scan(
+        self, currents: Tensor, state: LevelsState | None = None, *, keys: Keys | None = None
+    ) -> tuple[Tensor, LevelsState]:
+        """See `Neuron.scan`."""
+        del keys  # nothing here is random
+        threshold = as_tensor(self.threshold, currents)
+        start = filled_like(self.potential, currents[0])
+        if state is None:
+            zero = torch.zeros_like(currents[0])
+            state = LevelsState(start, threshold, zero, zero, 0)
+        potential, total, sent = state.potential, state.total.clone(), state.sent.clone()
+        out = sequence_like(currents)
+        for step, current in enumerate(currents):
+            total += current
+            potential = self._target(total, state.step + step + 1) + start - sent
+            spikes = nearest_level(potential / threshold, self.n) * threshold
+            if self.slope is None:  # nothing below zero is ever sent in all
+                spikes = torch.where(sent + spikes < 0, spikes / 2, spikes)
+                spikes = torch.where(sent + spikes < 0, 0.0, spikes)
+            out[step] = spikes
+            sent += spikes
+            potential = potential - spikes
+        return out, LevelsState(potential, threshold, total, sent, state.step + len(currents))
+
+    @property
+    def _longest(self) -> int:
+        """Spikes below the threshold until less is left than half of the smallest size: each
+        leaves a third of what was there at most, of 3/4 at first."""
+        return math.ceil(math.log(_BETWEEN * 2.0**self.n) / math.log(3)) + 1
+
+    def count(self, total: Tensor, steps: int) -> Tensor:
+        """See `Patient.count`: in thresholds, and so with fractions."""
+        return self.code(total, steps)[0]
+
+    def code(self, total: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+        """See `Coding.code`."""
+        charge = self._charge(total, steps)
+        whole = torch.floor(charge.abs() + (1 - _BETWEEN)).clamp_(0, steps)  # of the largest size
+        left = charge - whole * charge.sign()
+        events = whole.clone()
+        for _ in range(min(steps, self._longest)):
+            level = torch.where(events < steps, nearest_level(left, self.n), 0.0)
+            if not bool(level.any()):
+                break
+            left = left - level
+            events += (level != 0).to(events.dtype)
+        return charge - left, events
+
+    def train(self, total: Tensor, at: range, *, steps: int) -> Tensor:
+        """See `Coding.train`."""
+        left, sent = self._charge(total, steps), []
+        for step in range(at.stop):
+            level = nearest_level(left, self.n)
+            left = left - level
+            if step >= at.start:
+                sent.append(level)
+        return torch.stack(sent)
+
+    def _charge(self, total: Tensor, steps: int) -> Tensor:
+        """What is to be sent in all, in thresholds."""
+        charge = self._target(total, steps) + as_tensor(self.potential, total)
+        return charge / as_tensor(self.threshold, total)
+
+    def _target(self, total: Tensor, step: int) -> Tensor:
+        """f_t of the accumulated current."""
+        if self.slope is not None:
+            value = torch.where(total > 0, total, total * as_tensor(self.slope, total))
+        else:
+            value = total.clamp(min=0)
+        if self.ceiling is not None:
+            value = torch.minimum(value, as_tensor(self.ceiling, total) * step)
+        return value
