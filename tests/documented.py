@@ -1,8 +1,8 @@
 """What a Markdown page shows, in its order: code that runs, files, commands with their output.
 
-    ```python     runs, in one namespace a page; with a first line `# NAME.py` it is a file
-    ```console    `$ convsnn ...` runs; each line of output that is shown must be printed
-    ```sh         commands that are only parsed, for they need what a test does not have
+```python     runs, in one namespace a page; with a first line `# NAME.py` it is a file
+```console    `$ convsnn ...` runs; each line of output that is shown must be printed
+```sh         commands that are only parsed, for they need what a test does not have
 """
 
 import re

@@ -176,7 +176,9 @@ def wrong(value: object, form: dict[str, Any]) -> bool:
         known = form.get("properties", {})
         other = form.get("additionalProperties")
         return any(key not in value for key in form.get("required", ())) or any(
-            wrong(item, known.get(key, other)) for key, item in value.items() if known.get(key, other)
+            wrong(item, known.get(key, other))
+            for key, item in value.items()
+            if known.get(key, other)
         )
     if isinstance(value, list):
         least = form.get("minItems", 0)
