@@ -7,9 +7,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import generate  # noqa: E402
+import generate
 
-import convsnn  # noqa: E402
+import convsnn
 
 project = "convsnn"
 version = release = convsnn.__version__
