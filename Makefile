@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 bin := .venv/bin
 installed := .venv/installed
 
-.PHONY: help demo test lint clean distclean
+.PHONY: help demo test lint docs clean distclean
 .DEFAULT_GOAL := help
 
 help: ## list these targets
@@ -26,6 +26,9 @@ lint: $(installed) ## check formatting, lint rules and types
 	$(bin)/ruff format --check .
 	$(bin)/ruff check .
 	$(bin)/mypy
+
+docs: $(installed) ## build the documentation into build/docs, warnings are errors
+	$(bin)/python -m sphinx -W --keep-going -q docs build/docs
 
 clean: ## remove caches, builds and the demo's result
 	rm -rf build dist demo-snn *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

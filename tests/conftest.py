@@ -20,7 +20,7 @@ from convsnn.graph import Graph, Node
 from convsnn.graph.ops import OPS
 from convsnn.spiking.plan import Plan, SitePlan
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # the networks are small: threads would only wait for each other
 settings.register_profile("convsnn", deadline=None, print_blob=True)  # machines differ in speed
 settings.load_profile("convsnn")
 

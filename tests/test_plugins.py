@@ -1,11 +1,11 @@
 """A neuron and a stage of another package: found, used, named in the artifact, asked for."""
 
 import json
-import re
 import sys
-from pathlib import Path
 
 import pytest
+from conftest import ROOT
+from documented import blocks
 from test_commands import SMALL, run
 
 import convsnn.plugins as plugins
@@ -14,8 +14,8 @@ from convsnn.errors import ConfigError, LoadError
 from convsnn.export import load_artifact
 from convsnn.neurons import NEURONS
 
-ROOT = Path(__file__).parent.parent
-SOURCE = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)[0]
+FILES = {b.file: b.text for b in blocks(ROOT / "CONTRIBUTING.md") if b.file}
+BOTH = "--plugin", "outside.neurons", "--plugin", "outside.stages"
 
 
 @pytest.fixture
@@ -24,7 +24,8 @@ def outside(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "__init__.py").write_text("")
-    (tmp_path / "outside" / "neurons.py").write_text(SOURCE)
+    for name in ("outside/neurons.py", "outside/stages.py"):
+        (tmp_path / name).write_text(FILES[name])
     (tmp_path / "broken.py").write_text("1 / 0")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("CONVSNN_PLUGINS", "")
@@ -41,19 +42,19 @@ def _forget(kept):
         del sys.modules[name]
 
 
-CONVERT = ["convert", "zoo:mnist5k-cnn", "--timesteps", 2, *SMALL, "--neuron", "outsider",
-           "--calibrate", "half-max", "-o", "out"]  # fmt: skip
+CONVERT = ["convert", "zoo:mnist5k-cnn", "--timesteps", 2, *SMALL, "--neuron", "floored",
+           "--calibrate", "max+lower", "-o", "out"]  # fmt: skip
 
 
 def test_a_plugin_is_used_named_and_asked_for(outside, capsys):
     kept = [(r, dict(r._entries), dict(r._plugins)) for r in (NEURONS, CALIBRATORS)]
     code, _, err = run(capsys, *CONVERT)
     assert code == 2
-    assert "unknown calibration stage 'half-max'" in err
-    code, _, err = run(capsys, "--plugin", "outside.neurons", *CONVERT)
+    assert "unknown calibration stage 'lower'" in err
+    code, _, err = run(capsys, *BOTH, *CONVERT)
     assert code == 0, err
     report = json.loads((outside / "out" / "report.json").read_text())
-    assert report["method"]["plugins"] == ["outside.neurons"]
+    assert report["method"]["plugins"] == ["outside.neurons", "outside.stages"]
     code, out, err = run(capsys, "evaluate", "out", "--plugin=outside.neurons", "--json")
     assert code == 0, err
     assert json.loads(out)["snn"]["accuracy"] == report["snn"]["accuracy"]
@@ -66,12 +67,12 @@ def test_a_plugin_is_used_named_and_asked_for(outside, capsys):
         assert "--plugin outside.neurons" in " ".join(err.split())
         patch.setenv("CONVSNN_PLUGINS", "outside.neurons")
         code, out, err = run(capsys, "list", "neurons", "--json")
-        assert "outsider" in {row["name"] for row in json.loads(out)["neurons"]}
+        assert "floored" in {row["name"] for row in json.loads(out)["neurons"]}
 
 
 def test_an_installed_package_names_its_plugin(outside, monkeypatch):
     class Entry:
-        name, value = "outside", "outside.neurons:Outsider"
+        name, value = "outside", "outside.neurons:Floored"
 
     class Broken:
         name, value = "worn", "broken"
@@ -80,7 +81,7 @@ def test_an_installed_package_names_its_plugin(outside, monkeypatch):
     (wrong,) = plugins.load_installed()
     assert "'worn' cannot be loaded: ZeroDivisionError" in str(wrong)
     assert plugins.loaded() == ("outside.neurons",)
-    assert NEURONS.plugin("outsider") == "outside.neurons"
+    assert NEURONS.plugin("floored") == "outside.neurons"
     assert NEURONS.plugin("if") is None
 
 
