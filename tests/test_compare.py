@@ -26,7 +26,7 @@ from convsnn.report.comparison.page import render_comparison_page
 from convsnn.report.document import validate
 from convsnn.workflows.compare.runs import Bench
 from convsnn.workflows.running.resume import fingerprint
-from convsnn.workflows.subject.job import Method
+from convsnn.workflows.subject.method import Method
 from zoo.models.base import WEIGHTS
 
 SMALL = ["--samples", "40", "--calibration-samples", "60", "--batch-size", "20"]

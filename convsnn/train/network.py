@@ -68,16 +68,17 @@ class TrainableNetwork(nn.Module):
         self.fixed_statistics, self.schedule = fixed_statistics, schedule
         self.sites = nn.ModuleList(sites[name] for name in graph.sites)
         self.logits, self._tail = ends(graph)
-        self._attributes = {name: f"tensor_{i}" for i, name in enumerate(graph.tensors)}
+        # where the graph's tensors are held, by the graph's names
+        self.attributes = {name: f"tensor_{i}" for i, name in enumerate(graph.tensors)}
         learned = trained_tensors(graph)
         for name, tensor in graph.tensors.items():
             if name in learned:
                 # as what runs over images prefers them; values are the same
                 layout = torch.channels_last if tensor.dim() == 4 else torch.contiguous_format
                 held = tensor.detach().clone(memory_format=layout)
-                self.register_parameter(self._attributes[name], nn.Parameter(held))
+                self.register_parameter(self.attributes[name], nn.Parameter(held))
             else:
-                self.register_buffer(self._attributes[name], tensor.detach().clone())
+                self.register_buffer(self.attributes[name], tensor.detach().clone())
         self._shifts: dict[str, str] = {}
         for i, (name, shift) in enumerate((shifts or {}).items()):
             self._shifts[name] = f"shift_{i}"
@@ -90,11 +91,7 @@ class TrainableNetwork(nn.Module):
 
     def tensors(self) -> Values:
         """The graph's tensors as they are now, by the graph's names."""
-        return {name: getattr(self, key) for name, key in self._attributes.items()}
-
-    def attributes(self) -> dict[str, str]:
-        """Where the graph's tensors are held, by the graph's names."""
-        return dict(self._attributes)
+        return {name: getattr(self, key) for name, key in self.attributes.items()}
 
     def shifts(self) -> Values:
         """What is added to the currents of every step, by site."""
@@ -229,15 +226,15 @@ class TrainableNetwork(nn.Module):
         return value if name in moving else value.expand(steps, *value.shape)
 
     def _argument(self, name: str, values: Values) -> Tensor:
-        if name in self._attributes:
-            tensor: Tensor = getattr(self, self._attributes[name])
+        if name in self.attributes:
+            tensor: Tensor = getattr(self, self.attributes[name])
             return tensor
         return values[name]
 
     def _merged(self, node: Node, values: Values, steps: int) -> Tensor:
         """Run an op without state on all steps at once."""
         arguments = [
-            self._argument(name, values) if name in self._attributes else values[name].flatten(0, 1)
+            self._argument(name, values) if name in self.attributes else values[name].flatten(0, 1)
             for name in node.inputs
         ]
         return self._operate(node, arguments).unflatten(0, (steps, -1))

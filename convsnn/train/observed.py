@@ -25,7 +25,7 @@ def describe(network: TrainableNetwork) -> dict[str, dict[str, float]]:
 
 def trained_weights(network: TrainableNetwork) -> Iterator[tuple[str, Tensor]]:
     """The weights of every layer by their names in the graph: in full where they are rounded."""
-    for name, key in network.attributes().items():
+    for name, key in network.attributes.items():
         made = parametrize.is_parametrized(network, key)
         tensor = getattr(network, key)
         if made:
@@ -89,7 +89,7 @@ def memory(network: TrainableNetwork) -> dict[str, int]:
     rounded = {
         name: tensor
         for name, tensor in network.tensors().items()
-        if parametrize.is_parametrized(network, network.attributes()[name])
+        if parametrize.is_parametrized(network, network.attributes[name])
     }
     bits = {getattr(m, "bits", 32) for m in network.modules()} - {32}
     few = next(iter(bits)) if bits else 32

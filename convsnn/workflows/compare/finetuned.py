@@ -25,7 +25,7 @@ from convsnn.train.samples import Augmentation, Samples
 from convsnn.train.settings import Settings
 from convsnn.workflows.compare.rows import Conditions, Made
 from convsnn.workflows.running.resume import fingerprint, make_folder
-from convsnn.workflows.subject.job import Method
+from convsnn.workflows.subject.method import Method
 from convsnn.workflows.train.lessons import labelled_images, show_epoch, worth_compiling
 
 START = "mse"

@@ -8,7 +8,8 @@ from typing import Any, Protocol
 
 from calibrate.named import NamedMethod, kind_in_words
 from convsnn.spiking.network import Spiking
-from convsnn.workflows.subject.job import Job, Method
+from convsnn.workflows.subject.job import Job
+from convsnn.workflows.subject.method import Method
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ from convsnn.workflows.running.precision import Asked, Wanted
 from convsnn.workflows.running.voice import note, reported
 from convsnn.workflows.snn import SNN
 from convsnn.workflows.subject.given import Images
-from convsnn.workflows.subject.job import Job, Method
+from convsnn.workflows.subject.job import Job
+from convsnn.workflows.subject.method import Method
 from convsnn.workflows.subject.opening import Opening
 
 FLOATS = ("float32", "bfloat16")  # precisions that do not round weights to a grid

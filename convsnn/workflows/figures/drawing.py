@@ -21,7 +21,8 @@ from convsnn.report.files import write_text
 from convsnn.workflows.compare.runs import settings_of
 from convsnn.workflows.running.resume import check, claim, early_settings
 from convsnn.workflows.running.voice import command_line, note, warn
-from convsnn.workflows.subject.job import Job, Method
+from convsnn.workflows.subject.job import Job
+from convsnn.workflows.subject.method import Method
 from convsnn.workflows.subject.opening import Subject, as_opening, opened
 
 PAGE = "figures.html"

@@ -5,25 +5,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from calibrate import parse_stages, plugins_of
-from calibrate.defaults import default_stages
-from convsnn.encoders import ENCODERS
 from convsnn.errors import CalibrationError, ConfigError, out_of_memory
 from convsnn.graph import Graph
 from convsnn.load.verify import verify_import
 from convsnn.measure.fitting import fitting_batch
-from convsnn.neurons import NEURONS
-from convsnn.readouts import READOUTS
 from convsnn.report.page.assemble import versions
-from convsnn.spiking.kinds import refused_roles
 from convsnn.spiking.network import Spiking
-from convsnn.spiking.plan import Stage
-from convsnn.spiking.schedule import as_schedule, require_patient
 from convsnn.workflows.convert.network import convert
 from convsnn.workflows.evaluate import score as scoring
 from convsnn.workflows.evaluate.pricing import Pricing
@@ -33,6 +25,7 @@ from convsnn.workflows.running.processes import require_alone
 from convsnn.workflows.running.voice import command_line, note, warn
 from convsnn.workflows.subject.given import require_shape
 from convsnn.workflows.subject.images import Chosen, describe_part
+from convsnn.workflows.subject.method import Method
 from convsnn.workflows.subject.named_data import named_in, natural_shape, require_data
 from convsnn.workflows.subject.source import NO_WEIGHTS, Source
 from zoo.data import (
@@ -46,75 +39,6 @@ from zoo.data import (
 )
 
 EXAMPLES = 4  # images that every exact step is verified on
-
-
-@dataclass(frozen=True)
-class Method:
-    """How to convert, as the user wrote it; ConfigError where a part is unknown.
-
-    `given` are stages that came as objects, which `calibrate` then only describes; `spikes` bounds
-    the kind of network (see `convsnn.spiking.kinds`); `left` names what the user left open, of
-    `calibrate` and `schedule`.
-    """
-
-    calibrate: str
-    neuron: str = "if"
-    encoder: str = "direct"
-    max_pool: Literal["exact", "current"] = "exact"
-    readout: str = "mean"
-    given: tuple[Stage, ...] | None = None
-    schedule: str = "steps"
-    spikes: str = "any"
-    left: frozenset[str] = frozenset()
-
-    def __post_init__(self) -> None:
-        self.stages()
-        NEURONS.create(self.neuron, threshold=1.0)
-        if ENCODERS.create(self.encoder).steps is not None:
-            raise ConfigError(
-                f"a network cannot be converted for '{self.encoder}' input, which has no image "
-                "that the original could be shown",
-                hint="use --encoder direct or poisson; convsnn train learns from sequences",
-            )
-        READOUTS.create(self.readout)
-        refused_roles(self.spikes)
-        if as_schedule(self.schedule) == "layers":
-            require_patient(self.neuron)
-
-    def settled(self, graph: Graph) -> "Method":
-        """What was left open, as a network with functions or products wants it."""
-        if not graph.smooth:
-            return self
-        schedule = "layers" if "schedule" in self.left else self.schedule
-        calibrate = self.calibrate
-        if "calibrate" in self.left:
-            calibrate = default_stages(self.neuron, schedule, smooth=True)
-        left: frozenset[str] = frozenset()
-        return replace(self, schedule=schedule, calibrate=calibrate, left=left)
-
-    def stages(self) -> Sequence[Stage]:
-        """The calibration stages."""
-        return parse_stages(self.calibrate) if self.given is None else self.given
-
-    def to_json(self) -> dict[str, Any]:
-        """As the report names it."""
-        stages = plugins_of(self.calibrate) if self.given is None else set()
-        others = {
-            NEURONS.plugin(self.neuron),
-            ENCODERS.plugin(self.encoder),
-            READOUTS.plugin(self.readout),
-        }
-        plugins = sorted(name for name in stages | others if name is not None)
-        return {
-            "calibration": self.calibrate,
-            "neuron": self.neuron,
-            "encoder": self.encoder,
-            "max_pool": self.max_pool,
-            "readout": self.readout,
-            "schedule": self.schedule,
-            **({"spikes": self.spikes} if self.spikes != "any" else {}),
-            **({"plugins": plugins} if plugins else {}),
-        }
 
 
 @dataclass(frozen=True)

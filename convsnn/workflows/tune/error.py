@@ -13,7 +13,8 @@ from convsnn.measure import answers_classes
 from convsnn.registry import split_spec
 from convsnn.simulate import simulate
 from convsnn.workflows.subject.images import Chosen
-from convsnn.workflows.subject.job import Job, Method
+from convsnn.workflows.subject.job import Job
+from convsnn.workflows.subject.method import Method
 from zoo.data import draw
 
 STEPS = (32, 64, 128)

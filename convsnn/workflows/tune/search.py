@@ -20,7 +20,8 @@ from convsnn.workflows.running.result import Result
 from convsnn.workflows.running.resume import check, claim, early_settings, job_settings
 from convsnn.workflows.running.voice import command_line, line, note, progress, warn
 from convsnn.workflows.subject.images import describe_part
-from convsnn.workflows.subject.job import Job, Method
+from convsnn.workflows.subject.job import Job
+from convsnn.workflows.subject.method import Method
 from convsnn.workflows.subject.opening import Subject, as_opening, opened
 from convsnn.workflows.tune.error import Score, Split, fixed_methods, measure, scored_steps, split
 
