@@ -1,0 +1,85 @@
+"""How to convert, as the user wrote it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from calibrate import parse_stages, plugins_of
+from calibrate.defaults import default_stages
+from convsnn.encoders import ENCODERS
+from convsnn.errors import ConfigError
+from convsnn.graph import Graph
+from convsnn.neurons import NEURONS
+from convsnn.readouts import READOUTS
+from convsnn.spiking.kinds import refused_roles
+from convsnn.spiking.plan import Stage
+from convsnn.spiking.schedule import as_schedule, require_patient
+
+
+@dataclass(frozen=True)
+class Method:
+    """How to convert, as the user wrote it; ConfigError where a part is unknown.
+
+    `given` are stages that came as objects, which `calibrate` then only describes; `spikes` bounds
+    the kind of network (see `convsnn.spiking.kinds`); `left` names what the user left open, of
+    `calibrate` and `schedule`.
+    """
+
+    calibrate: str
+    neuron: str = "if"
+    encoder: str = "direct"
+    max_pool: Literal["exact", "current"] = "exact"
+    readout: str = "mean"
+    given: tuple[Stage, ...] | None = None
+    schedule: str = "steps"
+    spikes: str = "any"
+    left: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        self.stages()
+        NEURONS.create(self.neuron, threshold=1.0)
+        if ENCODERS.create(self.encoder).steps is not None:
+            raise ConfigError(
+                f"a network cannot be converted for '{self.encoder}' input, which has no image "
+                "that the original could be shown",
+                hint="use --encoder direct or poisson; convsnn train learns from sequences",
+            )
+        READOUTS.create(self.readout)
+        refused_roles(self.spikes)
+        if as_schedule(self.schedule) == "layers":
+            require_patient(self.neuron)
+
+    def settled(self, graph: Graph) -> "Method":
+        """What was left open, as a network with functions or products wants it."""
+        if not graph.smooth:
+            return self
+        schedule = "layers" if "schedule" in self.left else self.schedule
+        calibrate = self.calibrate
+        if "calibrate" in self.left:
+            calibrate = default_stages(self.neuron, schedule, smooth=True)
+        left: frozenset[str] = frozenset()
+        return replace(self, schedule=schedule, calibrate=calibrate, left=left)
+
+    def stages(self) -> Sequence[Stage]:
+        """The calibration stages."""
+        return parse_stages(self.calibrate) if self.given is None else self.given
+
+    def to_json(self) -> dict[str, Any]:
+        """As the report names it."""
+        stages = plugins_of(self.calibrate) if self.given is None else set()
+        others = {
+            NEURONS.plugin(self.neuron),
+            ENCODERS.plugin(self.encoder),
+            READOUTS.plugin(self.readout),
+        }
+        plugins = sorted(name for name in stages | others if name is not None)
+        return {
+            "calibration": self.calibrate,
+            "neuron": self.neuron,
+            "encoder": self.encoder,
+            "max_pool": self.max_pool,
+            "readout": self.readout,
+            "schedule": self.schedule,
+            **({"spikes": self.spikes} if self.spikes != "any" else {}),
+            **({"plugins": plugins} if plugins else {}),
+        }
