@@ -48,10 +48,8 @@ class CodingThresholds:
         """See `Stage`."""
         steps = self.steps or context.steps
         sites = {n: s for n, s in context.graph.sites.items() if s.kind == "code"}
-        if not sites:
-            return plan
-        tops = _largest(context)
-        found = histograms(context, tops, per_channel=True, bins=BINS, most=ENOUGH)
+        tops = _largest(context) if sites else {}
+        found = histograms(context, tops, per_channel=True, bins=BINS, most=ENOUGH) if sites else {}
         planned = {}
         for name, site in sites.items():
             n = _sizes(site_neuron(context.neuron, site) or "")

@@ -12,9 +12,6 @@ ANY_TIME = "mse+weights"
 # Networks that fire layer by layer: thresholds for the T that is asked for, and weights behind
 # them; whatever the neuron, for all of them send what a quantiser does.
 LAYERS = "mse+weights"
-# Networks that fire layer by layer: thresholds for the T that is asked for, and weights behind
-# them; whatever the neuron, for all of them send what a quantiser does.
-LAYERS = "mse+weights"
 # Networks with functions or products: weights are left alone, what codes is fitted beside.
 SMOOTH = "mse+coding"
 _BY_NEURON = {
