@@ -23,7 +23,7 @@ NET = "zoo:mnist5k-cnn"
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_interrupts_and_leaves_no_parts(number: signal.Signals, tmp_path: Path) -> None:
-    before = signal.getsignal(number)
+    given = signal.signal(number, signal.SIG_DFL)  # under nohup it would be ignored
     with as_interrupts() as came:
         with contextlib.suppress(KeyboardInterrupt), ResultDirectory(tmp_path / "out") as inside:
             write_text(inside / "report.json", "{}")
@@ -31,7 +31,8 @@ def test_a_signal_interrupts_and_leaves_no_parts(number: signal.Signals, tmp_pat
             pytest.fail("the signal was not heard")
         assert signal.getsignal(number) is signal.SIG_IGN
     assert (came, list(tmp_path.iterdir())) == ([number], [])
-    assert signal.getsignal(number) is before
+    assert signal.getsignal(number) is signal.SIG_DFL
+    signal.signal(number, given)
 
 
 def test_a_signal_that_is_ignored_stays_ignored() -> None:
