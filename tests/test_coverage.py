@@ -297,11 +297,18 @@ def test_a_damaged_file_cannot_be_counted(tmp_path):
 # Verdicts.
 
 
-def test_a_refused_network_names_the_kinds_and_why():
-    row = judge("torchvision:mobilenet_v3_small", Extent())
+def test_a_refused_network_names_the_kinds_and_why(tmp_path):
+    written(tmp_path / "m.onnx", NODE("Hardmax", ["x"], ["h"]), NODE("Exp", ["h"], ["y"]))
+    row = judge("onnx:m.onnx", Extent(folder=str(tmp_path)))
     assert row.verdict == REFUSED
-    assert "hardswish x" in row.reason
+    assert "Hardmax x1" in row.reason
     assert set(row.because) == {part.rpartition(" x")[0] for part in row.reason.split(", ")}
+    assert not row.census.rectified
+
+
+def test_a_network_with_gates_converts_and_its_kind_is_named():
+    row = judge("torchvision:mobilenet_v3_small", Extent())
+    assert (row.verdict, row.kind) == (EXACT, "graded, partly analog")
     assert row.census.activations["hardswish"] == 19
     assert not row.census.rectified
 
