@@ -31,8 +31,11 @@ SILENT = 1e-6  # of the layer's largest: a channel below it gets the layer's lar
 @CALIBRATORS.register("coding")
 @dataclass(frozen=True)
 class CodingThresholds:
-    """Sets the thresholds of coding neurons: the least squared error over `steps` (default: those
-    of the conversion), or the quantile `q` percent; leaves all other neurons alone."""
+    """Thresholds of coding neurons behind smooth functions, by least squared error or quantile.
+
+    The error is that over `steps` (default: those of the conversion), the quantile `q` in percent;
+    all other neurons are left alone.
+    """
 
     steps: Annotated[int | None, "time steps that are fitted; none: those of the conversion"] = None
     rule: Annotated[Literal["mse", "quantile"], "what decides about a threshold"] = "mse"

@@ -4,7 +4,7 @@ import importlib
 import json
 import shlex
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -173,7 +173,18 @@ def test_the_batch_split_changes_nothing(seed):
     x, y = images(graph, seed, 5), torch.arange(5) % 3
     whole = decompose(net, [(x, y)], steps=4)
     parts = decompose(net, list(zip(x.split(2), y.split(2), strict=True)), steps=4)
-    assert whole == parts
+    assert close(asdict(whole), asdict(parts))
+
+
+def close(one, other):
+    """Whether two records are the same; sums in another order differ in the last digits."""
+    if isinstance(one, float):
+        return one == pytest.approx(other, rel=1e-6, abs=1e-6, nan_ok=True)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(close(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(close, one, other))
+    return one == other
 
 
 def document(**changes):
