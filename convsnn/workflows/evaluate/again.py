@@ -90,7 +90,7 @@ def evaluate_saved(
         schedule=net.schedule,
     )
     seed = origin["seed"] if seed is None else seed
-    own = data.train is not data.test
+    own = data.train is not data.test and origin["calibration"]["samples"] > 0
     pricing = Pricing(sets, used if own else None)
     choosing = plan_best(
         best,

@@ -31,8 +31,14 @@ class Saved:
     preprocessing: Mapping[str, Any]
 
     def calibration_images(self, batch_size: int, device: torch.device) -> Chosen:
-        """The training images that it was calibrated on, where the data is still the same."""
+        """The training images that it was calibrated on, where the data is still the same;
+        ConfigError where there were none."""
         count, seed = self.origin["calibration"]["samples"], self.origin["seed"]
+        if not count:  # it came with its neurons
+            raise ConfigError(
+                "the network was not calibrated, so it has no images to fit anything on",
+                hint="leave --early-exit and --best out, or name images with --exit-data",
+            )
         part = self.data.train
         return Chosen(part, draw(part, count, seed=seed), batch_size, device)
 
