@@ -167,7 +167,8 @@ class Graph:
                 found.append(Blocker(node.name, node.op, reason, remedy, node.source))
         for node in self.nodes:
             if node.role in refused:
-                found.append(Blocker(node.name, node.op, *_UNWANTED[node.role], node.source))
+                op = str(node.attrs.get("kind", node.op)).removesuffix("_inside")
+                found.append(Blocker(node.name, op, *_UNWANTED[node.role], node.source))
         return tuple(found)
 
     def _read_by_layers(self, readout: Node) -> bool:

@@ -1,7 +1,7 @@
 """Reads ONNX nodes one by one: folds constants, applies the registered ops, notes what blocks."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -181,7 +181,9 @@ class Reader:
         own = [folded.unfolded(net, v) if isinstance(v, Data) else v for v in given[0]]
         result = ONNX_OPS.get(node.op_type)(net, *own, **given[1])
         made = result if isinstance(result, Sequence) else (result,)
-        return [folded.folded(net, v) if isinstance(v, Data) else v for v in made]
+        lost = data[0].mixed  # where the parts came to stand beside the batch
+        back = [folded.folded(net, v) if isinstance(v, Data) else v for v in made]
+        return [replace(v, mixed=lost) if isinstance(v, Data) else v for v in back]
 
     def _branch(self, node: onnx.NodeProto, condition: Value) -> None:
         """Read the branch that a constant condition chooses as if it stood in place of the If."""
