@@ -95,7 +95,7 @@ def test_a_gate_is_named_where_only_binary_spikes_are_wanted():
     graph = load_module(Net(gated).eval(), torch.randn(6, 4))
     assert not graph.blockers()
     refused = graph.blockers(refused_roles("binary"))
-    assert sorted(item.op for item in refused) == ["multiply", "sigmoid_inside"]
+    assert sorted(item.op for item in refused) == ["multiply", "sigmoid"]
 
 
 LOW = -float("inf")

@@ -16,6 +16,7 @@ from convsnn.errors import UnsupportedError
 from convsnn.graph import Graph, run
 from convsnn.load.torch_module import load_module
 from convsnn.passes import EXACT, apply_exact, relative_gap
+from convsnn.spiking.kinds import refused_roles
 
 CLIPPING = ("relu", "hardtanh", "clamp_min", "clamp")
 ACTIVATIONS = {*CLIPPING, *(f"{name}_" for name in CLIPPING)}
@@ -103,7 +104,8 @@ def test_every_spelling_of_relu_is_one_site(spelling: str) -> None:
 @pytest.mark.parametrize("bounds", [(-1.0, 1.0), (0.1, None), (None, 1.0)])
 def test_a_clamp_that_is_no_relu_is_refused(bounds: tuple[float | None, float | None]) -> None:
     graph = load_module(Doing(lambda x: x.clamp(*bounds)), torch.randn(2, 3, 6, 6))
-    (blocker,) = graph.blockers()
+    assert not graph.sites
+    (blocker,) = graph.blockers(refused_roles("binary"))
     assert blocker.remedy
 
 
@@ -213,7 +215,7 @@ class Analog(nn.Module):
 def test_everything_that_stays_analog_is_named_at_once() -> None:
     graph = load_module(Analog(), torch.randn(2, 3, 6, 6))
     with pytest.raises(UnsupportedError) as caught:
-        graph.require_convertible()
+        graph.require_convertible(refused_roles("binary"))
     layers = {item.layer for item in caught.value.items}
     assert {"act", "tail", "norm"} <= layers
     assert any(layer.startswith("se") for layer in layers)
