@@ -7,6 +7,7 @@ import shlex
 from html.parser import HTMLParser
 from itertools import permutations
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -354,6 +355,23 @@ def test_warnings_of_msat_reach_the_comparison(here_with_page, capsys):
 def test_fingerprints_tell_values_apart():
     assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
     assert len({fingerprint(x) for x in (1, 1.5, "1", [1], [[1]], None)}) == 6
+
+
+def test_a_network_with_functions_is_called_by_its_kind(here, capsys, monkeypatch):
+    monkeypatch.syspath_prepend(str(here))
+    (here / "softnet.py").write_text(
+        "from torch import nn\n"
+        "net = lambda: nn.Sequential(nn.Linear(6, 8), nn.GELU(), nn.Linear(8, 3))\n"
+    )
+    rng = np.random.default_rng(0)
+    for name in ("train", "test"):
+        np.savez(f"{name}.npz", x=rng.normal(size=(30, 6)).astype("f4"), y=np.arange(30) % 3)
+    options = ("--data", "npz:train.npz,test.npz", "--timesteps", 4, "--methods", "mse", *SMALL)
+    code, out, err = run(capsys, "compare", "softnet:net", *options, "-o", "out", "--json")
+    assert code == 0, err
+    (row,) = json.loads(out)["methods"]
+    assert row["kind"].startswith("graded, partly analog, training-free")
+    assert row["spikes"] == "graded"
 
 
 # What people see

@@ -64,9 +64,13 @@ def row(report: Report, ann: Mapping[str, Any]) -> dict[str, Any]:
     neurons = sum(layer["neurons"] for layer in layers)
     score, energy = measured(report).snn, report["energy"]["counted"]
     steps, known = compared_steps(report["timesteps"]), report.get("schedule", {})
+    method, kind = about["method"], report.get("kind", "binary")
+    if kind != "binary":  # whatever the method's own neurons send
+        named = method["kind"].replace("binary spikes", kind)
+        method = {**method, "spikes": "graded", "kind": named}
     return {
-        **about["method"],
-        "kind": about["method"]["kind"] + _late(report),
+        **method,
+        "kind": method["kind"] + _late(report),
         "network": about.get("network"),  # its file, in the comparison's folder
         "readout": report["method"].get("readout", "mean"),  # the one that was chosen
         "score": {str(step): score[step - 1] for step in steps},
