@@ -11,14 +11,12 @@ pools = ["avg_pool"]            the pools it runs (left out: any)
 """
 
 import math
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
-from convsnn.errors import ConfigError, LoadError
+from convsnn.errors import LoadError
+from convsnn.measure.shipped import read_table, shipped_names
 from convsnn.registry import nearest
 
 LIMITS = (
@@ -54,26 +52,13 @@ class Chip:
 
 def chip_names() -> list[str]:
     """The chips that are known by name."""
-    folder = files("convsnn.measure") / "chips"
-    return sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name[-5:] == ".toml")
+    return shipped_names("chips")
 
 
 def load_chip(text: str) -> Chip:
     """The chip of a name, or of a file `FILE.toml`; ConfigError for an unknown name, LoadError,
     naming the key, for a file that describes none."""
-    if text.endswith(".toml"):
-        try:
-            return _chip(tomllib.loads(Path(text).read_text(encoding="utf-8")), text)
-        except OSError as error:
-            raise LoadError(f"'{text}' cannot be read: {error.strerror}") from None
-        except (ValueError, RecursionError) as error:
-            raise LoadError(f"'{text}' is no TOML file: {error}", hint=_FORM) from None
-    if text not in chip_names():
-        raise ConfigError(
-            f"unknown chip '{text}'", hint=f"known: {', '.join(chip_names())}; or give FILE.toml"
-        )
-    found = (files("convsnn.measure") / "chips" / f"{text}.toml").read_text(encoding="utf-8")
-    return _chip(tomllib.loads(found), text)
+    return _chip(read_table(text, "chips", what="chip", form=_FORM), text)
 
 
 def _chip(held: Mapping[str, Any], where: str) -> Chip:

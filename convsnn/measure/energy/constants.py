@@ -15,15 +15,13 @@ bits are given. Whatever a set does not have costs nothing in it, and it says so
 """
 
 import math
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 from convsnn.errors import ConfigError, LoadError
+from convsnn.measure.shipped import read_table, shipped_names
 from convsnn.registry import nearest
 
 OPERATIONS = {
@@ -36,6 +34,7 @@ OPERATIONS = {
     "event_bit": "a bit of an event moved on the chip",
     "value_bit": "a bit of a dense value moved on the chip",
 }
+_FOLDER = "energy/sets"
 _FORM = "see convsnn/measure/energy/constants.py, or a file of energy/sets, for what it holds"
 _KEYS = {"name": str, "about": str, "operations": dict, "memory": list}
 
@@ -129,27 +128,14 @@ class Constants:
 
 def set_names() -> list[str]:
     """The sets that are known by name."""
-    folder = files("convsnn.measure.energy") / "sets"
-    return sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name[-5:] == ".toml")
+    return shipped_names(_FOLDER)
 
 
 def load_constants(text: str) -> Constants:
     """The set of a name, or of a file `FILE.toml`; ConfigError for an unknown name, LoadError,
     naming the key, for a file that is none."""
-    if text.endswith(".toml"):
-        try:
-            return _constants(tomllib.loads(Path(text).read_text(encoding="utf-8")), text)
-        except OSError as error:
-            raise LoadError(f"'{text}' cannot be read: {error.strerror}") from None
-        except (ValueError, RecursionError) as error:
-            raise LoadError(f"'{text}' is no TOML file: {error}", hint=_FORM) from None
-    if text not in set_names():
-        raise ConfigError(
-            f"unknown set of energy constants '{text}'",
-            hint=f"known: {', '.join(set_names())}; or give FILE.toml",
-        )
-    found = (files("convsnn.measure.energy") / "sets" / f"{text}.toml").read_text(encoding="utf-8")
-    return _constants(tomllib.loads(found), text)
+    held = read_table(text, _FOLDER, what="set of energy constants", form=_FORM)
+    return _constants(held, text)
 
 
 def given_constants(mac_pj: float, ac_pj: float) -> Constants:
