@@ -18,7 +18,8 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from convsnn.neurons.base import NEURONS, Keys, State, as_tensor, filled_like, sequence_like
+from convsnn.neurons.base import NEURONS, Keys, as_tensor, filled_like, sequence_like
+from convsnn.neurons.following import FollowingState, followed
 
 MOST = 24  # sizes: float32 has no more digits
 _BETWEEN = 0.75  # of a size: from there on it is nearer than half of it
@@ -26,15 +27,6 @@ _EXPONENTS = (
     (torch.float32, torch.int32, 0x7F800000),
     (torch.float64, torch.int64, 0x7FF0000000000000),
 )
-
-
-@dataclass(frozen=True)
-class LevelsState(State):
-    """Beside potential and threshold, all current so far, all that was sent, and the steps."""
-
-    total: Tensor
-    sent: Tensor
-    step: int
 
 
 def nearest_level(potential: Tensor, n: int) -> Tensor:
@@ -77,15 +69,15 @@ class Levels:
             raise ValueError(f"n must be from 1 to {MOST}, not {self.n}")
 
     def scan(
-        self, currents: Tensor, state: LevelsState | None = None, *, keys: Keys | None = None
-    ) -> tuple[Tensor, LevelsState]:
+        self, currents: Tensor, state: FollowingState | None = None, *, keys: Keys | None = None
+    ) -> tuple[Tensor, FollowingState]:
         """See `Neuron.scan`."""
         del keys  # nothing here is random
         threshold = as_tensor(self.threshold, currents)
         start = filled_like(self.potential, currents[0])
         if state is None:
             zero = torch.zeros_like(currents[0])
-            state = LevelsState(start, threshold, zero, zero, 0)
+            state = FollowingState(start, threshold, zero, zero, 0)
         potential, total, sent = state.potential, state.total.clone(), state.sent.clone()
         out = sequence_like(currents)
         for step, current in enumerate(currents):
@@ -98,7 +90,7 @@ class Levels:
             out[step] = spikes
             sent += spikes
             potential = potential - spikes
-        return out, LevelsState(potential, threshold, total, sent, state.step + len(currents))
+        return out, FollowingState(potential, threshold, total, sent, state.step + len(currents))
 
     @property
     def _longest(self) -> int:
@@ -141,10 +133,4 @@ class Levels:
 
     def _target(self, total: Tensor, step: int) -> Tensor:
         """f_t of the accumulated current."""
-        if self.slope is not None:
-            value = torch.where(total > 0, total, total * as_tensor(self.slope, total))
-        else:
-            value = total.clamp(min=0)
-        if self.ceiling is not None:
-            value = torch.minimum(value, as_tensor(self.ceiling, total) * step)
-        return value
+        return followed(total, step, slope=self.slope, ceiling=self.ceiling)

@@ -22,22 +22,13 @@ from torch import Tensor
 from convsnn.neurons.base import (
     NEURONS,
     Keys,
-    State,
     as_tensor,
     filled_like,
     levels,
     sequence_like,
 )
+from convsnn.neurons.following import FollowingState, followed
 from convsnn.neurons.fused import Fusable
-
-
-@dataclass(frozen=True)
-class SignedState(State):
-    """Beside potential and threshold, all current so far, all that was sent, and the steps."""
-
-    total: Tensor
-    sent: Tensor
-    step: int
 
 
 @NEURONS.register("signed")
@@ -67,15 +58,15 @@ class Signed:
         return Fusable(step, (zero, zero), (threshold, start, slope, ceiling), threshold, True)
 
     def scan(
-        self, currents: Tensor, state: SignedState | None = None, *, keys: Keys | None = None
-    ) -> tuple[Tensor, SignedState]:
+        self, currents: Tensor, state: FollowingState | None = None, *, keys: Keys | None = None
+    ) -> tuple[Tensor, FollowingState]:
         """See `Neuron.scan`."""
         del keys  # nothing here is random
         threshold = as_tensor(self.threshold, currents)
         start = filled_like(self.potential, currents[0])
         if state is None:
             zero = torch.zeros_like(currents[0])
-            state = SignedState(start, threshold, zero, zero, 0)
+            state = FollowingState(start, threshold, zero, zero, 0)
         potential, total, sent = state.potential, state.total.clone(), state.sent.clone()
         out = sequence_like(currents)
         for step, current in enumerate(currents):
@@ -88,7 +79,7 @@ class Signed:
             torch.mul(fired - below.to(out.dtype), threshold, out=out[step])
             sent += out[step]
             potential = potential - out[step]
-        return out, SignedState(potential, threshold, total, sent, state.step + len(currents))
+        return out, FollowingState(potential, threshold, total, sent, state.step + len(currents))
 
     def count(self, total: Tensor, steps: int) -> Tensor:
         """See `Patient.count`: what is to be sent after the last step, with either sign."""
@@ -98,13 +89,7 @@ class Signed:
 
     def _target(self, total: Tensor, step: int) -> Tensor:
         """f_t of the accumulated current."""
-        if self.slope is not None:
-            value = torch.where(total > 0, total, total * as_tensor(self.slope, total))
-        else:
-            value = total.clamp(min=0)
-        if self.ceiling is not None:
-            value = torch.minimum(value, as_tensor(self.ceiling, total) * step)
-        return value
+        return followed(total, step, slope=self.slope, ceiling=self.ceiling)
 
 
 def _rectified(
