@@ -319,3 +319,14 @@ def test_pipes_and_endless_files_are_not_read(tmp_path: Path) -> None:
         file.truncate(1 << 40)
     with pytest.raises(LoadError, match="2 GiB"):
         onnx_reference(tmp_path / "large.onnx")
+
+
+def test_a_name_without_end_is_not_repeated_in_full(tmp_path: Path) -> None:
+    lost = model(node("Relu", "x", "y"))
+    lost.graph.output[0].name = "n" * 5000
+    path = tmp_path / "m.onnx"
+    onnx.save(lost, path)
+    with pytest.raises(LoadError) as caught:
+        onnx_reference(path)
+    assert "n" * 200 in str(caught.value)
+    assert len(str(caught.value)) < 1000
