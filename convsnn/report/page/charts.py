@@ -12,6 +12,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentF
 from convsnn.report.document import Report
 from convsnn.report.page.metrics import headline
 from convsnn.report.page.summary import shown_steps
+from convsnn.report.readings import Cells
 from convsnn.report.svg import AXIS, CARD, FIRST, INK, SECOND, THIRD, draw
 from convsnn.report.wording import distinct, percent, shortened, significant
 
@@ -110,7 +111,9 @@ def sin_chart(report: Report, *, name: str = "sin", top: float | None = None) ->
         bar.solids.set_rasterized(False)  # an embedded picture could not follow the page's colours
 
     label = "Share of neurons that fire though the ANN's are silent, by layer and time step"
-    return draw(name, paint, size=layer_size(report["layers"]), label=label)
+    named = [layer["name"] for layer in report["layers"]]
+    read = Cells(named, [str(step) for step in steps])
+    return draw(name, paint, size=layer_size(report["layers"]), label=label, cells=read)
 
 
 def time_axes(figure: Figure, total: int) -> Any:

@@ -1,4 +1,4 @@
-"""The report as one HTML file that needs nothing else: no scripts, links or fonts."""
+"""The report as one HTML file without links or fonts, and no script but its own."""
 
 from convsnn.errors import MissingExtraError
 from convsnn.report.document import Report, validate
