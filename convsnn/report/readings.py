@@ -19,6 +19,7 @@ from matplotlib.ticker import PercentFormatter
 
 from convsnn.report.wording import percent, significant
 
+_COLORBAR = "<colorbar>"  # what matplotlib calls the axes of one, whose colours are a mesh too
 APART = 1.5  # points of one line that stand closer, in drawn units, are not told apart
 
 
@@ -86,7 +87,7 @@ def _panel(
         if isinstance(container, BarContainer):
             panel["marks"] += _bars(axes, container, place)
     for mesh in axes.collections:
-        if isinstance(mesh, QuadMesh) and cells is not None and panel["grid"] is None:
+        if isinstance(mesh, QuadMesh) and cells is not None and axes.get_label() != _COLORBAR:
             panel["grid"] = _grid(mesh, cells, place)
     return panel
 

@@ -1,4 +1,4 @@
-"""The four charts of the HTML page, each a self-contained `<svg>` element."""
+"""The charts of the HTML page, each a self-contained `<svg>` element."""
 
 import math
 from collections.abc import Sequence
@@ -60,25 +60,6 @@ def energy_chart(report: Report) -> str:
 
     label = f"Energy ratio over time steps; counted, {significant(energy['counted'][-1])} at last"
     return draw("energy", paint, size=(WIDTH, 3.5), label=label)
-
-
-def rate_chart(report: Report) -> str:
-    """Mean spikes per neuron and step of every layer over the whole run, as bars."""
-    rates = [layer["firing_rate"][-1] for layer in report["layers"]]
-
-    def paint(figure: Figure) -> None:
-        axes = layer_axes(figure, report)
-        axes.barh(np.arange(len(rates)) + 0.5, rates, height=0.66, color=FIRST)
-        for place, rate in enumerate(rates):
-            axes.annotate(
-                significant(rate, 2), (rate, place + 0.5), (4, 0), textcoords="offset points",
-                va="center", fontsize=9,
-            )  # fmt: skip
-        axes.set_xlim(0, 1.15 * max([*rates, 1e-9]))
-        axes.grid(visible=False, axis="y")
-        axes.set_xlabel("spikes per neuron and step")
-
-    return draw("rate", paint, size=layer_size(rates), label="Firing rate of every layer")
 
 
 def sin_chart(report: Report, *, name: str = "sin", top: float | None = None) -> str:

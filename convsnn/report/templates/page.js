@@ -233,6 +233,7 @@
     range.value = stops.length - 1;
     range.addEventListener("input", () => set(Number(range.value)));
     stepper.hidden = stops.length < 2;
+    document.body.classList.toggle("stepped", stops.length > 1);
     set(stops.length - 1);
   }
 })();
