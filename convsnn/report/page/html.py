@@ -3,6 +3,7 @@
 from convsnn.errors import MissingExtraError
 from convsnn.report.document import Report, validate
 from convsnn.report.page import costs
+from convsnn.report.page.classes import FEW, SHOWN, by_class, class_name
 from convsnn.report.page.early_exit import early_exit_text
 from convsnn.report.page.metrics import beside, grouped, headline, not_scored
 from convsnn.report.page.stepping import rate_scale, stepping
@@ -45,6 +46,7 @@ def render_html(report: Report) -> str:
     validate(report)
     try:
         from convsnn.report.page import charts
+        from convsnn.report.page.confusion import confusion_charts
     except ImportError as error:
         raise MissingExtraError("jinja2 and matplotlib", "report") from error
     settled, layers = settled_step(report), [layer["name"] for layer in report["layers"]]
@@ -75,6 +77,11 @@ def render_html(report: Report) -> str:
         dead=dead_fraction,
         neurons=neurons_named(report),
         options={k: v for k, v in report["method"].items() if k not in ("neuron", "encoder")},
+        classes=report.get("classes"),
+        by_class=by_class(report),
+        most=FEW if len(by_class(report)) <= FEW else SHOWN,
+        class_name=class_name,
+        tables=confusion_charts(report),
         accuracy_chart=charts.accuracy_chart(report),
         energy_chart=charts.energy_chart(report),
         names=[shortened(name, NAME) for name in distinct(layers)],

@@ -24,6 +24,7 @@ from convsnn.report.page.assemble import assemble
 from convsnn.report.page.html import render_html
 from convsnn.simulate import Engine
 from convsnn.spiking.network import Spiking
+from convsnn.workflows.evaluate.classes import classes_of
 from convsnn.workflows.evaluate.doubts import doubts
 from convsnn.workflows.evaluate.pricing import Pricing
 from convsnn.workflows.evaluate.remedies import what_helps
@@ -131,6 +132,7 @@ def score(
         warnings.insert(0, doubt)
     body = assemble(net, evaluation, header=header, precision=engine.describe(), asked=asked)
     body["estimate"]["quantised"] = quantised
+    more |= classes_of(net, evaluation, data.test, indices)
     made = {**vars(engine), "processes": group.count}
     said = {"not_scored": told.unscored or None, "doubt": doubt}
     return {**body, **said, "engine": made, "warnings": warnings, **more}
