@@ -27,6 +27,7 @@ OPTIONAL = {
     "estimate": "_ESTIMATE",
     "point": "_POINT",
     "classes": "_CLASSES",
+    "examples": "_EXAMPLES",
 }
 KINDS: Mapping[str, Registry[Any]] = {
     "Neurons": NEURONS,

@@ -21,6 +21,7 @@ from convsnn.report.checks import (
     text,
 )
 from convsnn.report.evidence import CLASSES as _CLASSES
+from convsnn.report.evidence import EXAMPLES as _EXAMPLES
 from convsnn.report.evidence import misfit
 
 Report: TypeAlias = Mapping[str, Any]
@@ -152,6 +153,7 @@ _SECTIONS = {
     "estimate": _ESTIMATE,
     "point": _POINT,
     "classes": _CLASSES,
+    "examples": _EXAMPLES,
 }
 
 _METRIC: Mapping[str, Any] = {  # of a report with scores, under the name of each

@@ -13,18 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from convsnn.report.document import Report
+from convsnn.report.evidence import KINDS
 from convsnn.report.page.classes import class_name
 from convsnn.report.wording import counted
-
-KINDS = {
-    "lost": "lost by the conversion",
-    "right": "right in both",
-    "wrong": "wrong in both",
-    "gained": "right in the spiking network alone",
-    "other": "answered differently",
-    "same": "answered alike",
-    "any": "drawn at random",
-}
 
 
 def rounded(values: Sequence[float]) -> list[float]:
