@@ -27,6 +27,8 @@ OPTIONAL = {
     "estimate": "_ESTIMATE",
     "expected": "_EXPECTED",
     "point": "_POINT",
+    "classes": "_CLASSES",
+    "examples": "_EXAMPLES",
 }
 KINDS: Mapping[str, Registry[Any]] = {
     "Neurons": NEURONS,
