@@ -79,6 +79,7 @@ def compare(
     ] = None,
     verify: options.Verify = True,
     as_json: options.Json = False,
+    csv: options.Csv = None,
     force: Annotated[
         bool, typer.Option("--force", help="Make results of other settings anew.")
     ] = False,
@@ -98,6 +99,6 @@ def compare(
         training_samples=training_samples, augment=augment, add=add or (), folder=output,
         force=force, schedule=schedule,
     )  # fmt: skip
-    printing.show_result(found, as_json=as_json, width=WIDTH)
+    printing.show_result(found, as_json=as_json, csv=csv, width=WIDTH)
     messages().print(f"results are in {found.folder}/", markup=False)
     return 1 if found.failed else 0

@@ -47,6 +47,7 @@ def diagnose(
     device: options.Device = "auto",
     reading: groups.Reading,
     as_json: options.Json = False,
+    csv: options.Csv = None,
 ) -> int:
     """Say where a spiking network loses its accuracy, layer by layer, and what to try.
 
@@ -61,5 +62,5 @@ def diagnose(
         net, opened.test if split == "test" else opened.train, timesteps=timesteps,
         samples=samples, batch_size=batch_size, seed=seed, device=target,
     )  # fmt: skip
-    printing.show_result(found, as_json=as_json)
+    printing.show_result(found, as_json=as_json, csv=csv)
     return 0

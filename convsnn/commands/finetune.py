@@ -35,6 +35,7 @@ def finetune(
         bool, typer.Option("--resume", help="Go on with a run that was stopped.")
     ] = False,
     as_json: options.Json = False,
+    csv: options.Csv = None,
     force: options.Force = False,
 ) -> int:
     """Train a converted network for few time steps, starting from what conversion gave it."""
@@ -45,6 +46,6 @@ def finetune(
         compile=training.compile, device=device, gate=max_drop, folder=output, resume=resume,
         force=force,
     )  # fmt: skip
-    printing.show_result(found, as_json=as_json)
+    printing.show_result(found, as_json=as_json, csv=csv)
     messages().print(f"results are in {found.folder}/ (open report.html)", markup=False)
     return gate(dict(found.document), max_drop)

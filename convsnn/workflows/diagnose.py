@@ -1,5 +1,6 @@
 """Where the error of a spiking network comes from, layer by layer, and what to try."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +11,8 @@ from convsnn.errors import ConfigError
 from convsnn.measure.decomposition import decompose
 from convsnn.report.diagnosis.advice import advise
 from convsnn.report.diagnosis.document import diagnosis, render_diagnosis
+from convsnn.report.diagnosis.sheets import diagnosis_sheets
+from convsnn.report.sheets import Sheet
 from convsnn.spiking.network import Spiking
 from convsnn.workflows.evaluate import score as scoring
 from convsnn.workflows.running.precision import as_before
@@ -33,6 +36,10 @@ class Diagnosis(Result):
         """The worst layer, and what is most urgent."""
         found = [one["finding"] for one in self.document["findings"]]
         return f"worst layer {self.worst}: {found[0] if found else 'nothing found'}"
+
+    def sheets(self) -> Sequence[Sheet]:
+        """See `Tabled`."""
+        return diagnosis_sheets(self.document)
 
     def render(self, *, width: int) -> RenderableType:
         """The table of layers, and what to try."""

@@ -1,7 +1,7 @@
 """A saved spiking network in, one trained for few time steps out: scored, written, gone on with."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,9 @@ from rich.console import RenderableType
 from convsnn.report.document import to_json
 from convsnn.report.files import ResultDirectory
 from convsnn.report.page.assemble import versions
+from convsnn.report.page.sheets import report_sheets
 from convsnn.report.page.table import render_table, score_in_words
+from convsnn.report.sheets import Sheet
 from convsnn.spiking.network import Spiking
 from convsnn.train.devices import is_main
 from convsnn.train.distillation import Tuning
@@ -47,6 +49,10 @@ class Finetuned(Result):
         """See `Result`."""
         del width  # it folds
         return render_table(dict(self.document))
+
+    def sheets(self) -> Sequence[Sheet]:
+        """See `Tabled`."""
+        return report_sheets(dict(self.document))
 
     def about(self) -> str:
         """See `Result`."""
