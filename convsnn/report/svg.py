@@ -10,6 +10,8 @@ import matplotlib
 import matplotlib.style
 from matplotlib.figure import Figure
 
+from convsnn.report.readings import Cells, attribute, name_lines, readings
+
 # matplotlib knows fixed colours only. These stand for the page's CSS variables, so that one
 # drawing follows the light and the dark scheme.
 INK = "#0a0b01"
@@ -47,28 +49,37 @@ STYLE = {
 
 
 def draw(
-    name: str, paint: Callable[[Figure], None], *, size: tuple[float, float], label: str
+    name: str,
+    paint: Callable[[Figure], None],
+    *,
+    size: tuple[float, float],
+    label: str,
+    cells: Cells | None = None,
 ) -> str:
     """Let `paint` fill a figure of `size` (inches) and return it as an `<svg>` element.
 
     `name` keeps the ids of several drawings on one page apart; `label` is what a screen reader
-    says. The same figure always gives the same text.
+    says. Labelled lines, bars, and a mesh with names for its `cells` can be read off point by point
+    (see `convsnn.report.readings`). The same figure always gives the same text.
     """
     with matplotlib.rc_context(), matplotlib.style.context("default"):
         matplotlib.rcParams.update(STYLE | {"svg.hashsalt": name})
-        figure = Figure(figsize=size, layout="constrained")
+        # as SVG is written, so that places on the figure are those in the drawing
+        figure = Figure(figsize=size, layout="constrained", dpi=72)
         figure.patch.set_alpha(0.0)
         paint(figure)
+        name_lines(figure)
         buffer = io.StringIO()
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         with warnings.catch_warnings():
             # the reader's browser draws the text, so a glyph that matplotlib lacks is no loss
             warnings.filterwarnings("ignore", message="Glyph")
             figure.savefig(buffer, format="svg", metadata=nothing, transparent=True)
-    return _inline(buffer.getvalue(), name, label)
+        found = attribute(readings(figure, name, cells))
+    return _inline(buffer.getvalue(), name, label, found)
 
 
-def _inline(text: str, name: str, label: str) -> str:
+def _inline(text: str, name: str, label: str, found: str) -> str:
     """Without prolog, with ids of its own, scalable, and with the page's colours."""
 
     def adapt(found: re.Match[str]) -> str:
@@ -79,6 +90,6 @@ def _inline(text: str, name: str, label: str) -> str:
 
     opening, body = text[text.index("<svg") :].split(">", 1)
     opening = re.sub(r' (width|height)="[^"]*"', "", opening)
-    opening = opening.replace("<svg", f'<svg role="img" aria-label="{escape(label)}"', 1)
+    opening = opening.replace("<svg", f'<svg role="img" aria-label="{escape(label)}"{found}', 1)
     # only tags are touched: a layer may be named like a reference or a colour
     return f"{opening}>{re.sub(r'<[^<>]*>', adapt, body)}"

@@ -1,6 +1,9 @@
-"""The pages' templates, with the wording that all of them share."""
+"""The pages' templates, with the wording and the script that all of them share."""
 
+from base64 import b64encode
 from collections.abc import Callable
+from hashlib import sha256
+from importlib.resources import files
 from typing import Any
 
 from convsnn.errors import MissingExtraError
@@ -37,4 +40,8 @@ def template(name: str, **filters: Any) -> Any:
         lstrip_blocks=True,
     )
     environment.filters.update(FILTERS, **filters)
+    script = (files("convsnn") / "report/templates/page.js").read_text(encoding="utf-8")
+    environment.globals["script"] = script
+    # the page's own rules let this script run and no other
+    environment.globals["script_digest"] = b64encode(sha256(script.encode()).digest()).decode()
     return environment.get_template(name)

@@ -1,4 +1,4 @@
-"""A comparison as one HTML file that needs nothing else: no scripts, links or fonts."""
+"""A comparison as one HTML file without links or fonts, and no script but its own."""
 
 from convsnn.errors import ExportError, MissingExtraError
 from convsnn.report.comparison.document import (

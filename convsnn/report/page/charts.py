@@ -1,4 +1,4 @@
-"""The four charts of the HTML page, each a self-contained `<svg>` element."""
+"""The charts of the HTML page, each a self-contained `<svg>` element."""
 
 import math
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentF
 from convsnn.report.document import Report
 from convsnn.report.page.metrics import headline
 from convsnn.report.page.summary import shown_steps
+from convsnn.report.readings import Cells
 from convsnn.report.svg import AXIS, CARD, FIRST, INK, SECOND, THIRD, draw
 from convsnn.report.wording import distinct, percent, shortened, significant
 
@@ -61,25 +62,6 @@ def energy_chart(report: Report) -> str:
     return draw("energy", paint, size=(WIDTH, 3.5), label=label)
 
 
-def rate_chart(report: Report) -> str:
-    """Mean spikes per neuron and step of every layer over the whole run, as bars."""
-    rates = [layer["firing_rate"][-1] for layer in report["layers"]]
-
-    def paint(figure: Figure) -> None:
-        axes = layer_axes(figure, report)
-        axes.barh(np.arange(len(rates)) + 0.5, rates, height=0.66, color=FIRST)
-        for place, rate in enumerate(rates):
-            axes.annotate(
-                significant(rate, 2), (rate, place + 0.5), (4, 0), textcoords="offset points",
-                va="center", fontsize=9,
-            )  # fmt: skip
-        axes.set_xlim(0, 1.15 * max([*rates, 1e-9]))
-        axes.grid(visible=False, axis="y")
-        axes.set_xlabel("spikes per neuron and step")
-
-    return draw("rate", paint, size=layer_size(rates), label="Firing rate of every layer")
-
-
 def sin_chart(report: Report, *, name: str = "sin", top: float | None = None) -> str:
     """The SIN ratio of every layer over time steps: the stronger the colour, the higher.
 
@@ -110,7 +92,9 @@ def sin_chart(report: Report, *, name: str = "sin", top: float | None = None) ->
         bar.solids.set_rasterized(False)  # an embedded picture could not follow the page's colours
 
     label = "Share of neurons that fire though the ANN's are silent, by layer and time step"
-    return draw(name, paint, size=layer_size(report["layers"]), label=label)
+    named = [layer["name"] for layer in report["layers"]]
+    read = Cells(named, [str(step) for step in steps])
+    return draw(name, paint, size=layer_size(report["layers"]), label=label, cells=read)
 
 
 def time_axes(figure: Figure, total: int) -> Any:

@@ -1,10 +1,11 @@
-"""The report as one HTML file that needs nothing else: no scripts, links or fonts."""
+"""The report as one HTML file without links or fonts, and no script but its own."""
 
 from convsnn.errors import MissingExtraError
 from convsnn.report.document import Report, validate
 from convsnn.report.page import costs
 from convsnn.report.page.early_exit import early_exit_text
 from convsnn.report.page.metrics import beside, grouped, headline, not_scored
+from convsnn.report.page.stepping import rate_scale, stepping
 from convsnn.report.page.summary import (
     SETTLED,
     dead_fraction,
@@ -16,8 +17,9 @@ from convsnn.report.page.summary import (
     steps_below_ann,
 )
 from convsnn.report.templating import template
-from convsnn.report.wording import neurons_named
+from convsnn.report.wording import distinct, neurons_named, shortened
 
+NAME = 23  # characters of a layer's name beside its bar
 FORMS = {
     "paper": (
         "The formula common in papers: every multiply-accumulate of a layer becomes one addition "
@@ -45,14 +47,14 @@ def render_html(report: Report) -> str:
         from convsnn.report.page import charts
     except ImportError as error:
         raise MissingExtraError("jinja2 and matplotlib", "report") from error
-    settled = settled_step(report)
+    settled, layers = settled_step(report), [layer["name"] for layer in report["layers"]]
     return template("page.html").render(
         report=report,
         first=headline(report),
         beside=beside(report),
         grouped=grouped(report),
         not_scored=not_scored(report),
-        doubt=report.get("doubt"),
+        warned=_warnings(report),
         shown=shown_steps(report["timesteps"]),
         last=row(report, report["timesteps"]),
         rows=rows(report),
@@ -75,6 +77,14 @@ def render_html(report: Report) -> str:
         options={k: v for k, v in report["method"].items() if k not in ("neuron", "encoder")},
         accuracy_chart=charts.accuracy_chart(report),
         energy_chart=charts.energy_chart(report),
-        rate_chart=charts.rate_chart(report),
+        names=[shortened(name, NAME) for name in distinct(layers)],
+        rate_scale=rate_scale(report),
+        stepping=stepping(report),
         sin_chart=charts.sin_chart(report),
     )
+
+
+def _warnings(report: Report) -> list[str]:
+    """What makes the numbers mean less than they seem to, what matters most first."""
+    found = [report.get("doubt"), *report.get("warnings", ())]
+    return list(dict.fromkeys(text for text in found if text))
