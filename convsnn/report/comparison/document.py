@@ -13,6 +13,7 @@ from convsnn.report.document import Report
 from convsnn.report.page.metrics import Metric, headline
 from convsnn.report.page.summary import shown_steps
 from convsnn.report.wording import counted, percent, significant
+from convsnn.spiking.kinds import ANALOG
 
 Comparison: TypeAlias = Mapping[str, Any]
 COLUMNS = 6  # of time steps: what 100 characters have room for
@@ -47,9 +48,15 @@ def in_words(comparison: Comparison) -> str:
     return f"{named(comparison)} in {unit}"
 
 
+def sends(one: Mapping[str, Any]) -> str:
+    """What the network of a row sends: the kind of its spikes, or that functions make it partly
+    analog; documents of an earlier version know spikes only."""
+    return str(one.get("sends", one["spikes"]))
+
+
 def family(one: Mapping[str, Any]) -> str:
-    """What a row is ranked with: the kind of its spikes, and whether it was trained."""
-    kind = f"{one['spikes']}, trained" if one["trained"] else str(one["spikes"])
+    """What a row is ranked with: what it sends, whether it was trained, and when layers fire."""
+    kind = f"{sends(one)}, trained" if one["trained"] else sends(one)
     return f"{kind}, layer by layer" if one.get("schedule") == "layers" else kind
 
 
@@ -70,6 +77,7 @@ def row(report: Report, ann: Mapping[str, Any]) -> dict[str, Any]:
         method = {**method, "spikes": "graded", "kind": named}
     return {
         **method,
+        "sends": kind if kind == ANALOG else method["spikes"],
         "kind": method["kind"] + _late(report),
         "network": about.get("network"),  # its file, in the comparison's folder
         "readout": report["method"].get("readout", "mean"),  # the one that was chosen
@@ -132,7 +140,14 @@ def compare_reports(
 
 def _place(one: Mapping[str, Any]) -> tuple[object, ...]:
     """Where a row stands: rows of one kind together, the best of them first."""
-    kind = KINDS.index(one["spikes"]), one["trained"], one["delay"], one["labels"]
+    kind = (
+        KINDS.index(one["spikes"]),
+        sends(one),
+        one["trained"],
+        one["schedule"] == "layers",
+        one["delay"],
+        one["labels"],
+    )
     return *kind, -sum(one["score"].values()), one["name"]
 
 

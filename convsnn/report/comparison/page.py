@@ -24,7 +24,7 @@ def render_comparison_page(comparison: Comparison) -> str:
     try:
         import jinja2
 
-        from convsnn.report.comparison import charts
+        from convsnn.report.comparison import charts, scale
     except ImportError as error:
         raise MissingExtraError("jinja2 and matplotlib", "report") from error
     page = template("comparison.html", seconds=seconds)
@@ -50,6 +50,20 @@ def render_comparison_page(comparison: Comparison) -> str:
             family=family,
             trained=any(row["trained"] for row in rows),
             fronts={name: charts.front(rows, name) for name in families},
+            switches=[
+                {
+                    "name": name,
+                    "colour": charts.colour(comparison, name),
+                    "parts": charts.family_parts(comparison, name),
+                    "methods": [
+                        {"number": n, "title": row["title"], "parts": charts.parts(n)}
+                        for n, row in enumerate(rows, start=1)
+                        if family(row) == name
+                    ],
+                }
+                for name in families
+            ],
+            axis=scale.in_words(comparison) if rows else "",
             steps_chart=charts.steps_chart(comparison) if rows else "",
             cost_chart=charts.cost_chart(comparison) if rows else "",
         )
