@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from convsnn.errors import ConfigError
-from convsnn.report.files import require_writable, unwritable, write_text
+from convsnn.report.files import make_folder, require_writable, write_text
 
 SUFFIX = ".csv"
 FRACTION, RATIO, SECONDS, BYTES = "fraction", "ANN = 1", "s", "bytes"
@@ -82,11 +82,7 @@ def write_sheets(sheets: Sequence[Sheet], place: Path) -> list[Path]:
     A file is written whole or not at all, in place of one of its name; nothing else is touched.
     """
     whole = place.suffix.lower() == SUFFIX
-    folder = place.parent if whole else place
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable(folder, error) from error
+    make_folder(place.parent if whole else place)
     files = {place: sheets[0]} if whole else {place / f"{s.name}{SUFFIX}": s for s in sheets}
     for path, sheet in files.items():
         write_text(path, sheet.to_csv())
