@@ -22,7 +22,13 @@ from convsnn.registry import Registry
 from convsnn.report import checks, document
 
 SCHEMA_FILE = Path(__file__).parent / "report.schema.json"
-OPTIONAL = {"early_exit": "_EARLY_EXIT", "estimate": "_ESTIMATE", "point": "_POINT"}
+OPTIONAL = {
+    "early_exit": "_EARLY_EXIT",
+    "estimate": "_ESTIMATE",
+    "point": "_POINT",
+    "classes": "_CLASSES",
+    "examples": "_EXAMPLES",
+}
 KINDS: Mapping[str, Registry[Any]] = {
     "Neurons": NEURONS,
     "Calibration stages": CALIBRATORS,

@@ -407,7 +407,7 @@ def test_a_layer_charged_behind_it_has_a_dash_and_a_silent_one_its_nought() -> N
     second["firing_rate"] = [0.0] * report["timesteps"]
     page = render_html(report)
     table = page[page.index('class="layers"') :]
-    cells = re.findall(r"<td>([^<]*)</td></tr>", table[: table.index("</table>")])
+    cells = re.findall(r'<td data-at="ops\d+">([^<]*)</td></tr>', table[: table.index("</table>")])
     assert cells[:2] == ["–", "0"]
     assert "–" not in cells[1:]
 

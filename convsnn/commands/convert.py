@@ -50,7 +50,7 @@ def convert(
     sets = energy.sets()
     if is_nir(model):
         _refuse_choices(
-            model, neurons, network, replace(scoring, max_drop=None),
+            model, neurons, network, replace(scoring, max_drop=None, examples=None),
             calibration_samples=calibration_samples != CALIBRATED, no_verify=not verify,
             best=energy.best is not None,
         )  # fmt: skip
@@ -63,7 +63,7 @@ def convert(
         )  # fmt: skip
         scores = evaluate_saved(
             net, batch_size=running.batch_size, device=running.device, gate=scoring.max_drop,
-            place=model, sets=sets,
+            place=model, sets=sets, examples=scoring.examples,
         )  # fmt: skip
         return _finish(scores, folder, force=force, as_json=as_json, csv=csv, most=scoring.max_drop)
     if frames != groups.Frames():
@@ -84,6 +84,7 @@ def convert(
     found = convert_and_score(
         opening, how, steps, samples=samples, early_exit=scoring.early_exit,
         exit_data=scoring.exit_data, sets=sets, best=energy.best, max_drop=scoring.max_drop,
+        examples=scoring.examples,
     )  # fmt: skip
     return _finish(found, folder, force=force, as_json=as_json, csv=csv, most=scoring.max_drop)
 

@@ -48,7 +48,7 @@ def evaluate(
             weight_bits=weight_bits, compile=compile, preprocessing=reading.preprocessing(),
             task=scoring.task, gate=scoring.max_drop, early_exit=scoring.early_exit,
             exit_data=scoring.exit_data, place=str(artifact), group=group, sets=sets,
-            best=energy.best,
+            best=energy.best, examples=scoring.examples,
         )  # fmt: skip
         if output is not None:
             found.write(output, force=force, network=False)

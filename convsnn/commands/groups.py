@@ -84,6 +84,7 @@ class Scoring:
     max_drop: options.MaxDrop = None
     early_exit: options.EarlyExit = None
     exit_data: options.ExitData = None
+    examples: options.Examples = None
 
 
 @dataclass(frozen=True)

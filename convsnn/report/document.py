@@ -20,6 +20,9 @@ from convsnn.report.checks import (
     per_step,
     text,
 )
+from convsnn.report.evidence import CLASSES as _CLASSES
+from convsnn.report.evidence import EXAMPLES as _EXAMPLES
+from convsnn.report.evidence import misfit
 
 Report: TypeAlias = Mapping[str, Any]
 
@@ -145,7 +148,13 @@ _POINT: Mapping[str, Any] = {  # there where it was asked for
     "held_out": {**_origin, "ann": either(null, number), "snn": per_step(either(null, number))},
 }
 
-_SECTIONS = {"early_exit": _EARLY_EXIT, "estimate": _ESTIMATE, "point": _POINT}
+_SECTIONS = {
+    "early_exit": _EARLY_EXIT,
+    "estimate": _ESTIMATE,
+    "point": _POINT,
+    "classes": _CLASSES,
+    "examples": _EXAMPLES,
+}
 
 _METRIC: Mapping[str, Any] = {  # of a report with scores, under the name of each
     "label": text,
@@ -168,6 +177,8 @@ def validate(report: Report) -> None:
     for key, spec in _SECTIONS.items():
         if key in report:
             _examine(report[key], spec, key, scope)
+    if wrong := misfit(report):
+        raise ExportError(f"report: {wrong}")
     metrics, headline = report.get("metrics", {}), report.get("headline")
     for name, metric in metrics.items():
         _examine(metric, _METRIC, f"metrics.{name}", scope)

@@ -73,7 +73,7 @@ def _panel(
     panel: dict[str, Any] = {
         "box": _rounded([left, top, right, bottom]),
         "title": str(axes.get_title("left") or axes.get_title()),
-        "x": str(axes.get_xlabel()),
+        "x": _across(axes),
         "limits": [float(value) for value in axes.get_xlim()],
         "log": axes.get_xscale() == "log",
         "lines": [],
@@ -92,6 +92,12 @@ def _panel(
     return panel
 
 
+def _across(axes: Any) -> str:
+    """What is on the x axis, which of axes below one another only the last may say."""
+    shared = axes.get_shared_x_axes().get_siblings(axes)
+    return next((str(label) for one in [axes, *shared] if (label := one.get_xlabel())), "")
+
+
 def _add_line(
     panel: dict[str, Any], axes: Any, line: Any, name: str, place: Callable[[Any], Any]
 ) -> None:
@@ -103,7 +109,10 @@ def _add_line(
     points = points[np.isfinite(points).all(axis=1)]
     if not len(points):
         return
-    drawn, word = place(line.get_transform().transform(points)), _worded(axes.yaxis)
+    drawn, word = (
+        place(line.get_transform().transform(points)),
+        axes.fmt_ydata or _worded(axes.yaxis),
+    )
     if not across:
         panel["levels"].append(
             {"name": label, "y": _rounded(drawn[:1, 1])[0], "is": word(points[0, 1])}

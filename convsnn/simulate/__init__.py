@@ -2,6 +2,7 @@
 
 from convsnn.simulate.engine import PRECISIONS, Engine, Precision
 from convsnn.simulate.fastest import fastest
+from convsnn.simulate.glimpse import Glimpse, Trains, glimpse
 from convsnn.simulate.loop import CHUNK_ELEMENTS, Observer, Simulation
 from convsnn.simulate.module import NetworkState, SpikingModule
 from convsnn.simulate.program import Program
@@ -12,6 +13,7 @@ __all__ = [
     "CHUNK_ELEMENTS",
     "PRECISIONS",
     "Engine",
+    "Glimpse",
     "NetworkState",
     "Observer",
     "Precision",
@@ -20,7 +22,9 @@ __all__ = [
     "Run",
     "Simulation",
     "SpikingModule",
+    "Trains",
     "fastest",
+    "glimpse",
     "record",
     "simulate",
 ]

@@ -110,6 +110,7 @@ class SNN:
         preprocessing: Mapping[str, Any] | None = None,
         task: str | None = None,
         schedule: str | None = None,
+        examples: int | None = None,
     ) -> Scores:
         """Score every time step on test images: see `convsnn evaluate`, whose options these are."""
         self._scores = evaluate_saved(
@@ -128,6 +129,7 @@ class SNN:
             preprocessing=preprocessing or {},
             task=task,
             schedule=schedule,
+            examples=examples,
         )
         return self._scores
 

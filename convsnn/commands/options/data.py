@@ -95,6 +95,15 @@ Samples = Annotated[
         metavar=NUMBER, help="Test images to score, chosen at random (default: all).", min=1
     ),
 ]
+Examples = Annotated[
+    int | None,
+    typer.Option(
+        metavar=NUMBER,
+        help="Test images that the report looks at closely: answers over time, spikes, potentials "
+        "(default: one in 50, at most 6; 0 for none).",
+        min=0,
+    ),
+]
 CalibrationSamples = Annotated[
     int, typer.Option(metavar=NUMBER, help="Training images to calibrate on.", min=1)
 ]

@@ -1,9 +1,13 @@
 """The report as one HTML file without links or fonts, and no script but its own."""
 
+from typing import Any
+
 from convsnn.errors import MissingExtraError
 from convsnn.report.document import Report, validate
 from convsnn.report.page import costs
+from convsnn.report.page.classes import FEW, SHOWN, by_class, class_name
 from convsnn.report.page.early_exit import early_exit_text
+from convsnn.report.page.examples import told, watched_in_words
 from convsnn.report.page.metrics import beside, grouped, headline, not_scored
 from convsnn.report.page.stepping import rate_scale, stepping
 from convsnn.report.page.summary import (
@@ -45,6 +49,7 @@ def render_html(report: Report) -> str:
     validate(report)
     try:
         from convsnn.report.page import charts
+        from convsnn.report.page.confusion import confusion_charts
     except ImportError as error:
         raise MissingExtraError("jinja2 and matplotlib", "report") from error
     settled, layers = settled_step(report), [layer["name"] for layer in report["layers"]]
@@ -75,6 +80,12 @@ def render_html(report: Report) -> str:
         dead=dead_fraction,
         neurons=neurons_named(report),
         options={k: v for k, v in report["method"].items() if k not in ("neuron", "encoder")},
+        classes=report.get("classes"),
+        by_class=by_class(report),
+        most=FEW if len(by_class(report)) <= FEW else SHOWN,
+        class_name=class_name,
+        tables=confusion_charts(report),
+        **_looked_at(report),
         accuracy_chart=charts.accuracy_chart(report),
         energy_chart=charts.energy_chart(report),
         names=[shortened(name, NAME) for name in distinct(layers)],
@@ -88,3 +99,22 @@ def _warnings(report: Report) -> list[str]:
     """What makes the numbers mean less than they seem to, what matters most first."""
     found = [report.get("doubt"), *report.get("warnings", ())]
     return list(dict.fromkeys(text for text in found if text))
+
+
+def _looked_at(report: Report) -> dict[str, Any]:
+    """What stands in the section of the samples that were looked at."""
+    section = report.get("examples")
+    if section is None or not section["samples"]:
+        return {"examples": None}
+    from convsnn.report.page import example_charts as charts
+
+    samples = section["samples"]
+    return {
+        "examples": section,
+        "told": list(told(report)),
+        "watched": watched_in_words(report),
+        "output_charts": [charts.outputs_chart(report, s, n) for n, s in enumerate(samples)],
+        "activity_chart": charts.activity_chart(report),
+        "raster_chart": charts.raster_chart(report),
+        "potentials_chart": charts.potentials_chart(report),
+    }

@@ -23,9 +23,14 @@ def stops(report: Report) -> list[int]:
     known = [s for s, value in enumerate(report["snn"]["agreement"], 1) if value is not None]
     columns = 4 * len(report["layers"]) + 2 * len(report["sources"])
     most = min(MOST_STOPS, max(FEWEST_STOPS, MOST_TEXTS // columns))
+    return spaced(known, report["timesteps"], most)
+
+
+def spaced(known: Sequence[int], total: int, most: int = MOST_STOPS) -> list[int]:
+    """Of the steps `known` all, or of many about `most` a growing distance apart, those that a
+    table shows among them."""
     if len(known) <= most:
-        return known
-    total = report["timesteps"]
+        return list(known)
     wanted = {round(total ** (place / most)) for place in range(most + 1)}
     return sorted((wanted | set(shown_steps(total))) & set(known))
 

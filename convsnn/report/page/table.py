@@ -8,6 +8,7 @@ from rich.text import Text
 
 from convsnn.report.document import Report, validate
 from convsnn.report.page import costs
+from convsnn.report.page.classes import classes_in_words
 from convsnn.report.page.early_exit import early_exit_text
 from convsnn.report.page.metrics import beside, grouped, headline, not_scored
 from convsnn.report.page.summary import (
@@ -165,6 +166,8 @@ def _layers(report: Report) -> Table:
 def _notes(report: Report) -> list[Text]:
     said = [text for text in report.get("warnings", ()) if text != report.get("doubt")]
     notes = [Text(f"\nWarning: {text}", style="yellow") for text in said]
+    if lost := classes_in_words(report):
+        notes.append(Text(f"\n{lost}"))
     if early := early_exit_text(report):
         notes.append(Text(f"\n{early}"))
     if report["sources"]:

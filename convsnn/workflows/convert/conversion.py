@@ -123,13 +123,15 @@ def convert_and_score(
     sets: tuple[Constants, ...] | None = None,
     best: str | None = None,
     max_drop: float | None = None,
+    examples: int | None = None,
 ) -> Scores:
     """Convert, and score every step on `samples` test images (None: all), as the command does.
 
     `early_exit` is a percentage: see `convsnn.workflows.evaluate.early_exit`. `sets` of constants
     price the energy (None: all that are known); with `best` "energy" the number of steps to run at
-    is chosen under the bound `max_drop`: see `convsnn.workflows.evaluate.best`. Whatever can be
-    refused is refused before any calibration.
+    is chosen under the bound `max_drop`: see `convsnn.workflows.evaluate.best`. `examples` is how
+    many images the report looks at closely (None: a few). Whatever can be refused is refused before
+    any calibration.
     """
     job = opening.open()
     how = how.settled(job.graph)
@@ -159,7 +161,9 @@ def convert_and_score(
     )
     net = converted(job, how, timesteps, samples=samples)
     also = [add for add in (early, choosing) if add is not None]
-    report = job.score(net, steps=timesteps, samples=samples, also=also, pricing=pricing)
+    report = job.score(
+        net, steps=timesteps, samples=samples, also=also, pricing=pricing, examples=examples
+    )
     reported(report["warnings"])
     return Scores(report, net)
 

@@ -43,6 +43,7 @@ def evaluate_saved(
     schedule: str | None = None,
     sets: tuple[Constants, ...] | None = None,
     best: str | None = None,
+    examples: int | None = None,
 ) -> Scores:
     """Score `net` at every time step on `test`: images as the network takes them, with labels
     where there are any, a text that names a data set, or None for the data that it was made for.
@@ -51,7 +52,8 @@ def evaluate_saved(
     a percentage, `gate` the bound on the loss of its score, `task` what the network is for, `place`
     where it came from, for messages, and a `group` of processes shares the images. `sets` of
     constants price its energy (None: all that are known), `best` is "energy" for the number of
-    steps to run at (see `convsnn.workflows.evaluate.best`). Raises
+    steps to run at (see `convsnn.workflows.evaluate.best`), `examples` how many images the report
+    looks at closely (None: a few). Raises
     ConfigError, LoadError and SimulationError.
     """
     net = scheduled(net, schedule)
@@ -116,6 +118,7 @@ def evaluate_saved(
         wanted=as_before(origin, precision=precision, weight_bits=weight_bits, compile=compile),
         group=group,
         task=task,
+        examples=examples,
     )
     reported(report["warnings"])
     return Scores(report, net)

@@ -24,7 +24,9 @@ from convsnn.report.page.assemble import assemble
 from convsnn.report.page.html import render_html
 from convsnn.simulate import Engine
 from convsnn.spiking.network import Spiking
+from convsnn.workflows.evaluate.classes import classes_of
 from convsnn.workflows.evaluate.doubts import doubts
+from convsnn.workflows.evaluate.examples import examples_of, how_many
 from convsnn.workflows.evaluate.pricing import Pricing
 from convsnn.workflows.evaluate.remedies import what_helps
 from convsnn.workflows.running.batch import note_smaller_batch
@@ -63,12 +65,14 @@ def score(
     group: Group | None = None,
     task: str | None = None,
     pricing: Pricing | None = None,
+    examples: int | None = 0,
 ) -> dict[str, Any]:
     """Run the test images and return the report; the header comes from the net's provenance.
 
     `task` is what the network is for (None: as it says itself, or as the targets decide it).
     Each of `also` adds sections of its own, from the evaluation, the same images and what computes;
-    `pricing` is what its energy is estimated with (None: every known set of constants). Of a
+    `pricing` is what its energy is estimated with (None: every known set of constants), `examples`
+    how many images are looked at closely (None: a few). Of a
     `group` of processes each runs its part of the images, and only process 0 comes back from here.
     """
     group, origin = group or Group(), net.provenance
@@ -131,6 +135,17 @@ def score(
         warnings.insert(0, doubt)
     body = assemble(net, evaluation, header=header, precision=engine.describe(), asked=asked)
     body["estimate"]["quantised"] = quantised
+    more |= classes_of(net, evaluation, data.test, indices)
+    more |= examples_of(
+        net,
+        evaluation,
+        data.test,
+        indices,
+        count=how_many(examples, len(indices)),
+        seed=seed,
+        device=device,
+        preprocessing=data.preprocessing,
+    )
     made = {**vars(engine), "processes": group.count}
     said = {"not_scored": told.unscored or None, "doubt": doubt}
     return {**body, **said, "engine": made, "warnings": warnings, **more}

@@ -111,6 +111,7 @@ class Job:
         samples: int | None = None,
         also: Sequence[scoring.Also] = (),
         pricing: Pricing | None = None,
+        examples: int | None = 0,
     ) -> dict[str, Any]:
         """The report on `net`, scored on `samples` test images (None: all); see `scoring.score`."""
         return scoring.score(
@@ -124,6 +125,7 @@ class Job:
             also=also,
             pricing=pricing,
             wanted=self.wanted,
+            examples=examples,
         )
 
     def _provenance(self, method: Method, steps: int, samples: int | None) -> dict[str, Any]:
