@@ -10,6 +10,7 @@ from convsnn.commands.terminal import messages
 from convsnn.commands.training import Objective, Training
 from convsnn.workflows.evaluate.score import gate
 from convsnn.workflows.finetune import finetune_saved
+from convsnn.workflows.finetune.saved import PAGE
 
 
 @groups.grouped
@@ -47,5 +48,5 @@ def finetune(
         force=force,
     )  # fmt: skip
     printing.show_result(found, as_json=as_json, csv=csv)
-    messages().print(f"results are in {found.folder}/ (open report.html)", markup=False)
+    messages().print(f"results are in {found.folder}/ (open {PAGE})", markup=False)
     return gate(dict(found.document), max_drop)
