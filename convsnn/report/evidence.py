@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from convsnn.report.checks import amount, count, each, either, fraction, null, number, text
+from convsnn.report.checks import Scope, amount, count, each, either, fraction, null, number, text
 
 KINDS = {  # what a sample is an example of
     "lost": "lost by the conversion",
@@ -96,6 +96,8 @@ def _examples(section: Mapping[str, Any], report: Mapping[str, Any]) -> str:
     outputs = len(report["classes"]["samples"]) if "classes" in report else None
     for place, sample in enumerate(section["samples"]):
         where = f"examples.samples[{place}]"
+        if not isinstance(sample.get("pictures"), Mapping | None):
+            return f"{where}.pictures is not an object with keys"
         if sample["kind"] not in KINDS:
             return f"{where}.kind is none of {', '.join(KINDS)}"
         if len(sample["activity"]) != layers:
@@ -128,9 +130,20 @@ def _watched(watched: Mapping[str, Any], samples: int) -> str:
             return f"examples.watched: {layer['name']} has not a train for each neuron"
         if max((step for train in layer["spikes"] for step in train), default=0) > watched["steps"]:
             return f"examples.watched: {layer['name']} fires after the last step"
-        trace = layer.get("trace")
-        if trace and any(
-            len(trace.get(key, ())) != watched["steps"] for key in ("potential", "threshold")
-        ):
-            return f"examples.watched: {layer['name']} has not a potential for each step"
+        if wrong := _trace(layer.get("trace"), watched["steps"]):
+            return f"examples.watched: the trace of {layer['name']} {wrong}"
+    return ""
+
+
+def _trace(trace: object, steps: int) -> str:
+    """What is wrong with the potential and threshold of a neuron, which need not be there."""
+    if trace is None:
+        return ""
+    if not isinstance(trace, Mapping):
+        return "is not an object with keys"
+    for key in ("potential", "threshold"):
+        if wrong := each(number)(trace.get(key), Scope(steps)):
+            return f"{key} {wrong}"
+        if len(trace[key]) != steps:
+            return f"has not a {key} for each step"
     return ""

@@ -83,7 +83,8 @@ def _inline(text: str, name: str, label: str, found: str) -> str:
     """Without prolog, with ids of its own, scalable, and with the page's colours."""
 
     def adapt(found: re.Match[str]) -> str:
-        tag = re.sub(r'( id="|href="#|url\(#)', rf"\1{name}-", found[0])
+        short = re.sub(r" ?\n", " ", re.sub(r"(\.\d\d)\d+", r"\1", found[0]))  # of a point
+        tag = re.sub(r'( id="|href="#|url\(#)', rf"\1{name}-", short)
         for colour, variable in VARIABLES.items():
             tag = tag.replace(colour, f"var({variable})")
         return tag

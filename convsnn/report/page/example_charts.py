@@ -18,6 +18,7 @@ LINES = (
     (AXIS, "-", "v"), (INK, (0, (3, 2)), "D"),
 )  # fmt: skip
 NAME = 16  # characters of an output's name
+MARKED = 25  # layers up to which each has a mark
 LAYER = 20  # of a layer's
 
 
@@ -58,7 +59,8 @@ def activity_chart(report: Report) -> str:
         for number, sample in enumerate(samples):
             lost = sample["kind"] in ("lost", "other")
             axes.plot(
-                places, sample["activity"], color=SECOND if lost else FIRST, marker="o",
+                places, sample["activity"], color=SECOND if lost else FIRST,
+                marker="o" if len(layers) <= MARKED else "",
                 markersize=3.5, linewidth=1.0, alpha=0.75,
                 label=f"{number + 1}: sample {sample['sample']}",
             )  # fmt: skip

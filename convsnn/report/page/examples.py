@@ -15,7 +15,7 @@ from typing import Any
 from convsnn.report.document import Report
 from convsnn.report.evidence import KINDS
 from convsnn.report.page.classes import class_name
-from convsnn.report.wording import counted
+from convsnn.report.wording import counted, significant
 
 
 def rounded(values: Sequence[float]) -> list[float]:
@@ -28,7 +28,7 @@ def output_name(report: Report, number: int) -> str:
     classes = report.get("classes")
     if classes is not None:
         return class_name(classes, number)
-    return f"output {number}" if report.get("task") == "regress" else str(number)
+    return f"output {number}" if report.get("task") != "classify" else str(number)
 
 
 def told(report: Report) -> Iterator[Mapping[str, Any]]:
@@ -45,7 +45,7 @@ def told(report: Report) -> Iterator[Mapping[str, Any]]:
 
 def _answer_in_words(report: Report, sample: Mapping[str, Any]) -> str:
     if sample["snn"] is None or sample["ann"] is None:
-        return ""
+        return "; ".join(_values(report, sample))
     label, ann, snn = (
         None if sample[key] is None else output_name(report, sample[key])
         for key in ("label", "ann", "snn")
@@ -53,6 +53,30 @@ def _answer_in_words(report: Report, sample: Mapping[str, Any]) -> str:
     parts = [] if label is None else [f"label {label}"]
     parts += [f"ANN {ann}", f"SNN {snn}"]
     return f"{', '.join(parts)}{_settled(report, sample)}"
+
+
+def _values(report: Report, sample: Mapping[str, Any]) -> Iterator[str]:
+    """The outputs themselves, where they are the answer."""
+    for one in sample["outputs"] if report.get("task") == "regress" else ():
+        target = one.get("target")
+        beside = "" if target is None else f"target {significant(target)}, "
+        yield (
+            f"{output_name(report, one['output'])}: {beside}ANN {significant(one['ann'])}, "
+            f"SNN {significant(one['snn'][-1])}"
+        )
+
+
+def convinced(report: Report) -> str:
+    """What makes the answer, in words."""
+    task = report.get("task")
+    if task == "classify":
+        return (
+            "What convinces the network is what its output neurons have summed up: the largest "
+            "sum is the answer."
+        )
+    if task == "segment":
+        return "At each place the output neurons sum up; the largest sum there is the answer."
+    return "What the output neurons have summed up is the answer."
 
 
 def _settled(report: Report, sample: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from convsnn.report.document import Report, validate
 from convsnn.report.page import costs
 from convsnn.report.page.classes import FEW, SHOWN, by_class, class_name
 from convsnn.report.page.early_exit import early_exit_text
-from convsnn.report.page.examples import told, watched_in_words
+from convsnn.report.page.examples import convinced, told, watched_in_words
 from convsnn.report.page.metrics import beside, grouped, headline, not_scored
 from convsnn.report.page.stepping import rate_scale, stepping
 from convsnn.report.page.summary import (
@@ -112,6 +112,7 @@ def _looked_at(report: Report) -> dict[str, Any]:
     return {
         "examples": section,
         "told": list(told(report)),
+        "convinced": convinced(report),
         "watched": watched_in_words(report),
         "output_charts": [charts.outputs_chart(report, s, n) for n, s in enumerate(samples)],
         "activity_chart": charts.activity_chart(report),
