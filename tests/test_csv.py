@@ -56,7 +56,13 @@ def test_nested_values_get_dotted_names():
 
 def test_a_folder_gets_every_table_and_a_file_the_first(scores, here):
     written = scores.to_csv("tables")
-    assert [path.name for path in written] == ["steps.csv", "layers.csv", "estimate.csv"]
+    assert [path.name for path in written] == [
+        "steps.csv",
+        "layers.csv",
+        "estimate.csv",
+        "classes.csv",
+        "confusion.csv",
+    ]
     assert scores.to_csv("new/only.csv") == [here.joinpath("new/only.csv").relative_to(here)]
     assert (here / "new/only.csv").read_bytes() == (here / "tables/steps.csv").read_bytes()
     assert sorted(p.name for p in (here / "tables").iterdir()) == sorted(p.name for p in written)
@@ -76,6 +82,12 @@ def test_the_numbers_are_those_of_the_report(scores, here):
     known = scores.document["layers"][0]
     assert float(layer["threshold.mean [activation]"]) == known["threshold"]["mean"]
     assert float(layer["firing_rate [spikes per neuron and step]"]) == known["firing_rate"][-1]
+    known = scores.document["classes"]
+    assert [float(row["snn [fraction]"]) for row in read(here / "tables/classes.csv")] == known[
+        "snn"
+    ]
+    confused = [int(row["samples"]) for row in read(here / "tables/confusion.csv")]
+    assert confused == [n for key in ("ann", "snn") for row in known["confusion"][key] for n in row]
     ratio = scores.document["estimate"]["ratios"]["original"]["high"]
     known = [
         float(r["ratios.original.high [original = 1]"]) for r in read(here / "tables/estimate.csv")

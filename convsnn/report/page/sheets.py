@@ -1,10 +1,12 @@
-"""The tables of a report as CSV: every scored step, the layers, the estimate, scores in groups."""
+"""The tables of a report as CSV: every scored step, the layers, the estimate, scores in groups,
+classes."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from convsnn.report.document import Report
 from convsnn.report.page import costs
+from convsnn.report.page.classes import class_name
 from convsnn.report.page.metrics import Metric, metrics
 from convsnn.report.page.summary import dead_fraction, row
 from convsnn.report.sheets import ACTIVATION, FRACTION, RATE, RATIO, Sheet
@@ -33,6 +35,8 @@ def report_sheets(report: Report) -> list[Sheet]:
         found.append(_estimate(report))
     if any(metric.group for metric in metrics(report)):
         found.append(_groups(report))
+    if report.get("classes") is not None:
+        found += [_classes(report["classes"]), _confused(report["classes"])]
     return found
 
 
@@ -126,3 +130,37 @@ def _groups(report: Report) -> Sheet:
         for step in scored_steps(report)
     ]
     return Sheet("groups", columns, rows)
+
+
+def _classes(section: Mapping[str, Any]) -> Sheet:
+    """Accuracy by class; one without samples has none."""
+    columns = {"class": "", "name": "", "samples": "", "ann": FRACTION, "snn": FRACTION}
+    values = zip(section["samples"], section["ann"], section["snn"], strict=True)
+    rows = [
+        {
+            "class": number,
+            "name": class_name(section, number),
+            "samples": samples,
+            "ann": ann,
+            "snn": snn,
+        }
+        for number, (samples, ann, snn) in enumerate(values)
+    ]
+    return Sheet("classes", columns, rows)
+
+
+def _confused(section: Mapping[str, Any]) -> Sheet:
+    """How often what was answered for which class: all of it, or of many classes the most confused
+    pairs."""
+    rows = [
+        {"network": network, "label": label, "answer": answer, "samples": samples}
+        for network, table in section["confusion"].items()
+        for label, line in enumerate(table or ())
+        for answer, samples in enumerate(line)
+    ]
+    rows = rows or [
+        {"network": network, **pair}
+        for network, pairs in section["confused"].items()
+        for pair in pairs
+    ]
+    return Sheet("confusion", dict.fromkeys(("network", "label", "answer", "samples"), ""), rows)
