@@ -122,7 +122,7 @@ def test_the_same_seed_gives_the_same_samples_and_none_is_none() -> None:
 
 @given(st.integers(0, 10_000))
 def test_how_many_are_looked_at(scored_: int) -> None:
-    assert how_many(None, scored_) == min(MOST, scored_ // 50)
+    assert how_many(None, scored_) == min(MOST, scored_ // 100)
     assert how_many(7, scored_) == min(7, scored_)
     assert how_many(0, scored_) == 0
 

@@ -261,7 +261,14 @@ def test_units() -> None:
     assert wording.significant(0.09999) == "0.100"
 
 
-@given(st.lists(st.text("ab.", min_size=1), min_size=2, unique=True), st.integers(5, 30))
+def test_names_of_nodes_are_said_as_paths_of_modules() -> None:
+    older = ["/Relu", "/blocks/blocks.0/act/Relu", "/blocks/blocks.1/Relu_1"]
+    assert wording.distinct(older) == ["Relu", "blocks.0.act.Relu", "blocks.1.Relu_1"]
+    assert wording.distinct(["/a/act/Relu", "/b/act/Relu"]) == ["a", "b"]
+    assert wording.distinct(["/a/b", "a.b"]) == ["/a/b", "a.b"]
+
+
+@given(st.lists(st.text("ab./", min_size=1), min_size=2, unique=True), st.integers(5, 30))
 def test_shortened_names_fit_and_distinct_names_stay_distinct(names: list[str], width: int) -> None:
     assert len(set(wording.distinct(names))) == len(names)
     assert all(len(wording.shortened(name, width)) <= width for name in names)

@@ -64,18 +64,33 @@ def shortened(name: str, width: int) -> str:
     return f"{line[: width - 1 - tail]}…{line[-tail:]}"
 
 
+def module_path(name: str) -> str:
+    """The name of a node as torch's older exporter writes it, as the module's own path:
+    /blocks/blocks.0/act/Relu -> blocks.0.act.Relu; other names as they are."""
+    parts = [part for part in name.split("/") if part]
+    if not parts or not name.startswith("/"):
+        return name
+    behind = [*parts[1:], ""]
+    return ".".join(
+        p for p, after in zip(parts, behind, strict=True) if not after.startswith(f"{p}.")
+    )
+
+
 def distinct(names: Sequence[str]) -> list[str]:
-    """`names` without the dotted parts at either end that all share, unless numbers are left."""
+    """`names` as paths of modules, without the dotted parts at either end that all share, unless
+    numbers are left."""
     if len(names) < 2:
         return list(names)
-    parts = [name.split(".") for name in names]
+    paths = [module_path(name) for name in names]
+    parts = [path.split(".") for path in (paths if len({*paths}) == len({*names}) else names)]
     room = min(map(len, parts)) - 1
     first = parts[0]
     front = next((i for i in range(room) if any(p[i] != first[i] for p in parts)), room)
     room -= front
     back = next((i for i in range(room) if any(p[-1 - i] != first[-1 - i] for p in parts)), room)
     short = [".".join(p[front : len(p) - back]) for p in parts]
-    return list(names) if any(name.isdigit() for name in short) else short  # "2" says nothing
+    whole = [".".join(p) for p in parts]
+    return whole if any(name.isdigit() for name in short) else short  # "2" says nothing
 
 
 def neurons_named(document: Mapping[str, Any]) -> str:

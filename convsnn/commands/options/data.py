@@ -100,7 +100,7 @@ Examples = Annotated[
     typer.Option(
         metavar=NUMBER,
         help="Test images that the report looks at closely: answers over time, spikes, potentials "
-        "(default: one in 50, at most 6; 0 for none).",
+        "(default: one in 100, at most 6; 0 for none).",
         min=0,
     ),
 ]

@@ -17,7 +17,7 @@ from convsnn.workflows.evaluate.watched import watched_section
 from zoo.data import Part, Preprocessing
 
 MOST = 6  # samples, where nobody says how many
-ONE_IN = 50  # of those scored, so that looking costs little beside scoring
+ONE_IN = 100  # of those scored, so that looking costs little beside scoring
 _SITE = -2  # draws that choose samples must not be those that encode them
 
 
