@@ -29,6 +29,7 @@ COLOURS = {"binary": FIRST, "graded": SECOND, "signed": THIRD, ANALOG: AXIS}
 MARKERS = {"binary": "o", "graded": "s", "signed": "^", ANALOG: "D"}
 STROKES = {"steps": "-", "layers": (0, (1, 1.5))}
 STEPS, COST = "steps", "cost"  # the charts, as ids in the page begin
+_HEIGHT = 331.0  # points, of both charts unless there are many methods
 _LINE = 11.0  # points between two numbers
 _AROUND = 62.0  # points of a chart's height that are not axes
 _CLOSE = 0.12, 0.05  # in decades and in parts of the axis: a number there would hide another
@@ -38,7 +39,7 @@ _ASIDE = 1.045, 1.06  # of the axes' width: where a number's line ends and the n
 def steps_chart(comparison: Comparison) -> str:
     """The score of every method over time steps, with its number at the end of its line."""
     rows = comparison["methods"]
-    height = max(252.0, _AROUND + _LINE * (len(rows) + 1))
+    height = max(_HEIGHT, _AROUND + _LINE * (len(rows) + 1))
 
     def paint(figure: Figure) -> None:
         axes = time_axes(figure, comparison["timesteps"])
@@ -172,7 +173,7 @@ def cost_chart(comparison: Comparison) -> str:
 
     steps = ", ".join(map(str, compared_steps(comparison["timesteps"])))
     label = f"{named(comparison)} against energy at {steps} steps"
-    return draw(COST, paint, size=(WIDTH, 4.6), label=label)
+    return draw(COST, paint, size=(WIDTH, _HEIGHT / 72), label=label)
 
 
 def _runs(one: Mapping[str, Any]) -> tuple[list[float], list[float]]:

@@ -42,6 +42,11 @@ def named(comparison: Comparison) -> str:
     return measure if any(map(str.isupper, measure)) else measure.capitalize()
 
 
+def scored(comparison: Comparison, score: float) -> str:
+    """A score as the page says it: in per cent, or as the number it is."""
+    return significant(score) if comparison.get("unit") == "number" else percent(score)
+
+
 def in_words(comparison: Comparison) -> str:
     """The same with its unit: Accuracy in per cent."""
     unit = "hundredths" if comparison.get("unit") == "number" else "per cent"
@@ -74,6 +79,8 @@ def row(report: Report, ann: Mapping[str, Any]) -> dict[str, Any]:
     method, kind = about["method"], report.get("kind", "binary")
     if kind != "binary":  # whatever the method's own neurons send
         named = method["kind"].replace("binary spikes", kind)
+        if kind == ANALOG:  # of whatever kind the spikes between functions are
+            named = named.replace(f"{method['spikes']} spikes", kind)
         method = {**method, "spikes": "graded", "kind": named}
     return {
         **method,

@@ -1,5 +1,7 @@
 """A comparison as one HTML file without links or fonts, and no script but its own."""
 
+from functools import partial
+
 from convsnn.errors import ExportError, MissingExtraError
 from convsnn.report.comparison.document import (
     Comparison,
@@ -10,6 +12,7 @@ from convsnn.report.comparison.document import (
     in_words,
     named,
     remarks,
+    scored,
     seconds,
 )
 from convsnn.report.templating import template
@@ -44,6 +47,7 @@ def render_comparison_page(comparison: Comparison) -> str:
             measure=named(comparison),
             in_words=in_words(comparison),
             ann_score=ann_score(comparison),
+            scored=partial(scored, comparison),
             remarks=remarks(comparison),
             steps=[str(step) for step in steps],
             best=best,

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
 
-from convsnn.report.comparison.document import Comparison, ann_score, named
-from convsnn.report.wording import percent, significant
+from convsnn.report.comparison.document import Comparison, ann_score, named, scored
 
 WIDTH = 0.005  # half a point: what a few hundred images can tell apart
 LOWEST = -1.0  # an R2 below that is far off, and would press all others flat
@@ -45,12 +44,13 @@ def limits(comparison: Comparison) -> tuple[float, float]:
 
 def in_words(comparison: Comparison) -> str:
     """What the axis shows, for a caption."""
-    shown = significant if comparison.get("unit") == "number" else percent
-    low, high = limits(comparison)
+    low, high = (scored(comparison, end) for end in limits(comparison))
+    lowest = min(s for one in comparison["methods"] for s in one["scores"] if s is not None)
+    what = "all that occurs" if lowest >= LOWEST else "where all that is lower stands too"
     return (
-        f"The axis shows {shown(low)} to {shown(high)}, all that occurs, and is stretched around "
+        f"The axis shows {low} to {high}, {what}, and is stretched around "
         f"{'full agreement' if ann_score(comparison) is None else 'the ANN'} "
-        f"({shown(ceiling(comparison))}, dashed): the farther from it, the coarser."
+        f"({scored(comparison, ceiling(comparison))}, dashed): the farther from it, the coarser."
     )
 
 
@@ -89,12 +89,16 @@ def _ends(comparison: Comparison) -> tuple[float, float]:
 
 
 def _ticks(comparison: Comparison) -> list[float]:
-    """Round scores, the roundest first, as many as stand apart."""
+    """Round scores, the roundest first, as many as stand apart; finer ones only where the axis is
+    fine enough to tell them from the next of their kind."""
     low, high = limits(comparison)
     chosen: list[float] = []
     for size in _TICKS:
         for number in range(math.ceil(low / size - 1e-9), math.floor(high / size + 1e-9) + 1):
             at = place(comparison, number * size)
-            if all(abs(at - place(comparison, other)) >= _APART for other in chosen):
+            width = place(comparison, (number + 1) * size) - place(comparison, (number - 1) * size)
+            if width >= _APART and all(
+                abs(at - place(comparison, other)) >= _APART for other in chosen
+            ):
                 chosen.append(number * size)
     return sorted(chosen)
