@@ -16,7 +16,7 @@ from convsnn.report.comparison.document import Comparison, ann_score, named, sco
 WIDTH = 0.005  # half a point: what a few hundred images can tell apart
 LOWEST = -1.0  # an R2 below that is far off, and would press all others flat
 _APART = 0.075  # of the axis between two ticks
-_TICKS = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
+_TICKS = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
 _MARGIN = 0.03  # of the axis, below the lowest and above the highest score
 
 
