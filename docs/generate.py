@@ -30,6 +30,7 @@ SCHEMA_FILE = Path(__file__).parent / "report.schema.json"
 OPTIONAL = {
     "early_exit": "_EARLY_EXIT",
     "estimate": "_ESTIMATE",
+    "expected": "_EXPECTED",
     "point": "_POINT",
     "classes": "_CLASSES",
     "examples": "_EXAMPLES",

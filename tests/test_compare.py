@@ -22,9 +22,10 @@ from convsnn.neurons import NEURONS
 from convsnn.report.comparison import charts, scale
 from convsnn.report.comparison import page as comparison_page
 from convsnn.report.comparison.charts import front
-from convsnn.report.comparison.document import compared_steps, render_comparison
+from convsnn.report.comparison.document import compared_steps
 from convsnn.report.comparison.ordering import order
 from convsnn.report.comparison.page import render_comparison_page
+from convsnn.report.comparison.table import render_comparison
 from convsnn.report.document import validate
 from convsnn.report.wording import percent
 from convsnn.spiking.kinds import ANALOG

@@ -7,7 +7,7 @@ import typer
 
 from convsnn.commands import groups, options, printing
 from convsnn.commands.terminal import messages
-from convsnn.report.comparison.document import WIDTH
+from convsnn.report.comparison.table import WIDTH
 from convsnn.train.samples import Augmentation
 from convsnn.workflows.compare import compare as compare_methods
 

@@ -1,12 +1,7 @@
-"""Several methods on one network, side by side: the document, and the table for the terminal."""
+"""Several methods on one network, side by side: the document, and what is said of it."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import PurePath
 from typing import Any, TypeAlias
-
-from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from convsnn.report.comparison.ordering import order
 from convsnn.report.document import Report
@@ -17,7 +12,6 @@ from convsnn.spiking.kinds import ANALOG
 
 Comparison: TypeAlias = Mapping[str, Any]
 COLUMNS = 6  # of time steps: what 100 characters have room for
-WIDTH, NAME, CELL = 100, 21, 7  # characters of the table, a method's name and a column
 KINDS = ("binary", "signed", "graded")
 
 
@@ -74,8 +68,13 @@ def row(report: Report, ann: Mapping[str, Any]) -> dict[str, Any]:
     joules = report["ann"]["energy_joules"], ann["energy_joules"]
     share = joules[0] / joules[1] if joules[0] != joules[1] and joules[1] else 1.0
     neurons = sum(layer["neurons"] for layer in layers)
-    score, energy = measured(report).snn, report["energy"]["counted"]
     steps, known = compared_steps(report["timesteps"]), report.get("schedule", {})
+    columns, score = about.get("columns") or {}, list(measured(report).snn)
+    at = {step: (score[step - 1], report["energy"]["counted"][step - 1]) for step in steps}
+    for step, other in columns.items():  # of networks that were made for fewer steps
+        at[int(step)] = other["score"], other["energy"]
+    if columns:
+        score = [at[step][0] if step in at else None for step in range(1, len(score) + 1)]
     method, kind = about["method"], report.get("kind", "binary")
     if kind != "binary":  # whatever the method's own neurons send
         named = method["kind"].replace("binary spikes", kind)
@@ -88,8 +87,8 @@ def row(report: Report, ann: Mapping[str, Any]) -> dict[str, Any]:
         "kind": method["kind"] + _late(report),
         "network": about.get("network"),  # its file, in the comparison's folder
         "readout": report["method"].get("readout", "mean"),  # the one that was chosen
-        "score": {str(step): score[step - 1] for step in steps},
-        "energy": {str(step): share * energy[step - 1] for step in steps},
+        "score": {str(step): found for step, (found, _) in at.items()},
+        "energy": {str(step): share * spent for step, (_, spent) in at.items()},
         "sin_ratio": sum(layer["sin_ratio"][-1] for layer in layers) / len(layers),
         "firing_rate": sum(la["neurons"] * la["firing_rate"][-1] for la in layers) / neurons,
         "calibration_seconds": about["calibration_seconds"],
@@ -98,8 +97,15 @@ def row(report: Report, ann: Mapping[str, Any]) -> dict[str, Any]:
         "first_answer": known.get("first_answer", report["timesteps"]),
         "schedule": known.get("name", "steps"),
         "warnings": report.get("warnings", []),
-        "scores": list(score),
+        "scores": score,
+        "each": bool(columns),  # made for every number of steps anew
     }
+
+
+def column(report: Report) -> dict[str, Any]:
+    """What a comparison keeps of a network that is made for one column alone."""
+    energy = report["energy"]["counted"][-1]
+    return {"score": measured(report).snn[-1], "energy": energy}
 
 
 def _late(report: Report) -> str:
@@ -191,6 +197,9 @@ def remarks(comparison: Comparison) -> list[str]:
         for warning in one["warnings"]:
             warned.setdefault(warning, []).append(one["title"])
     found = [f"{', '.join(titles)}: {warning}" for warning, titles in warned.items()]
+    anew = [one["title"] for one in comparison["methods"] if one.get("each")]
+    if anew:
+        found.append(f"Made anew for each of these numbers of steps: {', '.join(anew)}.")
     if comparison["order"] is not None:
         standing = comparison["order"]
         pairs = standing["alike"] + standing["close"] + standing["opposite"]
@@ -205,94 +214,3 @@ def remarks(comparison: Comparison) -> list[str]:
         places = ", ".join(comparison["graded_places"])
         found.append(f"Max-pooling sends graded values with every method: {places}.")
     return found
-
-
-def render_comparison(comparison: Comparison, *, width: int = WIDTH) -> RenderableType:
-    """A rich renderable of `width` characters, without colour.
-
-    Below 100 it has fewer columns, never fewer than those of the steps, and says which are not
-    there.
-    """
-    lines = [heading(comparison)]
-    best = ann_score(comparison)
-    if best is not None:
-        lines.append(f"{comparison['measure']} of the ANN {percent(best)}")
-    parts: list[RenderableType] = [Text("\n".join(lines))]
-    if comparison["methods"]:
-        parts += _methods(comparison, width)
-    for one in comparison["failed"]:
-        hint = f" ({one['hint']})" if one["hint"] else ""
-        parts.append(Text(f"\nfailed: {one['title']}: {one['message']}{hint}", style="red"))
-    for one in comparison["left_out"]:
-        parts.append(Text(f"\nleft out: {one['title']}: {one['reason']}", style="yellow"))
-    parts += [Text(f"\n{remark}") for remark in remarks(comparison)]
-    return Group(*parts)
-
-
-def _methods(comparison: Comparison, width: int) -> list[RenderableType]:
-    """A table for each kind of method, all with the same widths, and what their columns mean."""
-    title = f"\n{in_words(comparison)} after so many steps"
-    parts: list[RenderableType] = [Text(title, style="bold")]
-    fits = max(len(compared_steps(comparison["timesteps"])), (width - NAME) // CELL)
-    longest = max(len(one["title"]) for one in comparison["methods"])
-    hidden: list[str] = []
-    for kind in dict.fromkeys(one["kind"] for one in comparison["methods"]):
-        columns = list(_columns(comparison, kind).items())
-        hidden += [column for column, _ in columns[fits:]]
-        name = max(NAME, min(longest, width - 1 - CELL * len(columns[:fits])))
-        parts += [Text(f"{kind}:", style="italic"), _table(comparison, kind, columns[:fits], name)]
-    trained = any(one["trained"] for one in comparison["methods"])
-    legend = (
-        f"energy: counted, ANN = 1, after {comparison['timesteps']} steps; SIN: mean of the "
-        "layers; rate: spikes per neuron and step; calib., "
-        f"{'train., ' if trained else ''}simul.: seconds"
-    )
-    parts.append(Text(legend, style="dim"))
-    best = best_row(comparison)
-    if best is not None and best["network"] is not None:
-        place = PurePath(comparison["folder"], best["network"])
-        steps = counted(comparison["timesteps"], "step")
-        parts.append(Text(f"best after {steps}: {best['title']}, kept in {place}"))
-    if hidden:
-        names = ", ".join(dict.fromkeys(hidden))
-        parts.append(Text(f"not shown, for want of width: {names} (the page has them)"))
-    return parts
-
-
-def _columns(comparison: Comparison, kind: str) -> dict[str, list[str]]:
-    """Columns behind the name, the most telling first, for the methods of one kind.
-
-    What was trained has the seconds of its training where the others have those of calibration.
-    """
-    steps = list(map(str, compared_steps(comparison["timesteps"])))
-    rows = [one for one in comparison["methods"] if one["kind"] == kind]
-    made = "training" if rows[0]["trained"] else "calibration"
-    return {
-        **{step: [f"{100 * one['score'][step]:.2f}" for one in rows] for step in steps},
-        "energy": [significant(one["energy"][steps[-1]]) for one in rows],
-        "SIN %": [f"{100 * one['sin_ratio']:.2f}" for one in rows],
-        "rate": [significant(one["firing_rate"], 2) for one in rows],
-        f"{made[:5]}.": [seconds(one[f"{made}_seconds"]) for one in rows],
-        "simul.": [seconds(one["simulation_seconds"]) for one in rows],
-    }
-
-
-def _table(
-    comparison: Comparison, kind: str, columns: Sequence[tuple[str, Sequence[str]]], name: int
-) -> Table:
-    """The methods of one kind; `name` is the width of their names, which fold."""
-    titles = [one["title"] for one in comparison["methods"] if one["kind"] == kind]
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
-    table.add_column("method", width=name, overflow="fold")
-    for column, _ in columns:
-        table.add_column(column, justify="right", no_wrap=True, min_width=CELL - 1)
-    for title, *cells in zip(titles, *(cells for _, cells in columns), strict=True):
-        table.add_row(Text(title), *cells)
-    return table
-
-
-def seconds(value: float | None) -> str:
-    """A time in seconds: one decimal below ten, none above; a dash for None."""
-    if value is None:
-        return "-"
-    return f"{value:.1f}" if value < 9.95 else f"{value:.0f}"

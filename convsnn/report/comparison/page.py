@@ -13,8 +13,8 @@ from convsnn.report.comparison.document import (
     named,
     remarks,
     scored,
-    seconds,
 )
+from convsnn.report.comparison.table import seconds
 from convsnn.report.templating import template
 
 

@@ -3,7 +3,7 @@
 from convsnn.report.comparison.document import Comparison, compared_steps, family
 from convsnn.report.sheets import FRACTION, RATE, RATIO, SECONDS, Sheet
 
-_ABOUT = ("name", "title", "family", "kind", "spikes", "trained", "schedule", "readout")
+_ABOUT = ("name", "title", "family", "kind", "spikes", "trained", "schedule", "each", "readout")
 _NUMBERS = {
     "sin_ratio": FRACTION,
     "firing_rate": RATE,
@@ -25,7 +25,7 @@ def comparison_sheets(comparison: Comparison) -> list[Sheet]:
     for one in comparison["methods"]:
         scores = {f"score.{step}": one["score"][step] for step in steps}
         energies = {f"energy.{step}": one["energy"][step] for step in steps}
-        rows.append({**one, "family": family(one), **scores, **energies})
+        rows.append({"each": False, **one, "family": family(one), **scores, **energies})
     return [Sheet("methods", columns, rows), _scores(comparison, unit)]
 
 
