@@ -320,7 +320,7 @@ def test_a_recipe_learns_from_sequences_and_its_network_is_scored_again(
     report = json.loads((out / "report.json").read_text())
     assert report["method"]["encoder"] == "frames:steps=4"
     assert any("mean of each sample's frames" in text for text in report["warnings"])
-    again = ["evaluate", str(out), "--device", "cpu", "--json"]
+    again = ["evaluate", str(out), "--device", "cpu", "--json", "--examples", "2"]
     assert main(again) == 0
     assert json.loads(capsys.readouterr().out)["snn"] | {"seconds": 0} == report["snn"] | {
         "seconds": 0
