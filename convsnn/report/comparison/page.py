@@ -53,6 +53,7 @@ def render_comparison_page(comparison: Comparison) -> str:
             best=best,
             family=family,
             trained=any(row["trained"] for row in rows),
+            anew=any(row.get("each") for row in rows),
             fronts={name: charts.front(rows, name) for name in families},
             switches=[
                 {
