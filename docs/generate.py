@@ -1,17 +1,22 @@
 """What of the documentation is made from the code: commands, options, the schema of report.json.
 
-`python docs/generate.py` writes `report.schema.json` anew; the rest is made while the site is built
-(see `conf.py`), so that nothing of it is copied by hand.
+`python docs/generate.py` writes `report.schema.json` and `quickstart.ipynb` anew; the rest is made
+while the site is built (see `conf.py`), so that nothing of it is copied by hand.
 """
 
 import inspect
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import typer
 from typer.cli import get_docs_for_click
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import as_notebook
 
 from calibrate import CALIBRATORS
 from convsnn.commands.app import app
@@ -132,3 +137,4 @@ def schema_text() -> str:
 
 if __name__ == "__main__":
     SCHEMA_FILE.write_text(schema_text(), encoding="utf-8")
+    as_notebook.NOTEBOOK.write_text(as_notebook.notebook_text(), encoding="utf-8")

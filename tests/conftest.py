@@ -5,7 +5,7 @@ every sum is exact in float32 and results can be compared to the last bit.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+from judged import judged
 from torch import Tensor
 
 from convsnn.graph import Graph, Node
@@ -26,6 +27,12 @@ settings.load_profile("convsnn")
 
 ROOT = Path(__file__).resolve().parent.parent
 Rng = np.random.Generator
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _results_are_judged() -> Iterator[None]:
+    with judged():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ import math
 import re
 import shlex
 from html.parser import HTMLParser
-from itertools import permutations
+from itertools import pairwise, permutations
 
 import numpy as np
 import pytest
@@ -19,12 +19,16 @@ from calibrate.published import TABLE_2
 from convsnn.commands import main
 from convsnn.errors import ConfigError
 from convsnn.neurons import NEURONS
+from convsnn.report.comparison import charts, scale
 from convsnn.report.comparison import page as comparison_page
 from convsnn.report.comparison.charts import front
-from convsnn.report.comparison.document import compared_steps, render_comparison
+from convsnn.report.comparison.document import compared_steps
 from convsnn.report.comparison.ordering import order
 from convsnn.report.comparison.page import render_comparison_page
+from convsnn.report.comparison.table import render_comparison
 from convsnn.report.document import validate
+from convsnn.report.wording import percent
+from convsnn.spiking.kinds import ANALOG
 from convsnn.workflows.compare.runs import Bench
 from convsnn.workflows.running.resume import fingerprint
 from convsnn.workflows.subject.method import Method
@@ -482,6 +486,57 @@ def test_the_page_needs_nothing_else_and_escapes_what_it_shows(labels):
     assert text.count("read out by rising") == 1
     assert "no <b>" in text
     assert ("Accuracy in per cent after" in text) == labels
+
+
+def test_every_method_and_every_family_can_be_hidden_by_what_the_page_names():
+    document = document_of(9)
+    for place, row in enumerate(document["methods"][:3]):
+        row |= {"schedule": "layers", "sends": ("binary", ANALOG, "graded")[place]}
+        row["scores"] = [
+            s if step & (step - 1) == 0 else None for step, s in enumerate(row["scores"], 1)
+        ]
+    page = render_comparison_page(document)
+    ids = re.findall(r' id="([^"]+)"', page)
+    assert len(ids) == len({*ids})
+    for number in range(1, 10):
+        assert {*charts.parts(number)} < {*ids}
+    toggles = [found.split() for found in re.findall(r'data-toggle="([^"]+)"', page)]
+    names = charts.families(document)
+    assert len(toggles) == 9 + len(names)
+    assert ANALOG + ", layer by layer" in names
+    assert sorted(
+        n for name in names for n in charts.family_parts(document, name) if "line" in n
+    ) == sorted(part for number in range(1, 10) for part in charts.parts(number)[:2])
+    for name in names:
+        if charts.front(document["methods"], name):
+            assert f"cost-front-{names.index(name)}" in ids
+
+
+@given(st.lists(st.floats(0, 1), max_size=30))
+def test_numbers_beside_a_chart_stand_apart_in_their_order(places):
+    found = charts.spread(places, 1 / 40)
+    order = sorted(range(len(places)), key=lambda i: places[i])
+    shown = [found[i] for i in order]
+    assert all(b - a >= 1 / 40 - 1e-9 for a, b in pairwise(shown))
+    assert all(-1e-9 <= at <= 1 + 1e-9 for at in shown)
+    if all(b - a >= 1 / 40 for a, b in pairwise(sorted(places))):
+        assert found == pytest.approx(places)
+
+
+@given(st.floats(0, 1), st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_the_axis_holds_every_score_in_order_and_says_so(ann, scores):
+    document = document_of(1) | {"ann": {"accuracy": ann}}
+    document["methods"][0]["scores"] = scores
+    places = [scale.place(document, score) for score in sorted([*scores, ann])]
+    assert all(0 < place < 1 for place in places)
+    assert places == sorted(places)
+    low, high = scale.limits(document)
+    assert f"{percent(low)} to {percent(high)}" in scale.in_words(document)
+    ticks = scale._ticks(document)
+    assert all(low - 1e-9 <= tick <= high + 1e-9 for tick in ticks)
+    assert all(
+        scale.place(document, b) - scale.place(document, a) > 0.07 for a, b in pairwise(ticks)
+    )
 
 
 def test_a_comparison_of_nothing_can_be_shown():

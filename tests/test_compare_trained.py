@@ -16,7 +16,8 @@ from convsnn.errors import ConfigError
 from convsnn.export import load_artifact, save_artifact
 from convsnn.measure.energy import ann_joules
 from convsnn.report.comparison import page as comparison_page
-from convsnn.report.comparison.document import compare_reports, family, render_comparison
+from convsnn.report.comparison.document import compare_reports, family
+from convsnn.report.comparison.table import render_comparison
 from convsnn.spiking.network import to_spiking
 from convsnn.spiking.plan import Plan, SitePlan
 from convsnn.train.methods import METHODS

@@ -1,5 +1,6 @@
 """Where the error comes from: laws neuron by neuron, cases by hand, the advice, the command."""
 
+import html
 import importlib
 import json
 import shlex
@@ -13,13 +14,17 @@ import typer
 from conftest import Maker, dyadic_plan, images, random_graph
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 from test_commands import failure, run
 
+import convsnn
 from convsnn.commands.main import app
 from convsnn.graph import run as run_graph
 from convsnn.measure.decomposition import PARTS, decompose, divide
 from convsnn.neurons import NEURONS
+from convsnn.report.diagnosis import charts
 from convsnn.report.diagnosis.advice import advise
+from convsnn.report.diagnosis.page import render_diagnosis_page
 from convsnn.report.page.html import render_html
 from convsnn.report.wording import neurons_named
 from convsnn.simulate import simulate
@@ -348,6 +353,48 @@ def test_the_document(converted, capsys):
     assert set(found["layers"][0]["rms"]) == set(PARTS)
     assert found["findings"][0]["try"]
     assert found["layers"][0]["rms"]["clipping"] < 0.01
+
+
+def test_the_page_stands_beside_the_network_and_says_it_all(converted, capsys):
+    before = {path.name: path.read_bytes() for path in converted.iterdir()}
+    code, out, err = run(capsys, "diagnose", converted, "--samples", 30, "--json", "-o", converted)
+    assert code == 0
+    assert "open diagnosis.html" in err
+    after = {path.name: path.read_bytes() for path in converted.iterdir()}
+    assert after.items() > before.items()
+    assert after.keys() - before.keys() == {"diagnosis.json", "diagnosis.html"}
+    found = json.loads(after["diagnosis.json"])
+    assert found == json.loads(out)
+    page = html.unescape(after["diagnosis.html"].decode())
+    for finding in found["findings"]:
+        assert all(text in page for text in (finding["finding"], *finding["try"]))
+    assert page.count('<tr class="worst">') == 1
+    assert page == html.unescape(render_diagnosis_page(found))
+
+
+def test_the_page_of_a_network_that_sends_nothing_and_has_no_labels(converted):
+    found = json.loads(convsnn.load(converted).diagnose(samples=5).to_json())
+    for key in ("error", "made_here", "mean_error", "rms", "shares"):
+        found["layers"][0][key] = None
+    found["layers"][0]["name"] = "<script>alert(1)</script>" * 5
+    found |= {"causes": None, "worst": None, "made_here": None, "lost": None, "output_error": None}
+    found["ann"] = {"accuracy": None, "classes": None}
+    found["snn"] = {"accuracy": None, "agreement": None}
+    page = render_diagnosis_page(found)
+    assert "No layer makes an error" in page
+    assert "<script>alert" not in page
+
+
+def test_the_bars_of_a_layer_end_where_its_error_does(converted, monkeypatch):
+    found = json.loads(convsnn.load(converted).diagnose(samples=20).to_json())
+    drawn = []
+    monkeypatch.setattr(charts, "draw", lambda _, paint, **__: drawn.append(paint) or "")
+    charts.error_chart(found)
+    figure = Figure()
+    drawn[0](figure)
+    (axes,) = figure.axes
+    widths = np.array([[bar.get_width() for bar in bars] for bars in axes.containers])
+    assert widths.sum(0) == pytest.approx([layer["error"] for layer in found["layers"]])
 
 
 def test_what_cannot_be_diagnosed(converted, capsys, tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ import pytest
 import torch
 import typer
 from conftest import ROOT
-from documented import DOCS, blocks, commands, follow
+from documented import DOCS, Block, blocks, commands, follow
 from torch import nn
 
 import convsnn
@@ -134,6 +134,35 @@ def generator() -> Any:
 def test_the_schema_is_that_of_the_code():
     made = generator().schema_text()
     assert (DOCS / "report.schema.json").read_text() == made, "run python docs/generate.py"
+
+
+def cells_of(notebook: dict[str, Any]) -> Iterator[Block]:
+    """The code of a notebook as blocks of a page: commands by themselves, and Python."""
+    for cell in notebook["cells"]:
+        text = "".join(cell["source"])
+        if cell["cell_type"] == "code":
+            shell = text.startswith("!")
+            code = re.sub(r"^!", "$ ", text, flags=re.MULTILINE) if shell else text
+            yield Block("console" if shell else "python", code + "\n")
+
+
+def test_the_notebook_is_the_page_whose_blocks_run():
+    made = generator().as_notebook.notebook_text()
+    assert (DOCS / "quickstart.ipynb").read_text() == made, "run python docs/generate.py"
+    notebook, page = json.loads(made), blocks(DOCS / "quickstart.md")
+    assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
+    assert len({cell["id"] for cell in notebook["cells"]}) == len(notebook["cells"])
+    cells = list(cells_of(notebook))  # which test_what_a_page_shows_happens runs as the page's
+    assert [cell.language for cell in cells] == [block.language for block in page]
+    for cell, block in zip(cells, page, strict=True):
+        if block.language == "python":
+            assert cell.text == block.text
+        else:
+            typed = [arguments for arguments, _ in commands(cell)]
+            assert typed == [arguments for arguments, _ in commands(block)]
+    prose = ["".join(c["source"]) for c in notebook["cells"] if c["cell_type"] == "markdown"]
+    kept = FENCE.sub("\n", (DOCS / "quickstart.md").read_text())
+    assert "".join("".join(prose[1:]).split()) == "".join(kept.split())
 
 
 def test_generated_pages_name_every_command_and_option():

@@ -13,6 +13,7 @@ from test_commands import failure, run
 from convsnn.errors import ConfigError
 from convsnn.report.document import validate
 from convsnn.report.figures.page import RUNS, draw_figures, rate_steps, render_figures, standalone
+from convsnn.report.sheets import Sheet
 from convsnn.workflows.figures.drawing import Drawn, methods
 
 TINY = ["--timesteps", 4, "--samples", 10, "--calibration-samples", 20, "--no-verify"]
@@ -140,6 +141,7 @@ def test_data_that_changed_in_its_place_is_noticed(npz_data, capsys, monkeypatch
 
     monkeypatch.setattr("convsnn.workflows.figures.drawing._report", report)
     monkeypatch.setattr("convsnn.workflows.figures.drawing._draw", empty)
+    monkeypatch.setattr(Drawn, "sheets", lambda _: [Sheet("scores", {"step": ""}, [])])
     given = ("--data", npz_data(0))
     assert redraw(capsys, "out", *given)[0] == 0
     assert redraw(capsys, "out", *given)[0] == 0

@@ -18,6 +18,7 @@ from convsnn.export import load_artifact, save_artifact
 from convsnn.graph import Graph, run
 from convsnn.measure import evaluate
 from convsnn.neurons.fused import compiler
+from convsnn.report.finetuning.page import render_finetuning_page
 from convsnn.spiking.network import Spiking
 from convsnn.spiking.network import to_spiking as spiking
 from convsnn.spiking.plan import Plan, SitePlan
@@ -437,7 +438,7 @@ def test_the_command_from_end_to_end(
     )
     result = tmp_path / "net-lt-snn"
     assert {p.name for p in result.iterdir()} == {
-        "network.safetensors", "report.json", "report.html"
+        "network.safetensors", "report.json", "report.html", "finetuning.json", "finetuning.html"
     }  # fmt: skip
     assert not (tmp_path / "net-lt-snn.training").exists()
     assert main(["evaluate", str(result), "--json"]) == 0
@@ -446,6 +447,20 @@ def test_the_command_from_end_to_end(
     assert again["method"] == report["method"]
     assert main(["evaluate", str(artifact), "--timesteps", "3", "--json"]) == 0
     before = json.loads(capsys.readouterr().out)["snn"]["accuracy"][-1]
+    course = json.loads((result / "finetuning.json").read_text())
+    assert course["before"]["score"][-1] == before
+    assert course["after"]["score"] == report["snn"]["accuracy"]
+    assert [epoch["number"] for epoch in course["epochs"]] == [1, 2, 3]
+    assert course["data"]["training"]["samples"] == 60
+    for time, place in (("before", artifact), ("after", result)):
+        sites = load_artifact(place / "network.safetensors").plan.sites
+        for layer in course["layers"]:
+            threshold = sites[layer["name"]].threshold.double()
+            found = [float(f(threshold)) for f in (torch.min, torch.mean, torch.max)]
+            assert list(layer["threshold"][time].values()) == found
+    page = (result / "finetuning.html").read_text()
+    assert page == render_finetuning_page(course)
+    assert all(layer["name"] in page for layer in course["layers"])
     said = f"as converted, after 3 steps: accuracy {100 * before:.2f} %"
     assert err.index(said) < err.index("epoch 1/3")
     net = load_artifact(result / "network.safetensors")
@@ -465,7 +480,10 @@ def test_a_stopped_command_goes_on(
     assert (tmp_path / "out.training" / LAST).exists()
     assert main(arguments) == 2
     assert "--resume" in capsys.readouterr().err
-    assert main([*arguments, "--resume"]) == 0
+    assert main([*arguments, "--resume", "--csv", "tables"]) == 0
+    course = json.loads((tmp_path / "out" / "finetuning.json").read_text())
+    assert len(course["before"]["score"]) == len(course["epochs"]) == 3
+    assert (tmp_path / "tables" / "epochs.csv").read_text().startswith("epoch,loss,accuracy")
     assert main([*arguments[:-1], "other", "--resume"]) == 2
 
 

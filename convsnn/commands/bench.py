@@ -76,6 +76,7 @@ def bench(
         Path | None, typer.Option("-o", "--output", help="Write the JSON document to this file.")
     ] = None,
     as_json: options.Json = False,
+    csv: options.Csv = None,
 ) -> int:
     """Time the simulation against other packages: the same network, images, steps and threads.
 
@@ -95,5 +96,5 @@ def bench(
         neurons=() if neurons is None else tuple(costs.neuron_specs(neurons)),
     )  # fmt: skip
     found = measure(models or MODELS, settings, output=output)
-    printing.show_result(found, as_json=as_json, width=WIDTH)
+    printing.show_result(found, as_json=as_json, csv=csv, width=WIDTH)
     return 1 if found.failed else 0

@@ -12,6 +12,7 @@ from typing import Any
 
 from convsnn.errors import ConfigError
 from convsnn.ranges import BATCH, COUNT, SEED, STEPS, finite
+from convsnn.report.sheets import require_place
 
 LONGEST = 4096  # letters, as no path is longer
 _MOST = {
@@ -66,6 +67,8 @@ def _check(name: str, value: object) -> None:
         finite(value, option)
     elif isinstance(value, str | Path):
         _check_text(option, str(value))
+        if name == "csv":
+            require_place(Path(value))
 
 
 def _check_text(option: str, text: str) -> None:

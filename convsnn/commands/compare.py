@@ -7,7 +7,7 @@ import typer
 
 from convsnn.commands import groups, options, printing
 from convsnn.commands.terminal import messages
-from convsnn.report.comparison.document import WIDTH
+from convsnn.report.comparison.table import WIDTH
 from convsnn.train.samples import Augmentation
 from convsnn.workflows.compare import compare as compare_methods
 
@@ -79,6 +79,7 @@ def compare(
     ] = None,
     verify: options.Verify = True,
     as_json: options.Json = False,
+    csv: options.Csv = None,
     force: Annotated[
         bool, typer.Option("--force", help="Make results of other settings anew.")
     ] = False,
@@ -98,6 +99,6 @@ def compare(
         training_samples=training_samples, augment=augment, add=add or (), folder=output,
         force=force, schedule=schedule,
     )  # fmt: skip
-    printing.show_result(found, as_json=as_json, width=WIDTH)
+    printing.show_result(found, as_json=as_json, csv=csv, width=WIDTH)
     messages().print(f"results are in {found.folder}/", markup=False)
     return 1 if found.failed else 0

@@ -43,6 +43,7 @@ def convert(
     ] = None,
     verify: options.Verify = True,
     as_json: options.Json = False,
+    csv: options.Csv = None,
     force: options.Force = False,
 ) -> int:
     """Convert a trained ReLU network into a spiking network and report what it cost."""
@@ -64,7 +65,7 @@ def convert(
             net, batch_size=running.batch_size, device=running.device, gate=scoring.max_drop,
             place=model, sets=sets, examples=scoring.examples,
         )  # fmt: skip
-        return _finish(scores, folder, force=force, as_json=as_json, most=scoring.max_drop)
+        return _finish(scores, folder, force=force, as_json=as_json, csv=csv, most=scoring.max_drop)
     if frames != groups.Frames():
         raise ConfigError(
             "--frames-by and --frame-value are for recordings of events, which a network that is "
@@ -85,12 +86,21 @@ def convert(
         exit_data=scoring.exit_data, sets=sets, best=energy.best, max_drop=scoring.max_drop,
         examples=scoring.examples,
     )  # fmt: skip
-    return _finish(found, folder, force=force, as_json=as_json, most=scoring.max_drop)
+    return _finish(found, folder, force=force, as_json=as_json, csv=csv, most=scoring.max_drop)
 
 
-def _finish(scores: Scores, folder: Path, *, force: bool, as_json: bool, most: float | None) -> int:
+def _finish(
+    scores: Scores,
+    folder: Path,
+    *,
+    force: bool,
+    as_json: bool,
+    csv: Path | None,
+    most: float | None,
+) -> int:
     scores.write(folder, force=force)
     printing.show(dict(scores.document), as_json=as_json)
+    printing.write_csv(scores, csv)
     messages().print(f"results are in {folder}/ (open report.html)", markup=False)
     return gate(dict(scores.document), most)
 

@@ -54,6 +54,7 @@ def coverage(
         ),
     ] = None,
     as_json: options.Json = False,
+    csv: options.Csv = None,
 ) -> int:
     """Say of many networks at once whether they convert; exit 1 where one failed."""
     found = judge(
@@ -61,5 +62,5 @@ def coverage(
         match=match, full=full, max_parameters=max_parameters, jobs=jobs, minutes=minutes,
         limits=Limits(timeout, int(max_memory * 2**30)), output=output, resume=resume,
     )  # fmt: skip
-    printing.show_result(found, as_json=as_json)
+    printing.show_result(found, as_json=as_json, csv=csv)
     return 1 if found.failed else 0

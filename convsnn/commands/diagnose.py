@@ -1,6 +1,6 @@
 """`convsnn diagnose`: where the error of a saved spiking network comes from, and what to try.
 
-With `--json` one document (schema 1) is printed:
+With `--json` one document (schema 1) is printed, which `-o` writes beside a page:
 
     schema, convsnn, command, seed, timesteps
     model, method                   as in report.json of the conversion
@@ -21,12 +21,16 @@ With `--json` one document (schema 1) is printed:
 `convsnn.measure.decomposition`, whose five parts are the keys of `rms` and `shares`.
 """
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from convsnn.commands import groups, options, printing
+from convsnn.commands.terminal import messages
 from convsnn.errors import ConfigError
+from convsnn.report.files import require_writable
+from convsnn.workflows.diagnose import PAGE
 from convsnn.workflows.diagnose import diagnose as find_causes
 from convsnn.workflows.running.device import pick_device
 from convsnn.workflows.subject.saved import data_of, load_saved
@@ -46,7 +50,16 @@ def diagnose(
     seed: options.SavedSeed = None,
     device: options.Device = "auto",
     reading: groups.Reading,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            help="Write diagnosis.json and diagnosis.html to this directory.",
+        ),
+    ] = None,
     as_json: options.Json = False,
+    csv: options.Csv = None,
 ) -> int:
     """Say where a spiking network loses its accuracy, layer by layer, and what to try.
 
@@ -54,6 +67,8 @@ def diagnose(
     """
     if timesteps is not None and timesteps < 1:
         raise ConfigError(f"--timesteps must be at least 1, not {timesteps}")
+    if output is not None:
+        require_writable(output)
     target = pick_device(device)
     net = load_saved(artifact)
     opened, _ = data_of(net, data, reading.preprocessing(), place=str(artifact))
@@ -61,5 +76,9 @@ def diagnose(
         net, opened.test if split == "test" else opened.train, timesteps=timesteps,
         samples=samples, batch_size=batch_size, seed=seed, device=target,
     )  # fmt: skip
-    printing.show_result(found, as_json=as_json)
+    if output is not None:
+        found.write(output)
+    printing.show_result(found, as_json=as_json, csv=csv)
+    if output is not None:
+        messages().print(f"the diagnosis is in {output}/ (open {PAGE})", markup=False)
     return 0

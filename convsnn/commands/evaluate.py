@@ -31,6 +31,7 @@ def evaluate(
         Path | None, typer.Option("-o", "--output", help="Write the report to this directory.")
     ] = None,
     as_json: options.Json = False,
+    csv: options.Csv = None,
     force: options.Force = False,
 ) -> int:
     """Score a saved spiking network on test images, at every time step.
@@ -52,4 +53,5 @@ def evaluate(
         if output is not None:
             found.write(output, force=force, network=False)
         printing.show(dict(found.document), as_json=as_json)
+        printing.write_csv(found, csv)
         return gate(dict(found.document), scoring.max_drop)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from convsnn.commands import groups, options
+from convsnn.commands import groups, options, printing
 from convsnn.commands.terminal import messages
 from convsnn.workflows.figures import figures as draw
 
@@ -34,6 +34,7 @@ def figures(
         Path | None, typer.Option("-o", "--output", help="Directory [MODEL-figures].")
     ] = None,
     verify: options.Verify = True,
+    csv: options.Csv = None,
     force: Annotated[
         bool, typer.Option("--force", help="Start anew in the directory of earlier figures.")
     ] = False,
@@ -48,5 +49,6 @@ def figures(
         folder=output, force=force,
     )  # fmt: skip
     print(drawn.page)
+    printing.write_csv(drawn, csv)
     messages().print(f"the drawings are in {drawn.folder}/ (open {drawn.page.name})", markup=False)
     return 0

@@ -10,6 +10,7 @@ from convsnn.commands.terminal import messages
 from convsnn.commands.training import Objective, Training
 from convsnn.workflows.evaluate.score import gate
 from convsnn.workflows.finetune import finetune_saved
+from convsnn.workflows.finetune.saved import PAGE
 
 
 @groups.grouped
@@ -35,6 +36,7 @@ def finetune(
         bool, typer.Option("--resume", help="Go on with a run that was stopped.")
     ] = False,
     as_json: options.Json = False,
+    csv: options.Csv = None,
     force: options.Force = False,
 ) -> int:
     """Train a converted network for few time steps, starting from what conversion gave it."""
@@ -45,6 +47,6 @@ def finetune(
         compile=training.compile, device=device, gate=max_drop, folder=output, resume=resume,
         force=force,
     )  # fmt: skip
-    printing.show_result(found, as_json=as_json)
-    messages().print(f"results are in {found.folder}/ (open report.html)", markup=False)
+    printing.show_result(found, as_json=as_json, csv=csv)
+    messages().print(f"results are in {found.folder}/ (open {PAGE})", markup=False)
     return gate(dict(found.document), max_drop)

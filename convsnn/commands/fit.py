@@ -17,8 +17,9 @@ def fit(
         typer.Option(help="Bits that the weights will be rounded to.", min=1, max=32),
     ] = None,
     as_json: options.Json = False,
+    csv: options.Csv = None,
 ) -> int:
     """Hold a spiking network against a chip's published limits; exit 1 where it does not fit."""
     found = check(artifact, chip, weight_bits=weight_bits)
-    printing.show_result(found, as_json=as_json, width=100)
+    printing.show_result(found, as_json=as_json, csv=csv, width=100)
     return 0 if found.fits else 1

@@ -11,11 +11,12 @@ def inspect(
     network: groups.Network,
     verify: options.Verify = False,
     as_json: options.Json = False,
+    csv: options.Csv = None,
 ) -> int:
     """Show what each layer becomes and what blocks; exit 1 where something does."""
     found = look_at(
         model, weights=network.weights, input_shape=options.shape(network.input_shape),
         answer=network.answer, verify=verify,
     )  # fmt: skip
-    printing.show_result(found, as_json=as_json)
+    printing.show_result(found, as_json=as_json, csv=csv)
     return 0 if found.converts else 1

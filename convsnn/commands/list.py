@@ -21,7 +21,8 @@ def list_(
     ] = None,
     *,
     as_json: options.Json = False,
+    csv: options.Csv = None,
 ) -> int:
     """List the known names of a kind as options take them, or explain one of them."""
-    printing.show_result(catalogue(kind, name), as_json=as_json, width=WIDE)
+    printing.show_result(catalogue(kind, name), as_json=as_json, csv=csv, width=WIDE)
     return 0

@@ -57,6 +57,7 @@ def predict(
     batch_size: options.BatchSize = None,
     device: options.Device = "auto",
     as_json: options.Json = False,
+    csv: options.Csv = None,
 ) -> int:
     """Show what a saved spiking network answers to images, and at which step that settled."""
     found = answers_to(
@@ -64,5 +65,5 @@ def predict(
         early_exit=early_exit, exit_data=exit_data, data=data, batch_size=batch_size,
         device=device, preprocessing=reading.preprocessing(),
     )  # fmt: skip
-    printing.show_result(found, as_json=as_json, width=WIDE)
+    printing.show_result(found, as_json=as_json, csv=csv, width=WIDE)
     return 0

@@ -69,6 +69,7 @@ def train(
         bool, typer.Option("--resume", help="Go on with a run that was stopped.")
     ] = False,
     as_json: options.Json = False,
+    csv: options.Csv = None,
     force: options.Force = False,
 ) -> None:
     """Train a spiking network from the start by a recipe, with thresholds that learn."""
@@ -100,7 +101,7 @@ def train(
         is_study = recipe in STUDIES
         found = study(recipe, **known) if is_study else train_by(recipe, **known)
         page = f"open {STUDY_PAGE if is_study else 'training.html'}"
-    printing.show_result(found, as_json=as_json)
+    printing.show_result(found, as_json=as_json, csv=csv)
     messages().print(f"results are in {found.folder}/ ({page})", markup=False)
 
 

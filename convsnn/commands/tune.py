@@ -50,6 +50,7 @@ def tune(
     ] = None,
     verify: options.Verify = True,
     as_json: options.Json = False,
+    csv: options.Csv = None,
     force: Annotated[
         bool, typer.Option("--force", help="Start anew in the directory of an earlier search.")
     ] = False,
@@ -67,7 +68,7 @@ def tune(
         subject, neuron=neuron, calibrate=calibrate, timesteps=timesteps, trials=trials,
         minutes=minutes, trial_samples=trial_samples, folder=output, force=force,
     )  # fmt: skip
-    printing.show_result(found, as_json=as_json)
+    printing.show_result(found, as_json=as_json, csv=csv)
     if not as_json:
         print(f"\nTo use it:\n  {found.options}")  # unbroken
     messages().print(f"results are in {found.folder}/", markup=False)

@@ -68,6 +68,15 @@ def unwritable(folder: Path, error: OSError) -> ExportError:
     )
 
 
+def make_folder(folder: Path) -> Path:
+    """`folder`, made where it is not there yet; ExportError where it cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    return folder
+
+
 class ResultDirectory:
     """Collects results in a temporary directory that takes the target's name at the very end.
 

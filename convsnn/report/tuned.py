@@ -7,6 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from convsnn.report.sheets import FRACTION, Sheet, flat
 from convsnn.report.wording import counted, percent, significant
 
 Row: TypeAlias = Mapping[str, Any]
@@ -36,6 +37,16 @@ def verdict(rows: Sequence[Row]) -> dict[str, Any]:
             f"best fixed threshold after {steps} steps."
         )
     return {"at_least_as_good": good, "text": text}
+
+
+def tuned_sheets(document: Mapping[str, Any]) -> list[Sheet]:
+    """The rivals as CSV; every trial stands in history.csv."""
+    steps = list(document["rows"][0]["error"])
+    columns = dict.fromkeys(("name", "calibrate", "neuron"), "")
+    columns |= {f"error.{step}": "of the outputs" for step in steps}
+    if document["rows"][0]["agreement"] is not None:
+        columns |= {f"agreement.{step}": FRACTION for step in steps}
+    return [Sheet("rows", columns, [flat(row) for row in document["rows"]])]
 
 
 def render_tuned(document: Mapping[str, Any]) -> RenderableType:

@@ -19,6 +19,7 @@ from convsnn.errors import ConfigError
 from convsnn.neurons import NEURONS
 from convsnn.readouts import READOUTS
 from convsnn.registry import Registry, nearest
+from convsnn.report.sheets import Sheet
 from convsnn.workflows.running.result import Result
 from zoo.data import DATASETS
 from zoo.models import describe
@@ -77,6 +78,10 @@ class Catalogue(Result):
         """What was asked for."""
         return f"{self.kind}: {', '.join(self.names)}"
 
+    def sheets(self) -> Sequence[Sheet]:
+        """See `Tabled`."""
+        return [_sheet(self.kind, self.rows)]
+
     def render(self, *, width: int) -> RenderableType:
         """A table of all, or all that is known of one."""
         del width  # it folds
@@ -130,6 +135,12 @@ def _rows(kind: Kind) -> list[dict[str, Any]]:
         }
         for name in registry.names()
     ]
+
+
+def _sheet(kind: Kind, rows: Sequence[Row]) -> Sheet:
+    """Every field of every row; of what holds several values, those as JSON."""
+    columns = {name: "" for row in rows for name in row}
+    return Sheet(kind, columns, rows)
 
 
 def _options(registry: Registry[Any], name: str) -> dict[str, Any]:

@@ -1,22 +1,31 @@
 """Where the error of a spiking network comes from, layer by layer, and what to try."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from rich.console import RenderableType
 
 from calibrate.cautions import cautions
-from convsnn.errors import ConfigError
+from convsnn.errors import ConfigError, MissingExtraError
 from convsnn.measure.decomposition import decompose
 from convsnn.report.diagnosis.advice import advise
 from convsnn.report.diagnosis.document import diagnosis, render_diagnosis
+from convsnn.report.diagnosis.page import render_diagnosis_page
+from convsnn.report.diagnosis.sheets import diagnosis_sheets
+from convsnn.report.document import to_json
+from convsnn.report.files import make_folder, write_text
+from convsnn.report.sheets import Sheet
 from convsnn.spiking.network import Spiking
 from convsnn.workflows.evaluate import score as scoring
 from convsnn.workflows.running.precision import as_before
 from convsnn.workflows.running.result import Result
-from convsnn.workflows.running.voice import command_line, progress, warn
+from convsnn.workflows.running.voice import command_line, note, progress, warn
 from convsnn.workflows.subject.images import describe_part
 from zoo.data import Part, choose
+
+DOCUMENT, PAGE = "diagnosis.json", "diagnosis.html"
 
 
 @dataclass(frozen=True, repr=False)
@@ -34,10 +43,29 @@ class Diagnosis(Result):
         found = [one["finding"] for one in self.document["findings"]]
         return f"worst layer {self.worst}: {found[0] if found else 'nothing found'}"
 
+    def sheets(self) -> Sequence[Sheet]:
+        """See `Tabled`."""
+        return diagnosis_sheets(self.document)
+
     def render(self, *, width: int) -> RenderableType:
         """The table of layers, and what to try."""
         del width  # it folds
         return render_diagnosis(self.document)
+
+    def to_json(self) -> str:
+        """The document as text, a list of numbers a line."""
+        return to_json(self.document)
+
+    def write(self, folder: str | Path) -> Path:
+        """Write diagnosis.json and diagnosis.html to `folder`, which may be that of the network and
+        keeps whatever else is in it; the folder."""
+        place = make_folder(Path(folder))
+        write_text(place / DOCUMENT, self.to_json())
+        try:
+            write_text(place / PAGE, render_diagnosis_page(self.document))
+        except MissingExtraError as error:
+            note(f"{PAGE} was not written: {error}; {error.hint}")
+        return place
 
 
 def diagnose(

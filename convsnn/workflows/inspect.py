@@ -1,7 +1,7 @@
 """Before any work: what each layer of a network becomes, and what blocks the conversion."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from convsnn.graph.ops.base import SMOOTH
 from convsnn.load.verify import allowed_gap, gaps
 from convsnn.measure import energy
 from convsnn.report.refusals import fatal_first, render_blockers
+from convsnn.report.sheets import Sheet
 from convsnn.report.wording import counted
 from convsnn.spiking.kinds import kind_of
 from convsnn.workflows.running.result import Result
@@ -34,6 +35,8 @@ _BECOMES = {
     Role.READOUT: "readout, applied to the mean answer",
     Role.BLOCKED: "BLOCKED",
 }
+_LAYER = dict.fromkeys(("name", "op", "shape", "macs", "becomes", "source"), "")
+_BLOCKER = ("layer", "op", "reason", "remedy", "source")
 _FOLLOWS = "behind what is blocked"
 
 
@@ -52,6 +55,13 @@ class Inspection(Result):
         """How many activations become neurons, and how many places block."""
         found = self.document
         return f"{found['sites']} activations, {len(found['blockers'])} place(s) block"
+
+    def sheets(self) -> Sequence[Sheet]:
+        """See `Tabled`."""
+        return [
+            Sheet("layers", _LAYER, self.document["layers"]),
+            Sheet("blockers", dict.fromkeys(_BLOCKER, ""), self.document["blockers"]),
+        ]
 
     def render(self, *, width: int) -> RenderableType:
         """The table of layers, the blockers, the verdict."""

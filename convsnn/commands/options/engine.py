@@ -1,5 +1,6 @@
 """Options that say what is simulated in, where, and what is written."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -76,4 +77,12 @@ SavedSchedule = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
+Csv = Annotated[
+    Path | None,
+    typer.Option(
+        "--csv",
+        metavar="PLACE",
+        help="Also write the tables as CSV: all to a directory, or the first to FILE.csv.",
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace an earlier result.")]

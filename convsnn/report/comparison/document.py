@@ -1,22 +1,17 @@
-"""Several methods on one network, side by side: the document, and the table for the terminal."""
+"""Several methods on one network, side by side: the document, and what is said of it."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import PurePath
 from typing import Any, TypeAlias
-
-from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from convsnn.report.comparison.ordering import order
 from convsnn.report.document import Report
 from convsnn.report.page.metrics import Metric, headline
 from convsnn.report.page.summary import shown_steps
 from convsnn.report.wording import counted, percent, significant
+from convsnn.spiking.kinds import ANALOG
 
 Comparison: TypeAlias = Mapping[str, Any]
 COLUMNS = 6  # of time steps: what 100 characters have room for
-WIDTH, NAME, CELL = 100, 21, 7  # characters of the table, a method's name and a column
 KINDS = ("binary", "signed", "graded")
 
 
@@ -41,15 +36,26 @@ def named(comparison: Comparison) -> str:
     return measure if any(map(str.isupper, measure)) else measure.capitalize()
 
 
+def scored(comparison: Comparison, score: float) -> str:
+    """A score as the page says it: in per cent, or as the number it is."""
+    return significant(score) if comparison.get("unit") == "number" else percent(score)
+
+
 def in_words(comparison: Comparison) -> str:
     """The same with its unit: Accuracy in per cent."""
     unit = "hundredths" if comparison.get("unit") == "number" else "per cent"
     return f"{named(comparison)} in {unit}"
 
 
+def sends(one: Mapping[str, Any]) -> str:
+    """What the network of a row sends: the kind of its spikes, or that functions make it partly
+    analog; documents of an earlier version know spikes only."""
+    return str(one.get("sends", one["spikes"]))
+
+
 def family(one: Mapping[str, Any]) -> str:
-    """What a row is ranked with: the kind of its spikes, and whether it was trained."""
-    kind = f"{one['spikes']}, trained" if one["trained"] else str(one["spikes"])
+    """What a row is ranked with: what it sends, whether it was trained, and when layers fire."""
+    kind = f"{sends(one)}, trained" if one["trained"] else sends(one)
     return f"{kind}, layer by layer" if one.get("schedule") == "layers" else kind
 
 
@@ -72,9 +78,12 @@ def row(report: Report, ann: Mapping[str, Any]) -> dict[str, Any]:
     method, kind = about["method"], report.get("kind", "binary")
     if kind != "binary":  # whatever the method's own neurons send
         named = method["kind"].replace("binary spikes", kind)
+        if kind == ANALOG:  # of whatever kind the spikes between functions are
+            named = named.replace(f"{method['spikes']} spikes", kind)
         method = {**method, "spikes": "graded", "kind": named}
     return {
         **method,
+        "sends": kind if kind == ANALOG else method["spikes"],
         "kind": method["kind"] + _late(report),
         "network": about.get("network"),  # its file, in the comparison's folder
         "readout": report["method"].get("readout", "mean"),  # the one that was chosen
@@ -144,7 +153,14 @@ def compare_reports(
 
 def _place(one: Mapping[str, Any]) -> tuple[object, ...]:
     """Where a row stands: rows of one kind together, the best of them first."""
-    kind = KINDS.index(one["spikes"]), one["trained"], one["delay"], one["labels"]
+    kind = (
+        KINDS.index(one["spikes"]),
+        sends(one),
+        one["trained"],
+        one["schedule"] == "layers",
+        one["delay"],
+        one["labels"],
+    )
     return *kind, -sum(one["score"].values()), one["name"]
 
 
@@ -198,94 +214,3 @@ def remarks(comparison: Comparison) -> list[str]:
         places = ", ".join(comparison["graded_places"])
         found.append(f"Max-pooling sends graded values with every method: {places}.")
     return found
-
-
-def render_comparison(comparison: Comparison, *, width: int = WIDTH) -> RenderableType:
-    """A rich renderable of `width` characters, without colour.
-
-    Below 100 it has fewer columns, never fewer than those of the steps, and says which are not
-    there.
-    """
-    lines = [heading(comparison)]
-    best = ann_score(comparison)
-    if best is not None:
-        lines.append(f"{comparison['measure']} of the ANN {percent(best)}")
-    parts: list[RenderableType] = [Text("\n".join(lines))]
-    if comparison["methods"]:
-        parts += _methods(comparison, width)
-    for one in comparison["failed"]:
-        hint = f" ({one['hint']})" if one["hint"] else ""
-        parts.append(Text(f"\nfailed: {one['title']}: {one['message']}{hint}", style="red"))
-    for one in comparison["left_out"]:
-        parts.append(Text(f"\nleft out: {one['title']}: {one['reason']}", style="yellow"))
-    parts += [Text(f"\n{remark}") for remark in remarks(comparison)]
-    return Group(*parts)
-
-
-def _methods(comparison: Comparison, width: int) -> list[RenderableType]:
-    """A table for each kind of method, all with the same widths, and what their columns mean."""
-    title = f"\n{in_words(comparison)} after so many steps"
-    parts: list[RenderableType] = [Text(title, style="bold")]
-    fits = max(len(compared_steps(comparison["timesteps"])), (width - NAME) // CELL)
-    longest = max(len(one["title"]) for one in comparison["methods"])
-    hidden: list[str] = []
-    for kind in dict.fromkeys(one["kind"] for one in comparison["methods"]):
-        columns = list(_columns(comparison, kind).items())
-        hidden += [column for column, _ in columns[fits:]]
-        name = max(NAME, min(longest, width - 1 - CELL * len(columns[:fits])))
-        parts += [Text(f"{kind}:", style="italic"), _table(comparison, kind, columns[:fits], name)]
-    trained = any(one["trained"] for one in comparison["methods"])
-    legend = (
-        f"energy: counted, ANN = 1, after {comparison['timesteps']} steps; SIN: mean of the "
-        "layers; rate: spikes per neuron and step; calib., "
-        f"{'train., ' if trained else ''}simul.: seconds"
-    )
-    parts.append(Text(legend, style="dim"))
-    best = best_row(comparison)
-    if best is not None and best["network"] is not None:
-        place = PurePath(comparison["folder"], best["network"])
-        steps = counted(comparison["timesteps"], "step")
-        parts.append(Text(f"best after {steps}: {best['title']}, kept in {place}"))
-    if hidden:
-        names = ", ".join(dict.fromkeys(hidden))
-        parts.append(Text(f"not shown, for want of width: {names} (the page has them)"))
-    return parts
-
-
-def _columns(comparison: Comparison, kind: str) -> dict[str, list[str]]:
-    """Columns behind the name, the most telling first, for the methods of one kind.
-
-    What was trained has the seconds of its training where the others have those of calibration.
-    """
-    steps = list(map(str, compared_steps(comparison["timesteps"])))
-    rows = [one for one in comparison["methods"] if one["kind"] == kind]
-    made = "training" if rows[0]["trained"] else "calibration"
-    return {
-        **{step: [f"{100 * one['score'][step]:.2f}" for one in rows] for step in steps},
-        "energy": [significant(one["energy"][steps[-1]]) for one in rows],
-        "SIN %": [f"{100 * one['sin_ratio']:.2f}" for one in rows],
-        "rate": [significant(one["firing_rate"], 2) for one in rows],
-        f"{made[:5]}.": [seconds(one[f"{made}_seconds"]) for one in rows],
-        "simul.": [seconds(one["simulation_seconds"]) for one in rows],
-    }
-
-
-def _table(
-    comparison: Comparison, kind: str, columns: Sequence[tuple[str, Sequence[str]]], name: int
-) -> Table:
-    """The methods of one kind; `name` is the width of their names, which fold."""
-    titles = [one["title"] for one in comparison["methods"] if one["kind"] == kind]
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
-    table.add_column("method", width=name, overflow="fold")
-    for column, _ in columns:
-        table.add_column(column, justify="right", no_wrap=True, min_width=CELL - 1)
-    for title, *cells in zip(titles, *(cells for _, cells in columns), strict=True):
-        table.add_row(Text(title), *cells)
-    return table
-
-
-def seconds(value: float | None) -> str:
-    """A time in seconds: one decimal below ten, none above; a dash for None."""
-    if value is None:
-        return "-"
-    return f"{value:.1f}" if value < 9.95 else f"{value:.0f}"

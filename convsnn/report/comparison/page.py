@@ -1,5 +1,7 @@
 """A comparison as one HTML file without links or fonts, and no script but its own."""
 
+from functools import partial
+
 from convsnn.errors import ExportError, MissingExtraError
 from convsnn.report.comparison.document import (
     Comparison,
@@ -10,8 +12,9 @@ from convsnn.report.comparison.document import (
     in_words,
     named,
     remarks,
-    seconds,
+    scored,
 )
+from convsnn.report.comparison.table import seconds
 from convsnn.report.templating import template
 
 
@@ -24,7 +27,7 @@ def render_comparison_page(comparison: Comparison) -> str:
     try:
         import jinja2
 
-        from convsnn.report.comparison import charts
+        from convsnn.report.comparison import charts, scale
     except ImportError as error:
         raise MissingExtraError("jinja2 and matplotlib", "report") from error
     page = template("comparison.html", seconds=seconds)
@@ -44,12 +47,28 @@ def render_comparison_page(comparison: Comparison) -> str:
             measure=named(comparison),
             in_words=in_words(comparison),
             ann_score=ann_score(comparison),
+            scored=partial(scored, comparison),
             remarks=remarks(comparison),
             steps=[str(step) for step in steps],
             best=best,
             family=family,
             trained=any(row["trained"] for row in rows),
+            anew=any(row.get("each") for row in rows),
             fronts={name: charts.front(rows, name) for name in families},
+            switches=[
+                {
+                    "name": name,
+                    "colour": charts.colour(comparison, name),
+                    "parts": charts.family_parts(comparison, name),
+                    "methods": [
+                        {"number": n, "title": row["title"], "parts": charts.parts(n)}
+                        for n, row in enumerate(rows, start=1)
+                        if family(row) == name
+                    ],
+                }
+                for name in families
+            ],
+            axis=scale.in_words(comparison) if rows else "",
             steps_chart=charts.steps_chart(comparison) if rows else "",
             cost_chart=charts.cost_chart(comparison) if rows else "",
         )

@@ -21,6 +21,13 @@ from convsnn.spiking.network import Spiking
 CAUSES = tuple(part for part in PARTS if part != "inherited")
 LOST = 0.5  # an error of half the activations leaves little of them
 
+NAMES = {
+    "clipping": "clipping",
+    "quantisation": "quantisation",
+    "sin": "SIN",
+    "inherited": "inherited",
+    "uneven": "uneven",
+}
 _HEADINGS = {
     "clipping": "clip",
     "quantisation": "quant",
@@ -153,14 +160,14 @@ def _table(document: Mapping[str, Any]) -> Table:
         rms = layer["rms"] or dict.fromkeys(PARTS)
         table.add_row(
             Text(layer["name"]),
-            *(_hundredths(value) for value in (layer["error"], *(rms[part] for part in PARTS))),
-            *(_hundredths(layer[key]) for key in ("sin_ratio", "dead")),
+            *(hundredths(value) for value in (layer["error"], *(rms[part] for part in PARTS))),
+            *(hundredths(layer[key]) for key in ("sin_ratio", "dead")),
             style="bold" if layer["name"] == document["worst"] else "",
         )
     return table
 
 
-def _hundredths(fraction: float | None) -> str:
+def hundredths(fraction: float | None) -> str:
     """A fraction in per cent with one decimal; three digits where it is large."""
     if fraction is None:
         return "-"

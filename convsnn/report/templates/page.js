@@ -192,18 +192,26 @@
 
   // --- lines to hide ------------------------------------------------------------------------
 
-  for (const button of document.querySelectorAll("button[data-toggle]")) {
+  const buttons = [...document.querySelectorAll("button[data-toggle]")];
+  const idsOf = (button) => button.dataset.toggle.split(/\s+/);
+  const press = () => { // two buttons may name the same line: one is pressed while any of its own shows
+    for (const button of buttons) {
+      button.setAttribute("aria-pressed", String(idsOf(button).some((id) => !hiddenIds.has(id))));
+    }
+  };
+  for (const button of buttons) {
     button.hidden = false;
-    const ids = button.dataset.toggle.split(/\s+/);
     const set = (on) => {
-      button.setAttribute("aria-pressed", String(on));
-      for (const id of ids) {
+      for (const id of idsOf(button)) {
         hiddenIds[on ? "delete" : "add"](id);
         document.getElementById(id)?.style.setProperty("display", on ? "" : "none");
       }
     };
     set(button.getAttribute("aria-pressed") !== "false");
-    button.addEventListener("click", () => set(button.getAttribute("aria-pressed") === "false"));
+    button.addEventListener("click", () => {
+      set(button.getAttribute("aria-pressed") === "false");
+      press();
+    });
   }
 
   // --- a slider over the time steps -----------------------------------------------------------

@@ -14,6 +14,7 @@ from rich.console import RenderableType
 
 from convsnn.errors import ConfigError
 from convsnn.report.files import require_writable, write_text
+from convsnn.report.sheets import Sheet
 from convsnn.report.wording import counted
 from convsnn.workflows.bench import costs as bench_costs
 from convsnn.workflows.bench.peers import PEERS
@@ -28,6 +29,7 @@ from convsnn.workflows.bench.race import (
     row,
 )
 from convsnn.workflows.bench.settings import Settings
+from convsnn.workflows.bench.sheets import bench_sheets
 from convsnn.workflows.bench.subject import Subject, open_subject
 from convsnn.workflows.bench.table import render_bench
 from convsnn.workflows.running.result import Result
@@ -48,6 +50,10 @@ class Benchmark(Result):
     def render(self, *, width: int) -> RenderableType:
         """See `Result`."""
         return render_bench(self.document, width=width)
+
+    def sheets(self) -> Sequence[Sheet]:
+        """See `Tabled`."""
+        return bench_sheets(self.document)
 
     def about(self) -> str:
         """See `Result`."""

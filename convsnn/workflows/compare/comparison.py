@@ -10,9 +10,12 @@ from calibrate.methods import choose_methods
 from calibrate.named import NamedMethod
 from convsnn.errors import ConfigError, MissingExtraError
 from convsnn.export import load_artifact
-from convsnn.report.comparison.document import best_row, render_comparison
+from convsnn.report.comparison.document import best_row
+from convsnn.report.comparison.sheets import comparison_sheets
+from convsnn.report.comparison.table import render_comparison
 from convsnn.report.document import to_json
 from convsnn.report.files import write_text
+from convsnn.report.sheets import Sheet
 from convsnn.report.wording import counted
 from convsnn.spiking.network import Spiking
 from convsnn.train.samples import Augmentation
@@ -64,6 +67,10 @@ class Comparison(Result):
     def render(self, *, width: int) -> RenderableType:
         """See `Result`."""
         return render_comparison(self.document, width=width)
+
+    def sheets(self) -> Sequence[Sheet]:
+        """See `Tabled`."""
+        return comparison_sheets(self.document)
 
     def about(self) -> str:
         """See `Result`."""

@@ -16,9 +16,11 @@ from rich.console import RenderableType
 from convsnn.errors import ConfigError
 from convsnn.report.files import require_writable, write_text
 from convsnn.report.page.assemble import versions
+from convsnn.report.sheets import Sheet
 from convsnn.report.wording import counted
 from convsnn.workflows.coverage.networks import LIBRARIES, file_digest, list_networks
 from convsnn.workflows.coverage.rows import RowFile
+from convsnn.workflows.coverage.sheets import coverage_sheets
 from convsnn.workflows.coverage.table import TITLE, render_markdown, render_terminal, summarise
 from convsnn.workflows.coverage.verdict import FAILED, Extent, Row
 from convsnn.workflows.coverage.worker import Limits, judge_all
@@ -48,6 +50,10 @@ class Coverage(Result):
         """See `Result`."""
         del width  # it folds
         return render_terminal(self.rows)
+
+    def sheets(self) -> Sequence[Sheet]:
+        """See `Tabled`."""
+        return coverage_sheets(self.rows)
 
     def about(self) -> str:
         """See `Result`."""

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -169,18 +171,28 @@ def require_answer(net: Spiking, steps: int) -> None:
 
 
 def write_results(
-    folder: Path, report: dict[str, Any], *, force: bool, net: Spiking | None = None
+    folder: Path,
+    report: dict[str, Any],
+    *,
+    force: bool,
+    net: Spiking | None = None,
+    more: Mapping[str, Callable[[], str]] = MappingProxyType({}),
 ) -> list[str]:
-    """Write network.safetensors, report.json and report.html; returns notes for the user."""
+    """Write network.safetensors, report.json, report.html and files with the text of `more`;
+    returns notes for the user, of pages that could not be drawn."""
     notes = []
+    texts: dict[str, Callable[[], str]] = {
+        "report.json": partial(to_json, report),
+        "report.html": partial(render_html, report),
+    }
     with ResultDirectory(folder, force=force) as inside:
         if net is not None:
             save_artifact(net, inside / "network.safetensors")
-        write_text(inside / "report.json", to_json(report))
-        try:
-            write_text(inside / "report.html", render_html(report))
-        except MissingExtraError as error:
-            notes.append(f"report.html was not written: {error}; {error.hint}")
+        for name, text in {**texts, **more}.items():
+            try:
+                write_text(inside / name, text())
+            except MissingExtraError as error:
+                notes.append(f"{name} was not written: {error}; {error.hint}")
     return notes
 
 

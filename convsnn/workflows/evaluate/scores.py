@@ -6,7 +6,9 @@ from pathlib import Path
 
 from rich.console import RenderableType
 
+from convsnn.report.page.sheets import report_sheets
 from convsnn.report.page.table import render_table, score_in_words
+from convsnn.report.sheets import Sheet
 from convsnn.spiking.network import Spiking
 from convsnn.workflows.evaluate.score import write_results
 from convsnn.workflows.running.result import Result
@@ -51,6 +53,10 @@ class Scores(Result):
         """The table of `convsnn convert`."""
         del width  # it folds
         return render_table(dict(self.document))
+
+    def sheets(self) -> Sequence[Sheet]:
+        """See `Tabled`."""
+        return report_sheets(dict(self.document))
 
     def write(self, folder: str | Path, *, force: bool = False, network: bool = True) -> Path:
         """Write report.json, report.html and the `network`, as `convsnn convert` does; the folder.

@@ -5,7 +5,7 @@ pictures can be drawn again at once.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,8 +17,11 @@ from convsnn.neurons.msat import Msat
 from convsnn.registry import split_spec
 from convsnn.report.document import to_json, validate
 from convsnn.report.figures.page import RUNS, draw_figures, render_figures, standalone
+from convsnn.report.figures.sheets import figure_sheets
 from convsnn.report.files import write_text
+from convsnn.report.sheets import Sheet
 from convsnn.workflows.compare.runs import settings_of
+from convsnn.workflows.running.result import Tabled
 from convsnn.workflows.running.resume import check, claim, early_settings
 from convsnn.workflows.running.voice import command_line, note, warn
 from convsnn.workflows.subject.job import Job
@@ -30,7 +33,7 @@ RESULTS = (PAGE, *(f"{name}.json" for name in RUNS))
 
 
 @dataclass(frozen=True)
-class Drawn:
+class Drawn(Tabled):
     """The figures by name, each an `<svg>` element, the reports of the runs behind them, and where
     all of it is."""
 
@@ -42,6 +45,10 @@ class Drawn:
     def page(self) -> Path:
         """The page with all figures."""
         return self.folder / PAGE
+
+    def sheets(self) -> Sequence[Sheet]:
+        """See `Tabled`."""
+        return figure_sheets(self.reports)
 
     def __repr__(self) -> str:
         return f"Drawn({', '.join(self.drawings)}, in {self.page})"

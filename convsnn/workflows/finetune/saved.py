@@ -1,8 +1,9 @@
 """A saved spiking network in, one trained for few time steps out: scored, written, gone on with."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,13 @@ from rich.console import RenderableType
 
 from convsnn.report.document import to_json
 from convsnn.report.files import ResultDirectory
+from convsnn.report.finetuning.document import finetuning
+from convsnn.report.finetuning.page import render_finetuning_page
+from convsnn.report.finetuning.sheets import finetuning_sheets
 from convsnn.report.page.assemble import versions
+from convsnn.report.page.sheets import report_sheets
 from convsnn.report.page.table import render_table, score_in_words
+from convsnn.report.sheets import Sheet
 from convsnn.spiking.network import Spiking
 from convsnn.train.devices import is_main
 from convsnn.train.distillation import Tuning
@@ -24,6 +30,7 @@ from convsnn.workflows.running.device import pick_device
 from convsnn.workflows.running.processes import Dismissed, launched, leaving_together
 from convsnn.workflows.running.result import Result
 from convsnn.workflows.running.voice import command_line, note
+from convsnn.workflows.subject.images import describe_part
 from convsnn.workflows.subject.saved import Saved, open_saved
 from convsnn.workflows.train.lessons import (
     checkpoints_of,
@@ -34,19 +41,27 @@ from convsnn.workflows.train.lessons import (
 )
 from zoo.data import Preprocessing, data_place
 
+DOCUMENT, PAGE = "finetuning.json", "finetuning.html"
+
 
 @dataclass(frozen=True, repr=False)
 class Finetuned(Result):
-    """The trained network, its report in `document`, how training went, and where it is written."""
+    """The trained network, its report in `document`, how training went, where it is written, and
+    what stands beside that report in finetuning.json (`convsnn.report.finetuning.document`)."""
 
     net: Spiking
     state: State
     folder: Path
+    course: Mapping[str, Any]
 
     def render(self, *, width: int) -> RenderableType:
         """See `Result`."""
         del width  # it folds
         return render_table(dict(self.document))
+
+    def sheets(self) -> Sequence[Sheet]:
+        """See `Tabled`."""
+        return [*report_sheets(dict(self.document)), *finetuning_sheets(self.course)]
 
     def about(self) -> str:
         """See `Result`."""
@@ -98,6 +113,7 @@ def finetune_saved(
         require_trainable(saved.net)
         images = labelled_images(saved.data.train, training_samples, augment, seed=settings.seed)
         steps = settings.steps
+        before = None
         if launched() == 1 and not resume:
             before = _score(saved.net, saved, steps=steps, samples=samples, device=target)
             note(f"as converted, after {steps} steps: {score_in_words(before)}")
@@ -109,8 +125,13 @@ def finetune_saved(
         )  # fmt: skip
         if not is_main():  # of several processes one goes on
             raise Dismissed(0)
-        known = _origin(saved, data, given)
-        found = _finished(tuned, saved, known, folder, target, samples, force=force)
+        if before is None:
+            before = _score(saved.net, saved, steps=steps, samples=samples, device=target)
+        known = {"augment": augment, **describe_part(saved.data.train, len(images))}
+        found = _finished(
+            tuned, saved, _origin(saved, data, given), folder, target, samples, force=force,
+            before=before, learned=known,
+        )  # fmt: skip
         shutil.rmtree(checkpoints, ignore_errors=True)  # nothing is lost: the result is written
         return found
 
@@ -156,11 +177,15 @@ def _finished(
     samples: int | None,
     *,
     force: bool,
+    before: Mapping[str, Any],
+    learned: Mapping[str, Any],
 ) -> Finetuned:
-    """Score the trained network and write the result."""
+    """Score the trained network and write the result, with the page of before and after."""
     known = {"command": command_line(), "versions": versions(), **origin}
     net = replace(tuned.net, provenance={**tuned.net.provenance, **known})
     report = _score(net, saved, steps=net.provenance["timesteps"], samples=samples, device=device)
-    for line in scoring.write_results(folder, report, force=force, net=net):
+    course = finetuning(before, report, training=learned, epochs=tuned.state.history)
+    more = {DOCUMENT: partial(to_json, course), PAGE: partial(render_finetuning_page, course)}
+    for line in scoring.write_results(folder, report, force=force, net=net, more=more):
         note(line)
-    return Finetuned(report, net, tuned.state, folder)
+    return Finetuned(report, net, tuned.state, folder, course)

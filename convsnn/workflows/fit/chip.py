@@ -5,7 +5,7 @@
 from the counts of a report and the figures in the chip's table: an estimate, not a measurement.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -17,11 +17,13 @@ from rich.text import Text
 
 from convsnn.measure.chip_fit import fit_chip
 from convsnn.measure.chip_table import Chip, load_chip
+from convsnn.report.sheets import Sheet
 from convsnn.spiking.network import Spiking
 from convsnn.workflows.export.network import report_beside
 from convsnn.workflows.running.result import Result
 from convsnn.workflows.subject.saved import load_saved
 
+_LIMITS = ("limit", "most", "needed", "layer", "fits", "remedy", "source", "confirmed")
 _UNSURE = " (quoted, not confirmed)"
 
 
@@ -39,6 +41,10 @@ class Fit(Result):
         wrong = [f["limit"] for f in self.document["findings"] if not f["fits"]]
         chip = self.document["chip"]
         return f"fits {chip}" if not wrong else f"does not fit {chip}: {', '.join(wrong)}"
+
+    def sheets(self) -> Sequence[Sheet]:
+        """See `Tabled`."""
+        return [Sheet("limits", dict.fromkeys(_LIMITS, ""), self.document["findings"])]
 
     def render(self, *, width: int) -> RenderableType:
         """The table of limits, what to do, the estimate and the sources."""

@@ -14,6 +14,7 @@ from convsnn.measure.fitting import fitting_batch, in_pieces
 from convsnn.measure.margins import Margins
 from convsnn.measure.sharing import Alone
 from convsnn.report.page.assemble import versions
+from convsnn.report.sheets import Sheet
 from convsnn.simulate import Program
 from convsnn.spiking.network import Spiking
 from convsnn.workflows.evaluate.early_exit import Exiting
@@ -27,7 +28,7 @@ from convsnn.workflows.predict.asked import (
     promise_of,
     steps_of,
 )
-from convsnn.workflows.predict.shown import table
+from convsnn.workflows.predict.shown import prediction_sheets, table
 from convsnn.workflows.running.batch import note_smaller_batch
 from convsnn.workflows.running.device import pick_device
 from convsnn.workflows.running.precision import as_before
@@ -55,6 +56,10 @@ class Predictions(Result):
     def about(self) -> str:
         """How many images were shown, and for how long."""
         return f"{len(self.answers)} image(s), {self.document['timesteps']} steps"
+
+    def sheets(self) -> Sequence[Sheet]:
+        """See `Tabled`."""
+        return prediction_sheets(self.document)
 
     def render(self, *, width: int) -> RenderableType:
         """The answers, one image a line."""

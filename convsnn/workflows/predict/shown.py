@@ -7,9 +7,25 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from convsnn.report.sheets import Sheet
 from convsnn.report.wording import counted
 
+_COLUMNS = {"image": "", "answer": "", "label": "", "score": "", "settled": "step", "steps": ""}
 MOST = 6  # numbers of an answer that are shown
+
+
+def prediction_sheets(document: Mapping[str, Any]) -> list[Sheet]:
+    """The answers as CSV, and where there are classes, the largest scores of every image."""
+    rows = document["predictions"]
+    first = [{**row, "score": row["top"][0]["score"] if "top" in row else None} for row in rows]
+    found = [Sheet("predictions", _COLUMNS, first)]
+    largest = [
+        {"image": row["image"], "place": place, **one}
+        for row in rows
+        for place, one in enumerate(row.get("top", ()), start=1)
+    ]
+    columns = dict.fromkeys(("image", "place", "class", "label", "score"), "")
+    return [*found, Sheet("top", columns, largest)] if largest else found
 
 
 def table(document: Mapping[str, Any]) -> Iterator[RenderableType]:

@@ -3,18 +3,34 @@
 import io
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console, RenderableType
 
+from convsnn.report.sheets import Sheet, write_sheets
+
 NOTEBOOK = 110  # characters that a cell's output has room for
 
 
+class Tabled(ABC):
+    """What has tables that can be written as CSV."""
+
+    @abstractmethod
+    def sheets(self) -> Sequence[Sheet]:
+        """The tables, the most wanted first."""
+
+    def to_csv(self, place: str | Path) -> list[Path]:
+        """Write the tables: all of them into a directory, each as NAME.csv, or the first to a place
+        that ends in .csv. The files."""
+        return write_sheets(self.sheets(), Path(place))
+
+
 @dataclass(frozen=True, repr=False)
-class Result(ABC):
+class Result(Tabled):
     """A `document` of plain JSON values, and how it is shown."""
 
     document: Mapping[str, Any]

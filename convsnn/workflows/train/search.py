@@ -5,7 +5,7 @@ stopped. No test sample is looked at.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from calibrate.tuning import load_optuna
 from convsnn.errors import ConfigError, LoadError, TrainingError
 from convsnn.report.files import require_writable, write_text
 from convsnn.report.page.assemble import packages, versions
+from convsnn.report.sheets import FRACTION, Sheet, flat
 from convsnn.report.wording import counted, percent, significant
 from convsnn.train import LOSSES
 from convsnn.train.direct import Judged, groups, settle
@@ -50,6 +51,14 @@ class Searched(Result):
             shown = str(value).lower() if isinstance(value, bool) else significant(value)
             table.add_row(name, shown)
         return Group(Text(self.about()), table)
+
+    def sheets(self) -> Sequence[Sheet]:
+        """See `Tabled`."""
+        trials = self.document["trials"]
+        columns = {"trial": "", "held_out": FRACTION}
+        columns |= {f"values.{name}": "" for trial in trials for name in trial["values"]}
+        rows = [{"trial": number, **flat(trial)} for number, trial in enumerate(trials, start=1)]
+        return [Sheet("trials", columns, rows)]
 
     def about(self) -> str:
         """See `Result`."""

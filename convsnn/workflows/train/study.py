@@ -12,6 +12,8 @@ from rich.console import RenderableType
 from convsnn.errors import ConfigError, LoadError, MissingExtraError
 from convsnn.report.files import require_writable, write_text
 from convsnn.report.page.assemble import packages, versions
+from convsnn.report.sheets import Sheet
+from convsnn.report.training.sheets import study_sheets
 from convsnn.report.training.study import render_study, render_study_page
 from convsnn.workflows.running.processes import require_alone
 from convsnn.workflows.running.result import Result
@@ -34,6 +36,10 @@ class Studied(Result):
         """See `Result`."""
         del width
         return render_study(self.document)
+
+    def sheets(self) -> Sequence[Sheet]:
+        """See `Tabled`."""
+        return study_sheets(self.document)
 
     def about(self) -> str:
         """See `Result`."""

@@ -1,6 +1,6 @@
 """Trains the temporal-coding task of threshold annealing and draws its figure; the way in."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ from convsnn.errors import ConfigError, MissingExtraError
 from convsnn.load import load_module
 from convsnn.report.files import require_writable, write_text
 from convsnn.report.page.assemble import packages, versions
+from convsnn.report.sheets import Sheet
+from convsnn.report.training.sheets import temporal_sheets
 from convsnn.report.training.temporal import render_temporal, render_temporal_page
 from convsnn.train.direct import prepare, settle
 from convsnn.train.lif import LIF
@@ -39,6 +41,10 @@ class Coded(Result):
         """See `Result`."""
         del width
         return render_temporal(self.document)
+
+    def sheets(self) -> Sequence[Sheet]:
+        """See `Tabled`."""
+        return temporal_sheets(self.document)
 
     def about(self) -> str:
         """See `Result`."""

@@ -11,12 +11,14 @@ from rich.console import RenderableType
 from convsnn.errors import ConfigError, ExportError, MissingExtraError
 from convsnn.report.document import to_json
 from convsnn.report.files import ResultDirectory, write_text
+from convsnn.report.sheets import Sheet
 from convsnn.report.training.document import (
     render_training,
     render_training_page,
     summarise,
     verdict,
 )
+from convsnn.report.training.sheets import training_sheets
 from convsnn.train.devices import is_main
 from convsnn.workflows.evaluate import score as scoring
 from convsnn.workflows.running.device import pick_device
@@ -42,6 +44,10 @@ class Trained(Result):
         """See `Result`."""
         del width
         return render_training(self.document)
+
+    def sheets(self) -> Sequence[Sheet]:
+        """See `Tabled`."""
+        return training_sheets(self.document)
 
     def about(self) -> str:
         """See `Result`."""

@@ -3,7 +3,7 @@
 import csv
 import io
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ from convsnn.errors import CalibrationError, ConfigError, SimulationError
 from convsnn.registry import split_spec
 from convsnn.report.files import write_text
 from convsnn.report.page.assemble import packages, versions
-from convsnn.report.tuned import Row, render_tuned, verdict
+from convsnn.report.sheets import Sheet
+from convsnn.report.tuned import Row, render_tuned, tuned_sheets, verdict
 from convsnn.workflows.running.result import Result
 from convsnn.workflows.running.resume import check, claim, early_settings, job_settings
 from convsnn.workflows.running.voice import command_line, line, note, progress, warn
@@ -48,6 +49,10 @@ class Tuned(Result):
     def options(self) -> str:
         """The same as options of `convsnn convert`."""
         return f"--calibrate {self.document['calibrate']} --neuron {self.neuron} --readout mean"
+
+    def sheets(self) -> Sequence[Sheet]:
+        """See `Tabled`."""
+        return tuned_sheets(self.document)
 
     def render(self, *, width: int) -> RenderableType:
         """See `Result`."""

@@ -1,0 +1,1 @@
+"""A converted network trained for few time steps: before and after."""
