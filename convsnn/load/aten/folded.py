@@ -33,7 +33,7 @@ _FOLDED = RESHAPES | frozenset((
     *("mean", "sum", "clone", "contiguous", "dropout", "scaled_dot_product_attention", "roll"),
     *("squeeze", "unsqueeze", "alias", "_to_copy", "linalg_vector_norm", "exp", "pow", "sqrt"),
     *("rsqrt", "clamp", "clamp_min", "hardswish", "expand", "pad", "constant_pad_nd", "unfold"),
-    *("_native_batch_norm_legit_no_training", "einsum", "type_as"),
+    *("_native_batch_norm_legit_no_training", "einsum", "type_as", "repeat"),
 ))  # fmt: skip
 # what takes the axis behind the batch for channels, and works on each of them or on groups
 CHANNELLED = frozenset((
@@ -64,6 +64,14 @@ def in_windows(
     if kind not in _FOLDED or (kind not in RESHAPES and inside != {folded}):
         raise Blocked(MIXED)
     if kind in RESHAPES:
+        return bound
+    if kind == "repeat":
+        if len(bound["repeats"]) != rank or bound["repeats"][0] != 1:
+            raise Blocked(MIXED)
+        return {**bound, "repeats": [1, *bound["repeats"]]}
+    if kind == "unsqueeze":
+        if bound["dim"] % (rank + 1) == 0:
+            raise Blocked(MIXED)
         return bound
     if kind == "einsum":
         return {**bound, "equation": _with_windows(bound["equation"], bound["tensors"])}

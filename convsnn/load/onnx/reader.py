@@ -31,7 +31,7 @@ _ANY_TYPE = {"Cast", "CastLike", "Shape", "Size", "Identity"}
 # Ops that may bring back a batch axis that an earlier node ran together with others.
 _ANY_DIMS = _ANY_TYPE | {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Gather", "Dropout"}
 _ANY_ORDER = _ANY_TYPE | {"Transpose", "GatherND", "Concat", "ReduceSum", "ReduceMean"}
-_ANY_ORDER |= {"Gather", "Split", "Squeeze", "Slice"}
+_ANY_ORDER |= {"Gather", "Split", "Squeeze", "Slice", "ScatterND"}
 
 
 @dataclass
@@ -179,7 +179,11 @@ class Reader:
         if given is None:
             return None
         own = [folded.unfolded(net, v) if isinstance(v, Data) else v for v in given[0]]
-        result = ONNX_OPS.get(node.op_type)(net, *own, **given[1])
+        op = ONNX_OPS.get(node.op_type)
+        if node.op_type in folded.CHANNELLED:
+            result: Any = folded.merged(net, op, own, _grouped(node.op_type, given[1]))
+        else:
+            result = op(net, *own, **given[1])
         made = result if isinstance(result, Sequence) else (result,)
         lost = data[0].mixed  # where the parts came to stand beside the batch
         back = [folded.folded(net, v) if isinstance(v, Data) else v for v in made]
@@ -248,6 +252,11 @@ class Reader:
     def _lose(self, outputs: Iterable[str]) -> None:
         self.lost = True
         self.net.values.update({name: Lost() for name in outputs if name})
+
+
+def _grouped(op: str, attributes: dict[str, Any]) -> dict[str, Any]:
+    """The attributes of an op, with its number of groups where it has one."""
+    return {"group": 1, **attributes} if op in ("Conv", "ConvTranspose") else attributes
 
 
 def _one(value: Value) -> Any:
