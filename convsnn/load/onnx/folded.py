@@ -114,8 +114,8 @@ def merged(
     flat = net.reshape(x, (net.batch, count * channels, *places), part="windows")
     given = [_times(net, value, count) for value in constants]
     changed = dict(attributes)
-    if given and "group" in attributes:
-        changed["group"] = attributes["group"] * count
+    if len(given) in (1, 2):  # a convolution
+        changed["group"] = attributes.get("group", 1) * count
     made = op(net, flat, *given, **changed)
     inside = (made.shape[0] // count, *made.shape[1:])
     opened: Data = net.reshape(made, (net.batch, count, *inside), part="opened")

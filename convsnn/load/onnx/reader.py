@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 
 from convsnn.errors import Blocker, LoadError
-from convsnn.load.onnx import evaluate, folded
+from convsnn.load.onnx import evaluate, folded, turned
 from convsnn.load.onnx.base import ONNX_OPS, REFUSED, Net
 from convsnn.load.onnx.compute import dense, stored
 from convsnn.load.onnx.file import INTEGERS
@@ -142,6 +142,9 @@ class Reader:
         data = [value for value in inputs if isinstance(value, Data)]
         if node.op_type not in _ANY_TYPE and any(value.integer for value in data):
             raise Blocked("it computes with whole numbers that depend on the input")
+        around = turned.applied(net, node.op_type, inputs, attributes)
+        if around is not None:
+            return (around,)
         inside = self._in_parts(node, inputs, attributes)
         if inside is not None:
             return inside
@@ -181,7 +184,7 @@ class Reader:
         own = [folded.unfolded(net, v) if isinstance(v, Data) else v for v in given[0]]
         op = ONNX_OPS.get(node.op_type)
         if node.op_type in folded.CHANNELLED:
-            result: Any = folded.merged(net, op, own, _grouped(node.op_type, given[1]))
+            result: Any = folded.merged(net, op, own, given[1])
         else:
             result = op(net, *own, **given[1])
         made = result if isinstance(result, Sequence) else (result,)
@@ -252,11 +255,6 @@ class Reader:
     def _lose(self, outputs: Iterable[str]) -> None:
         self.lost = True
         self.net.values.update({name: Lost() for name in outputs if name})
-
-
-def _grouped(op: str, attributes: dict[str, Any]) -> dict[str, Any]:
-    """The attributes of an op, with its number of groups where it has one."""
-    return {"group": 1, **attributes} if op in ("Conv", "ConvTranspose") else attributes
 
 
 def _one(value: Value) -> Any:
