@@ -86,6 +86,12 @@ def global_query(_m: nn.Module, x: Tensor) -> Tensor:
     return whole((shared @ inside.transpose(1, 2)).softmax(-1) @ inside)
 
 
+def pooled_by_attention(m: nn.Module, x: Tensor) -> Tensor:
+    """A learned query asks all tokens, as SigLIP pools them."""
+    q = m.token[:, :2, :4].unsqueeze(1).expand(x.shape[0], -1, -1, -1)
+    return F.scaled_dot_product_attention(q, tokens(x).unsqueeze(1).tanh(), tokens(x).unsqueeze(1))
+
+
 OPS: dict[str, Op] = {
     "windows of an axis": lambda _m, x: x.unfold(2, 4, 2).unfold(3, 3, 3),
     "windows of windows": lambda _m, x: whole(parts(x).unfold(3, 2, 1)),
@@ -107,6 +113,7 @@ OPS: dict[str, Op] = {
     "of another's type": lambda _m, x: x.type_as(x.tanh()),
     "clamp without bounds": lambda _m, x: x.clamp(-torch.inf, torch.inf).tanh(),
     "heads beside the batch": heads_by_batch,
+    "a learned query": pooled_by_attention,
     "a query for all windows": global_query,
 }  # fmt: skip
 

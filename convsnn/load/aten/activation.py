@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from convsnn.load.aten.base import RETRAIN, Blocked, Constant, Data, Lowering, aten, refuse
+from convsnn.load.aten.base import RETRAIN, Blocked, Constant, Data, Lowering, aten
 from convsnn.load.aten.parts import largest, plus, product_of, smallest, times
 from convsnn.load.builder import FACTOR, GUARD
 
@@ -266,17 +266,3 @@ def softmax(lowering: Lowering, *, dim: int, **arguments: Any) -> str:
 def sigmoid(lowering: Lowering, **arguments: Any) -> str:
     """Sigmoid: a readout at the very end, a function elsewhere."""
     return lowering.builder.emit("sigmoid", arguments["self"].name)
-
-
-refuse(
-    *("lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell", "rnn_tanh_cell"),
-    *("rnn_relu_cell", "mkldnn_rnn_layer"),
-    reason="it is recurrent: what it gives depends on what it gave before",
-    remedy="replace it by attention or convolutions; sequences over time are not converted",
-)
-refuse(
-    *("rand", "rand_like", "randn", "randn_like", "randint", "randint_like", "randperm"),
-    *("bernoulli", "multinomial", "normal", "uniform", "poisson", "exponential"),
-    reason="it draws at random",
-    remedy="take the random part out, or make it a constant of the module",
-)

@@ -8,6 +8,7 @@ import torch
 
 from convsnn.load.aten.base import Blocked, Constant, Data, Lowering, aten
 from convsnn.load.aten.parts import affine, grouped, plus, product_of, times
+from convsnn.load.aten.weighted import matmul
 
 
 @aten("gelu")
@@ -176,20 +177,34 @@ def attention(
         raise Blocked("it drops shares at random", "export the network in evaluation mode")
     if rest.get("enable_gqa"):
         raise Blocked("it shares keys among heads in a way that is not read")
-    if not all(isinstance(part, Data) for part in (query, key, value)):
-        raise Blocked("its queries, keys or values do not depend on the input")
-    q = times(lowering, query, scale or 1 / math.sqrt(query.shape[-1]))
-    last, emit = len(key.shape), lowering.builder.emit
-    swap = [*range(last - 1), last, last - 1]
-    turned = Data(emit("permute", key.name, dims=swap), (*key.shape[:-2], *key.shape[:-3:-1]))
-    shape = (*query.shape[:-1], key.shape[-2])
-    scores = Data(product_of(lowering, q, turned, "matmul"), shape)
+    factor = scale or 1 / math.sqrt(_sizes(query)[-1])
+    q = times(lowering, query, factor) if isinstance(query, Data) else _scaled(query, factor)
+    last, emit = len(_sizes(key)), lowering.builder.emit
+    if isinstance(key, Data):
+        swap = [*range(last - 1), last, last - 1]
+        turned = emit("permute", key.name, dims=swap)
+        k: Data | Constant = Data(turned, (*key.shape[:-2], *key.shape[:-3:-1]))
+    else:
+        k = Constant(key.value.mT, key.name)
+    shape = (*_sizes(value)[:-2], _sizes(query)[-2], _sizes(key)[-2])
+    if not isinstance(q, Data) and not isinstance(k, Data):
+        raise Blocked("neither its queries nor its keys depend on the input")
+    scores = Data(matmul(lowering, self=q, other=k), shape)
     if is_causal:
         attn_mask = Constant(torch.ones(shape[-2:], dtype=torch.bool).tril(), "")
     if attn_mask is not None:
         scores = _masked(lowering, scores, attn_mask)
     shares = emit("softmax_inside", scores.name, dim=len(shape))
-    return product_of(lowering, Data(shares, shape), value, "matmul")
+    return matmul(lowering, self=Data(shares, shape), other=value)
+
+
+def _sizes(value: Data | Constant) -> tuple[int, ...]:
+    """The shape of one sample."""
+    return value.shape if isinstance(value, Data) else tuple(value.value.shape[1:])
+
+
+def _scaled(constant: Constant, factor: float) -> Constant:
+    return Constant(constant.value * factor, f"{constant.name}.scaled")
 
 
 def _masked(lowering: Lowering, scores: Data, mask: Any) -> Data:

@@ -178,6 +178,8 @@ def _lower_data(
         lowering.op, lowering.shape = kind, shapes[0] or ()
         function = _readable(node, kind, data, tensors[0], shapes[0])
         bound = _bound(node, args, kwargs)
+        if hasattr(function, "refuses"):
+            function(lowering)
         if kind == "permute" and data[0].folded and bound["dims"][1] == 0:
             return windows_second(lowering, data[0], bound["dims"])
         if kind == "repeat_interleave" and folded and not data[0].folded:
@@ -216,7 +218,9 @@ def _readable(
     function = LOWERINGS.get(kind)
     if function is None:
         raise Blocked(f"the op {kind} has no spiking form here", "")
-    if not all(d.sound for d in data) and not hasattr(function, "refuses"):
+    if hasattr(function, "refuses"):
+        return function
+    if not all(d.sound for d in data):
         raise Blocked("")  # it only follows what is refused already
     unsized = any(not isinstance(size, int) for size in value.shape[1:])
     if shape is None and unsized and kind not in _MOVES_BATCH:
