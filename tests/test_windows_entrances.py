@@ -92,6 +92,12 @@ def pooled_by_attention(m: nn.Module, x: Tensor) -> Tensor:
     return F.scaled_dot_product_attention(q, tokens(x).unsqueeze(1).tanh(), tokens(x).unsqueeze(1))
 
 
+def shared_keys(_m: nn.Module, x: Tensor) -> Tensor:
+    """Four heads of queries share two of keys and values."""
+    q, k = x.flatten(2).unsqueeze(3).tanh(), x[:, ::2].flatten(2).unsqueeze(3)
+    return F.scaled_dot_product_attention(q, k, k.sin(), enable_gqa=True)
+
+
 OPS: dict[str, Op] = {
     "windows of an axis": lambda _m, x: x.unfold(2, 4, 2).unfold(3, 3, 3),
     "windows of windows": lambda _m, x: whole(parts(x).unfold(3, 2, 1)),
@@ -113,6 +119,7 @@ OPS: dict[str, Op] = {
     "of another's type": lambda _m, x: x.type_as(x.tanh()),
     "clamp without bounds": lambda _m, x: x.clamp(-torch.inf, torch.inf).tanh(),
     "heads beside the batch": heads_by_batch,
+    "keys of several heads": shared_keys,
     "a learned query": pooled_by_attention,
     "a query for all windows": global_query,
 }  # fmt: skip

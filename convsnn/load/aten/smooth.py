@@ -176,7 +176,7 @@ def attention(
     if rest.get("dropout_p"):
         raise Blocked("it drops shares at random", "export the network in evaluation mode")
     if rest.get("enable_gqa"):
-        raise Blocked("it shares keys among heads in a way that is not read")
+        key, value = (_for_every_head(lowering, part, query) for part in (key, value))
     factor = scale or 1 / math.sqrt(_sizes(query)[-1])
     q = times(lowering, query, factor) if isinstance(query, Data) else _scaled(query, factor)
     last, emit = len(_sizes(key)), lowering.builder.emit
@@ -196,6 +196,22 @@ def attention(
         scores = _masked(lowering, scores, attn_mask)
     shares = emit("softmax_inside", scores.name, dim=len(shape))
     return matmul(lowering, self=Data(shares, shape), other=value)
+
+
+def _for_every_head(lowering: Lowering, shared: Any, query: Any) -> Any:
+    """Keys or values that several heads in a row share, once for each of them."""
+    own, wanted = _sizes(shared)[-3], _sizes(query)[-3]
+    if own == wanted:
+        return shared
+    if not isinstance(shared, Data):
+        return Constant(shared.value.repeat_interleave(wanted // own, -3), f"{shared.name}.shared")
+    *before, heads, tokens, channels = shared.shape
+    emit, count = lowering.builder.emit, wanted // own
+    name = emit("reshape", shared.name, shape=[*before, heads, 1, tokens, channels])
+    ones = torch.ones(*[1] * (len(before) + 2), count, 1, 1)
+    name = emit("scale", name, lowering.filled(ones, "factor"))
+    shape = (*before, wanted, tokens, channels)
+    return Data(emit("reshape", name, shape=list(shape)), shape)
 
 
 def _sizes(value: Data | Constant) -> tuple[int, ...]:
