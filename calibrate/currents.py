@@ -6,15 +6,25 @@ the loop of Spike-Norm (Sengupta et al. 2019), RMP-SNN and Hybrid, taken layer b
 comes from neurons that have their threshold already. The published form adds up 0/1 spikes
 without biases; here a spike carries its threshold, which is the same network in other units, and
 biases keep their size. Where an activation has a negative side, z_l is taken through it and its
-size counts. `factor` applies at the end, when all maxima are known.
+size counts.
+
+As in the code of Hybrid's authors (`find_threshold`, `threshold_update`):
+
+- `factor` scales thresholds in units of spikes, once all maxima are known. The size of a spike is
+  the threshold of the layer before, so in units of activations layer l gets factor^l.
+- Networks with branches are balanced up to the first of these, their stem. Behind it thresholds are
+  1 in units of spikes: each is that of the last layer of the stem. `behind="balanced"` gives all
+  layers their own largest current instead. Where the input itself branches, there is no stem.
 
 Layers that do not depend on each other share a run. Each run starts at the input again, so the
 work grows with the square of the depth and memory does not grow with the number of steps.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -31,30 +41,51 @@ from convsnn.simulate import simulate
 from convsnn.spiking.network import Spiking
 from convsnn.spiking.plan import Plan, SitePlan
 
+Behind = Literal["unity", "balanced"]
+STEPS = "time steps that are simulated for each layer; none: those of the conversion"
+SAMPLES = "calibration images that are simulated, the first of them; none: all"
+BEHIND = (
+    "thresholds behind the first branch: one spike of the stem, as authors have it (unity), or "
+    "largest currents there too (balanced)"
+)
 
-def check_options(steps: int | None, factor: float = 1.0) -> None:
-    """Raise ValueError for a number of steps or a factor that cannot be used."""
+
+def check_options(steps: int | None, samples: int | None, factor: float = 1.0) -> None:
+    """Raise ValueError for a number of steps or images or a factor that cannot be used."""
     if steps is not None and steps < 1:
         raise ValueError(f"steps must be at least 1, not {steps}")
+    if samples is not None and samples < 1:
+        raise ValueError(f"samples must be at least 1, not {samples}")
     if not 0 < factor < float("inf"):
         raise ValueError(f"factor must be positive, not {factor}")
 
 
 def balance(
-    context: Context, *, steps: int, neuron: str, factor: float = 1.0
+    context: Context,
+    *,
+    steps: int,
+    neuron: str,
+    samples: int | None = None,
+    behind: Behind = "unity",
+    factor: float = 1.0,
 ) -> dict[str, SitePlan]:
-    """Every site's threshold, `factor` times its largest current in `steps` steps of `neuron`.
+    """Every site's threshold from its largest current in `steps` steps of `neuron` on the first
+    `samples` images; see the module.
 
     The network is driven by `context.encoder`, whose samples are numbered through all batches, so
     that Poisson input does not depend on the batch size. Raises CalibrationError where a layer
-    gets no positive current or one that is not finite.
+    gets no positive current, one that is not finite, or nothing from the neurons before it.
     """
-    sites = context.graph.sites
+    sites, stem = context.graph.sites, stem_of(context.graph) if behind == "unity" else ()
     plans: dict[str, SitePlan] = {}
-    for wave in waves(context.graph):
+    scales: dict[str, float] = {}
+    for depth, wave in enumerate(waves(context.graph), start=1):
+        if stem and not set(wave) <= set(stem):
+            break
         # without neurons before it the current of a constant input is the same at every step
         count = 1 if context.encoder.constant and not plans else steps
-        for name, top in _largest(context, plans, wave, steps=count, neuron=neuron).items():
+        found = _largest(context, plans, wave, steps=count, neuron=neuron, samples=samples)
+        for name, top in found.items():
             if float(top) <= 0 and sites[name].levels is None:
                 raise CalibrationError(
                     f"layer '{name}' gets no positive current in {steps} steps, so its threshold "
@@ -62,10 +93,26 @@ def balance(
                     hint="use more steps (steps=...) or more calibration images",
                 )
             plans[name] = site_plan(sites[name], top[None], 0.0, top)
-    return {
-        name: site_plan(sites[name], planned.threshold[None] * factor, 0.0, planned.threshold)
-        for name, planned in plans.items()
-    }
+            scales[name] = factor**depth
+    made = {}
+    for name, site in sites.items():
+        own = name if name in plans else stem[-1]
+        top = plans[own].threshold
+        made[name] = site_plan(site, top[None] * scales[own], 0.0, top)
+    return made
+
+
+def stem_of(graph: Graph) -> tuple[str, ...]:
+    """The sites before the first value that is read twice, in order; none where the input is, and
+    all where no value is."""
+    readers = Counter(name for node in graph.nodes for name in graph.data_inputs(node))
+    found: list[str] = []
+    for node in graph.nodes:
+        if node.role is Role.ACTIVATION:
+            found.append(node.name)
+        if readers[node.name] > 1:
+            break
+    return tuple(found)
 
 
 def waves(graph: Graph) -> list[list[str]]:
@@ -115,7 +162,13 @@ class _Partly(Spiking):
 
 
 def _largest(
-    context: Context, plans: Mapping[str, SitePlan], wave: Sequence[str], *, steps: int, neuron: str
+    context: Context,
+    plans: Mapping[str, SitePlan],
+    wave: Sequence[str],
+    *,
+    steps: int,
+    neuron: str,
+    samples: int | None,
 ) -> dict[str, Tensor]:
     """The largest current of each site of `wave`, a tensor () each, behind the sites in `plans`."""
     graph = rebuild(replace(context.graph, outputs=tuple(wave)))
@@ -128,8 +181,11 @@ def _largest(
         heads=wave,
     )
     found: dict[str, Tensor] = {}
+    fired: set[str] = set()
 
     def watch(node: Node, _: range, values: Tensor) -> None:
+        if node.name in plans and node.name not in fired and bool(values.any()):
+            fired.add(node.name)
         if node.name not in wave:
             return
         if not bool(values.amax().isfinite()):
@@ -142,6 +198,9 @@ def _largest(
 
     seen = 0
     for batch in context.batches:
+        batch = batch[: None if samples is None else samples - seen]
+        if not len(batch):
+            break
         ids = torch.arange(seen, seen + len(batch), device=batch.device)
         simulate(net, batch, steps=steps, ids=ids, observe=watch)
         seen += len(batch)
@@ -149,4 +208,29 @@ def _largest(
         raise CalibrationError(
             "there are no calibration images", hint="give --calibration-samples at least 1"
         )
+    for name in wave:
+        before = _sites_before(graph, name)
+        if before and not before & fired:
+            raise CalibrationError(
+                f"layer '{name}': the neurons before it sent no spike in {steps} steps, so its "
+                "largest current is not known",
+                hint="use more steps (steps=...)",
+            )
+    return found
+
+
+def _sites_before(graph: Graph, name: str) -> set[str]:
+    """The sites whose spikes reach the site `name` without passing others."""
+    found: set[str] = set()
+    ahead = list(graph.data_inputs(graph.by_name[name]))
+    seen: set[str] = set()
+    while ahead:
+        node = graph.by_name[ahead.pop()]
+        if node.name in seen:
+            continue
+        seen.add(node.name)
+        if node.role is Role.ACTIVATION:
+            found.add(node.name)
+        else:
+            ahead += graph.data_inputs(node)
     return found

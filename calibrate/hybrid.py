@@ -1,7 +1,7 @@
 """The conversion half of hybrid training (Rathi et al. 2020, "Enabling deep spiking neural networks
 with hybrid conversion and spike timing dependent backpropagation").
 
-    threshold(l) = 0.7 * max over steps, samples and neurons of  W_l y_{l-1}(t) + b_l
+    threshold(l) = 0.7^l * max over steps, samples and neurons of  W_l y_{l-1}(t) + b_l
 
 Spike-Norm's maxima, found behind soft-reset neurons on a few hundred images, then lowered so that
 deep layers speak within few steps. The other half, training the converted network on its spikes,
@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Annotated
 
 from calibrate.base import CALIBRATORS, Context, SetsThresholds
-from calibrate.currents import balance, check_options
+from calibrate.currents import BEHIND, SAMPLES, STEPS, Behind, balance, check_options
 from convsnn.spiking.plan import Plan
 
 NEURON = "if:reset=soft"
@@ -21,22 +21,30 @@ NEURON = "if:reset=soft"
 @CALIBRATORS.register("hybrid")
 @dataclass(frozen=True)
 class Hybrid(SetsThresholds):
-    """The layer's largest current at any step times 0.7: a start for training on spikes.
+    """The largest current at any step, 0.7 times it for every layer: a start for training.
 
-    `steps` are simulated per layer (default: those of the conversion).
+    `steps` are simulated per layer (default: those of the conversion) on the first `samples`
+    images; `behind` is for networks with branches: see `calibrate.currents`.
     """
 
     factor: Annotated[float, "multiple of the largest current that becomes the threshold"] = 0.7
-    steps: Annotated[
-        int | None, "time steps that are simulated for each layer; none: those of the conversion"
-    ] = None
+    steps: Annotated[int | None, STEPS] = None
+    samples: Annotated[int | None, SAMPLES] = None
+    behind: Annotated[Behind, BEHIND] = "unity"
 
     def __post_init__(self) -> None:
-        check_options(self.steps, self.factor)
+        check_options(self.steps, self.samples, self.factor)
 
     def __call__(self, context: Context, plan: Plan) -> Plan:
         """See `Stage`."""
         steps = self.steps or context.steps
-        sites = balance(context, steps=steps, neuron=NEURON, factor=self.factor)
+        sites = balance(
+            context,
+            steps=steps,
+            neuron=NEURON,
+            samples=self.samples,
+            behind=self.behind,
+            factor=self.factor,
+        )
         record = {"stage": "hybrid", **asdict(self), "steps": steps, "neuron": NEURON}
         return plan.with_sites(sites, record)

@@ -18,7 +18,9 @@ from convsnn.errors import ConfigError
 from convsnn.registry import nearest
 
 _TUNED_ON = "the paper tunes its constants for its own networks"
-_CURRENT = "the paper uses Poisson input and 2,500 calibration steps, here {0} the image itself"
+_CURRENT = "the paper uses Poisson input and 2,500 calibration steps, here the image itself and 128"
+_STEM = "in networks with branches only the stem is balanced, as in the code of Hybrid's authors"
+_BALANCED = "steps=128,samples=128"
 _MSAT = "the MSAT paper"
 
 _TABLE: tuple[NamedMethod, ...] = (
@@ -45,7 +47,7 @@ _TABLE: tuple[NamedMethod, ...] = (
         schedule="layers",
         source="this project, after PSC and Li et al. 2021, section 4",
         note="a layer fires once all its input has come: no wrong and no uneven spikes, the first "
-        "answer after T steps for each layer; made for the last T, and run at those before",
+        "answer after T steps for each layer",
     ),
     NamedMethod(
         "layers-mse",
@@ -119,13 +121,34 @@ _TABLE: tuple[NamedMethod, ...] = (
         differs=_TUNED_ON,
     ),
     NamedMethod(
+        "msat-resnet20",
+        "MSAT, ResNet20 set",
+        "max",
+        "msat:set=resnet20",
+        spikes="graded",
+        source=f"{_MSAT}, Table 1",
+        note="the constants of the other column",
+        differs=_TUNED_ON,
+    ),
+    NamedMethod(
+        "msat-resnet20-repo",
+        "MSAT, ResNet20 set of the code",
+        "max",
+        "msat:set=resnet20-repo,preset=repo",
+        spikes="graded",
+        source=f"the code of {_MSAT}'s authors",
+        note="what their program runs for ResNet20, not what their table prints",
+        differs=_TUNED_ON,
+    ),
+    NamedMethod(
         "msat-confidence",
         "MSAT with confidence",
         "max+confidence",
-        "msat:set=vgg16",
+        "msat:set=vgg16,preset=repo",
         spikes="graded",
         source=f"{_MSAT}, section 4.3",
-        note="confidence measured on training images, for the last spiking layer",
+        note="confidence measured on training images, for the last spiking layer; spikes are "
+        "dropped as in the authors' code, which their table came from",
         differs=f"{_TUNED_ON} and measures confidence on the test images",
     ),
     NamedMethod(
@@ -149,25 +172,27 @@ _TABLE: tuple[NamedMethod, ...] = (
     NamedMethod(
         "calibration-light",
         "Calibration, light",
-        "mse:per=layer,steps={steps}+bias:steps={steps}",
+        "mse:per=layer,steps={steps},start=current+bias:steps={few}",
         source="Li et al. 2021, sections 4.1 and 4.2",
-        note="layer thresholds of least squared error, then bias correction",
+        note="layer thresholds of least squared error, half a level of extra current, then bias "
+        "correction over 32 steps at most",
     ),
     NamedMethod(
         "calibration-advanced",
         "Calibration, advanced",
-        "mse:per=layer,steps={steps}+bias:steps={steps}+potential:steps={steps}",
-        source="Li et al. 2021, sections 4.1 to 4.3",
-        note="as light, then initial potentials; weights are not tuned",
+        "mse:per=layer,steps={steps},start=current+potential:steps={few}",
+        source="Li et al. 2021, sections 4.1 and 4.3",
+        note="thresholds as light, then initial potentials, as the authors' code has it on CIFAR",
         differs="the paper also tunes weights by gradient descent on ImageNet",
     ),
     NamedMethod(
         "opt",
         "Opt. (shift and clip)",
-        "opt",
+        "opt:steps={steps}",
         source="Deng and Gu 2021",
         note="maximum threshold, half a level of extra current, right after T steps",
-        differs="the paper trains the network with a clipped ReLU first",
+        differs="the paper trains the network with a clipped ReLU first; its code adds nothing "
+        "where branches meet and twice as much in VGG networks with biases",
     ),
     NamedMethod(
         "channel-norm",
@@ -188,19 +213,19 @@ _TABLE: tuple[NamedMethod, ...] = (
     NamedMethod(
         "rmp",
         "RMP-SNN",
-        "rmp:steps={steps}",
+        f"rmp:{_BALANCED}",
         source="Han et al. 2020",
-        note="largest current of any step, soft reset",
-        differs=_CURRENT.format("up to 32 and"),
+        note=f"largest current of any step, soft reset; {_STEM}",
+        differs=_CURRENT,
     ),
     NamedMethod(
         "spike-norm",
         "Spike-Norm",
-        "spike-norm:steps={steps}",
+        f"spike-norm:{_BALANCED}",
         "if:reset=zero",
         source="Sengupta et al. 2019",
-        note="largest current of any step, reset to zero",
-        differs=_CURRENT.format("up to 32 and") + "; its networks have no biases",
+        note=f"largest current of any step, reset to zero; {_STEM}",
+        differs=f"{_CURRENT}; its networks have no biases",
     ),
     NamedMethod(
         "tsc",
@@ -213,15 +238,17 @@ _TABLE: tuple[NamedMethod, ...] = (
         readout="switch",
         source="Han and Roy 2020",
         note="experimental: two spikes whose gap is the value; layers send one after another, so "
-        "the first answer comes in the last of as many windows as there are layers, all in T",
+        "the first answer comes in the last of as many windows as there are layers, all in T: of "
+        "128 steps a ResNet-20 has windows of 6, mostly of the input",
         differs="timing, thresholds and rounding are ours; the authors' code is not public",
     ),
     NamedMethod(
         "hybrid-thresholds",
         "Hybrid, thresholds",
-        "hybrid:steps={steps}",
+        f"hybrid:{_BALANCED}",
         source="Rathi et al. 2020",
-        note="0.7 of the largest current; the fine-tuning that belongs to it is not done here",
+        note=f"0.7 of the largest current for every layer; {_STEM}; the fine-tuning that belongs "
+        "to it is not done here",
         differs="the paper goes on to train the network on its spikes",
     ),
 )

@@ -5,10 +5,15 @@
 
 over V = i/grid of the largest activation, with p the initial potential as a fraction of V. A
 neuron that may send n spikes in a step has n T levels, and V/n for its threshold.
+
+Half a level, p = 1/2, is where neurons start; with `start="current"` they start at 0 and get it as
+a current of V/(2 T) at every step, as in the authors' code, which is right after T steps only.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Literal
+
+import torch
 
 from calibrate.base import CALIBRATORS, Context, SetsThresholds, check_potential
 from calibrate.staircases import BINS, ENOUGH, best_thresholds
@@ -27,8 +32,9 @@ class MeanSquaredError(SetsThresholds):
     """The best staircase for `steps` time steps (default: those of the conversion).
 
     Of layers that fire step by step the default is at most 10 levels.
-    `per` channel or layer; `potential` is the initial potential as a fraction of the threshold;
-    `grid` thresholds are tried between zero and the maximum.
+    `per` channel or layer; `potential` is the initial potential as a fraction of the threshold, or
+    that of its current over all `steps` with `start` "current"; `grid` thresholds are tried between
+    zero and the maximum.
     """
 
     steps: Annotated[
@@ -37,6 +43,10 @@ class MeanSquaredError(SetsThresholds):
     ] = None
     per: Annotated[Literal["channel", "layer"], "what shares one threshold"] = "channel"
     potential: Annotated[float, "initial potential, as a fraction of the threshold"] = 0.5
+    start: Annotated[
+        Literal["potential", "current"],
+        "how neurons get it: as initial potential, or as current, a part at each of the steps",
+    ] = "potential"
     grid: Annotated[int, "thresholds that are tried between zero and the maximum"] = 100
 
     def __post_init__(self) -> None:
@@ -60,5 +70,9 @@ class MeanSquaredError(SetsThresholds):
             values = best_thresholds(found[name], steps * spikes, self.potential, self.grid)
             if self.per == "channel":
                 values = guarded(values, tops[name])
-            sites[name] = site_plan(site, values / spikes, self.potential, tops[name])
+            planned = site_plan(site, values / spikes, self.potential, tops[name])
+            if self.start == "current" and site.levels is None:
+                share = planned.potential / steps
+                planned = replace(planned, potential=torch.zeros_like(share), shift=share)
+            sites[name] = planned
         return plan.with_sites(sites, {"stage": "mse", **asdict(self), "steps": steps})

@@ -35,10 +35,11 @@ def kind_in_words(
 class NamedMethod:
     """One method: how to run it, what kind it is, and how it differs from what was published.
 
-    `calibrate` may hold `{steps}`, for the number of steps to calibrate for. `spikes` says what a
-    neuron can send: one value, several, or both signs. `readout` is how its steps
-    become one answer. `differs` says what the authors do otherwise, and `published`
-    what they report; `reconstruction` that the text was too short to follow, and no code is public.
+    `calibrate` may hold `{steps}`, for the number of steps to calibrate for, or `{few}`, for the
+    same but at most LONGEST where a stage simulates them. `spikes` says what a neuron can send: one
+    value, several, or both signs. `readout` is how its steps become one answer. `differs` says what
+    the authors do otherwise, and `published` what they report; `reconstruction` that the text was
+    too short to follow, and no code is public.
     """
 
     name: str
@@ -59,7 +60,13 @@ class NamedMethod:
 
     def stages(self, steps: int) -> str:
         """The calibration text for a conversion to `steps` time steps."""
-        return self.calibrate.replace("{steps}", str(min(steps, LONGEST)))
+        few = str(min(steps, LONGEST))
+        return self.calibrate.replace("{steps}", str(steps)).replace("{few}", few)
+
+    @property
+    def for_one_number(self) -> bool:
+        """Whether its thresholds belong to the number of steps that they were made for."""
+        return "{" in self.calibrate
 
     def reading(self, steps: int) -> str:
         """The readout for a conversion to `steps` time steps."""

@@ -2,7 +2,7 @@
 "RMP-SNN: residual membrane potential neuron").
 
     V(t) = V(t-1) + z(t) - threshold * s(t)
-    threshold(l) = factor * max over steps, samples and neurons of  W_l y_{l-1}(t) + b_l
+    threshold(l) = factor^l * max over steps, samples and neurons of  W_l y_{l-1}(t) + b_l
 
 The soft reset keeps the rest of the potential, so the rate follows the activation even where the
 threshold is lower than the largest current; `factor` (0.6 to 1, chosen per network) trades
@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Annotated
 
 from calibrate.base import CALIBRATORS, Context, SetsThresholds
-from calibrate.currents import balance, check_options
+from calibrate.currents import BEHIND, SAMPLES, STEPS, Behind, balance, check_options
 from convsnn.spiking.plan import Plan
 
 NEURON = "if:reset=soft"
@@ -22,22 +22,30 @@ NEURON = "if:reset=soft"
 @CALIBRATORS.register("rmp")
 @dataclass(frozen=True)
 class ResidualPotential(SetsThresholds):
-    """The layer's largest current at any step, behind soft-reset neurons, times `factor`.
+    """The layer's largest current at any step, behind soft-reset neurons, times `factor` per layer.
 
-    `steps` are simulated per layer (default: those of the conversion).
+    `steps` are simulated per layer (default: those of the conversion) on the first `samples`
+    images; `behind` is for networks with branches: see `calibrate.currents`.
     """
 
     factor: Annotated[float, "multiple of the largest current that becomes the threshold"] = 1.0
-    steps: Annotated[
-        int | None, "time steps that are simulated for each layer; none: those of the conversion"
-    ] = None
+    steps: Annotated[int | None, STEPS] = None
+    samples: Annotated[int | None, SAMPLES] = None
+    behind: Annotated[Behind, BEHIND] = "unity"
 
     def __post_init__(self) -> None:
-        check_options(self.steps, self.factor)
+        check_options(self.steps, self.samples, self.factor)
 
     def __call__(self, context: Context, plan: Plan) -> Plan:
         """See `Stage`."""
         steps = self.steps or context.steps
-        sites = balance(context, steps=steps, neuron=NEURON, factor=self.factor)
+        sites = balance(
+            context,
+            steps=steps,
+            neuron=NEURON,
+            samples=self.samples,
+            behind=self.behind,
+            factor=self.factor,
+        )
         record = {"stage": "rmp", **asdict(self), "steps": steps, "neuron": NEURON}
         return plan.with_sites(sites, record)

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Annotated
 
 from calibrate.base import CALIBRATORS, Context, SetsThresholds
-from calibrate.currents import balance, check_options
+from calibrate.currents import BEHIND, SAMPLES, STEPS, Behind, balance, check_options
 from convsnn.spiking.plan import Plan
 
 NEURON = "if:reset=zero"
@@ -23,19 +23,22 @@ NEURON = "if:reset=zero"
 class SpikeNorm(SetsThresholds):
     """The layer's largest current at any step, behind zero-reset neurons; for `if:reset=zero`.
 
-    `steps` are simulated per layer (default: those of the conversion).
+    `steps` are simulated per layer (default: those of the conversion) on the first `samples`
+    images; `behind` is for networks with branches: see `calibrate.currents`.
     """
 
-    steps: Annotated[
-        int | None, "time steps that are simulated for each layer; none: those of the conversion"
-    ] = None
+    steps: Annotated[int | None, STEPS] = None
+    samples: Annotated[int | None, SAMPLES] = None
+    behind: Annotated[Behind, BEHIND] = "unity"
 
     def __post_init__(self) -> None:
-        check_options(self.steps)
+        check_options(self.steps, self.samples)
 
     def __call__(self, context: Context, plan: Plan) -> Plan:
         """See `Stage`."""
         steps = self.steps or context.steps
-        sites = balance(context, steps=steps, neuron=NEURON)
+        sites = balance(
+            context, steps=steps, neuron=NEURON, samples=self.samples, behind=self.behind
+        )
         record = {"stage": "spike-norm", **asdict(self), "steps": steps, "neuron": NEURON}
         return plan.with_sites(sites, record)

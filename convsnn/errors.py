@@ -1,14 +1,21 @@
 """Every error a user can meet: says what and where; `.hint` says what to do next."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+_ENDLESS = re.compile(r"(\S{200})\S{200,}(\S{20})")  # a name that some damaged file was given
+
 
 class ConvsnnError(Exception):
-    """Base of all errors this project raises on purpose; the command line exits 2 on it."""
+    """Base of all errors this project raises on purpose; the command line exits 2 on it.
+
+    A word of hundreds of characters is shortened: files can hold names of any length, and what
+    other libraries say of them comes here as it is.
+    """
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
+        super().__init__(_ENDLESS.sub(r"\1...\2", message))
         self.hint = hint
 
 

@@ -22,7 +22,12 @@ from convsnn.registry import Registry
 from convsnn.report import checks, document
 
 SCHEMA_FILE = Path(__file__).parent / "report.schema.json"
-OPTIONAL = {"early_exit": "_EARLY_EXIT", "estimate": "_ESTIMATE", "point": "_POINT"}
+OPTIONAL = {
+    "early_exit": "_EARLY_EXIT",
+    "estimate": "_ESTIMATE",
+    "expected": "_EXPECTED",
+    "point": "_POINT",
+}
 KINDS: Mapping[str, Registry[Any]] = {
     "Neurons": NEURONS,
     "Calibration stages": CALIBRATORS,

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from calibrate import CALIBRATORS, parse_stages
-from calibrate.currents import waves
+from calibrate.currents import stem_of, waves
 from convsnn.encoders import Encoder
 from convsnn.encoders.direct import Direct
 from convsnn.encoders.poisson import Poisson
@@ -156,7 +156,8 @@ def test_no_current_of_the_finished_network_exceeds_its_threshold(
     graph = random_graph(seed).to(torch.float64)
     batches = [images(graph, seed, n).double() for n in (2, 1)]
     try:
-        plan = calibrated(text, graph, batches, steps=12, encoder=encoder)
+        everywhere = f"{text}{',' if ':' in text else ':'}behind=balanced"
+        plan = calibrated(everywhere, graph, batches, steps=12, encoder=encoder)
     except CalibrationError as error:  # a random layer may never get a positive current
         assert any(f"'{name}'" in str(error) for name in graph.sites)  # noqa: PT017
         reject()
@@ -185,13 +186,94 @@ def test_factor_scales_every_threshold_and_hybrid_is_seven_tenths(seed: int, fac
     graph = random_graph(seed)
     x = images(graph, seed, 2)
     try:
-        full = thresholds(calibrated("rmp", graph, [x]))
+        full = calibrated("rmp:behind=balanced", graph, [x])
     except CalibrationError:
         reject()
-    scaled = thresholds(calibrated(f"rmp:factor={factor!r}", graph, [x]))
-    assert scaled == pytest.approx([factor * value for value in full])
-    hybrid = thresholds(calibrated("hybrid", graph, [x]))
-    assert hybrid == pytest.approx([0.7 * value for value in full])
+    depth = {name: number for number, wave in enumerate(waves(graph), 1) for name in wave}
+    wanted = {name: float(full.sites[name].threshold) for name in graph.sites}
+    for text, by in ((f"rmp:factor={factor!r}", factor), ("hybrid:", 0.7)):
+        plan = calibrated(f"{text},behind=balanced".replace(":,", ":"), graph, [x])
+        for name in graph.sites:
+            found = float(plan.sites[name].threshold)
+            assert found == pytest.approx(wanted[name] * by ** depth[name]), name
+
+
+def test_thresholds_scale_as_those_of_neurons_that_count_in_spikes() -> None:
+    """Spikes of 1 and thresholds in units of spikes, as the authors have it, written out here."""
+    torch.manual_seed(3)
+    weights = [torch.rand(6, 6, dtype=torch.float64) - 0.3 for _ in range(4)]
+    x = torch.rand(1, 6, dtype=torch.float64)
+    graph = chain(*((w.tolist(), [0.0] * 6) for w in weights))
+    steps = 40
+
+    def trains(limits: list[float]) -> list[torch.Tensor]:
+        currents, sent = x.expand(steps, 6), []
+        for weight, limit in zip(weights, limits, strict=False):
+            potential, spikes = torch.zeros(6, dtype=torch.float64), []
+            for current in currents @ weight.T:
+                potential = potential + current
+                spikes.append((potential >= limit).double())
+                potential = potential - limit * spikes[-1]
+            currents = torch.stack(spikes)
+            sent.append(currents)
+        return sent
+
+    maxima: list[float] = []
+    for weight in weights:
+        before = trains([*maxima])[-1] if maxima else x.expand(steps, 6)
+        maxima.append(float((before @ weight.T).max()))
+    counts = [each.sum(0) for each in trains([0.7 * top for top in maxima])]
+    plan = calibrated("hybrid", graph, [x], steps=steps)
+    found: dict[str, torch.Tensor] = {}
+
+    def watch(node, at, values):
+        if node.name in graph.sites:
+            found[node.name] = (values[:, 0] > 0).double().sum(0)
+
+    simulate(to_spiking(graph, plan), x, steps=steps, observe=watch)
+    for name, wanted in zip(graph.sites, counts, strict=True):
+        assert torch.equal(found[name], wanted), name
+
+
+def test_behind_the_stem_one_spike_is_the_threshold() -> None:
+    maker = Maker(np.random.default_rng(0), (2,))
+
+    def layer(source: str) -> str:
+        weight = maker.tensor(torch.tensor([[1.5, 0.0], [0.0, 1.0]]))
+        return maker.emit(
+            "relu", maker.emit("linear", source, weight, maker.tensor(torch.zeros(2)))
+        )
+
+    first = layer("input")
+    stem = layer(first)
+    graph = maker.graph(layer(maker.emit("add", layer(stem), stem)))
+    x = torch.ones(1, 2)
+    assert stem_of(graph) == (first, stem)
+    assert thresholds(calibrated("rmp", graph, [x], steps=30)) == pytest.approx(
+        [1.5, 2.25, 2.25, 2.25]
+    )
+    assert thresholds(calibrated("rmp:behind=balanced", graph, [x], steps=30)) == pytest.approx(
+        [1.5, 2.25, 3.375, 8.4375]
+    )
+    half = thresholds(calibrated("rmp:factor=0.5", graph, [x], steps=30))
+    assert half == pytest.approx([0.75, 0.5625, 0.5625, 0.5625])
+
+
+def test_a_layer_that_nothing_reached_yet_has_no_threshold() -> None:
+    """Of steps that were too few it would get its bias alone as the largest current."""
+    graph = chain(([[1.0], [0.1]], [0, 0]), ([[0.0, 1.0]], [0.0]), ([[1.0]], [0.25]))
+    with pytest.raises(CalibrationError, match=r"sent no spike in 5 steps|no positive current"):
+        calibrated("rmp", graph, [double([1.0])], steps=5)
+    assert len(thresholds(calibrated("rmp", graph, [double([1.0])], steps=40))) == 3
+
+
+def test_only_the_images_that_were_asked_for_are_simulated() -> None:
+    graph = chain(([[1.0]], [0.0]))
+    batches = [double([1.0], [2.0]), double([5.0], [3.0])]
+    found = [
+        float(thresholds(calibrated(f"rmp:samples={n}", graph, batches))[0]) for n in (1, 3, 4)
+    ]
+    assert found == [1.0, 5.0, 5.0]
 
 
 def test_a_factor_above_one_stays_below_the_ceiling() -> None:
@@ -411,7 +493,8 @@ def test_only_bursts_reach_activations_above_the_threshold() -> None:
     "spec",
     [
         "spike-norm:steps=0", "spike-norm:steps=x", "rmp:factor=0", "rmp:factor=nan",
-        "rmp:steps=-1", "hybrid:factor=-1", "opt:steps=0", "opt:q=0", "opt:q=101", "burst:q=0",
+        "rmp:steps=-1", "rmp:samples=0", "rmp:behind=x",
+        "hybrid:factor=-1", "opt:steps=0", "opt:q=0", "opt:q=101", "burst:q=0",
         "burst:gamma=0", "burst:gamma=1.5", "spike-norm:factor=2",
     ],
 )  # fmt: skip

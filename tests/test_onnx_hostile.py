@@ -319,3 +319,22 @@ def test_pipes_and_endless_files_are_not_read(tmp_path: Path) -> None:
         file.truncate(1 << 40)
     with pytest.raises(LoadError, match="2 GiB"):
         onnx_reference(tmp_path / "large.onnx")
+
+
+def test_a_name_without_end_is_not_repeated_in_full(tmp_path: Path) -> None:
+    lost = model(node("Relu", "x", "y"))
+    lost.graph.output[0].name = "n" * 5000
+    path = tmp_path / "m.onnx"
+    onnx.save(lost, path)
+    with pytest.raises(LoadError) as caught:
+        onnx_reference(path)
+    assert len(str(caught.value)) < 1000
+    assert str(LoadError("a " + "n" * 5000)) == "a " + "n" * 200 + "..." + "n" * 20
+
+
+def test_a_branch_of_another_domain_without_a_condition_is_refused(tmp_path: Path) -> None:
+    made = model(node("If", "x", "y", domain="own"))
+    del made.graph.node[0].input[:]
+    made.opset_import.append(helper.make_opsetid("own", 1))
+    with pytest.raises(LoadError, match="does not depend on the input"):
+        load(made, tmp_path)

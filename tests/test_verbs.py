@@ -11,6 +11,7 @@ import torch
 from convsnn.commands import main
 from convsnn.errors import ConfigError
 from convsnn.report.comparison import page as comparison_page
+from convsnn.report.comparison.document import remarks
 from convsnn.spiking.network import Spiking
 from convsnn.train.distillation import Tuning
 from convsnn.train.settings import Settings as TrainingSettings
@@ -83,6 +84,29 @@ def test_compare_takes_a_module_and_images(here):
     (row,), (before,) = added.document["methods"], found.document["methods"]
     assert row["scores"] == before["scores"]
     assert added.place(row["name"]) == found.place("rmp").resolve()
+
+
+def test_what_is_made_for_one_number_of_steps_is_made_anew_for_every_column(here):
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(
+        torch.nn.Flatten(), torch.nn.Linear(9, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3)
+    )
+    images = torch.rand(60, 1, 3, 3), torch.arange(60) % 3
+
+    def subject() -> Opening:
+        return Opening(module, images, calibration_samples=20)
+
+    found = compare(subject(), methods="opt,layers,mse", timesteps=4)
+    rows = {row["name"]: row for row in found.document["methods"]}
+    assert (rows["opt"]["each"], rows["layers"]["each"], rows["mse"]["each"]) == (True, True, False)
+    assert rows["opt"]["scores"][2] is None
+    assert None not in rows["mse"]["scores"]
+    for steps in (1, 2):
+        alone = compare(subject(), methods="opt,layers", timesteps=steps, folder=Path(f"at{steps}"))
+        for row in alone.document["methods"]:
+            assert rows[row["name"]]["score"][str(steps)] == row["score"][str(steps)]
+            assert rows[row["name"]]["energy"][str(steps)] == row["energy"][str(steps)]
+    assert any("Made anew for each" in line for line in remarks(found.document))
 
 
 def test_training_images_of_a_comparison_are_changed_where_it_is_asked(here):

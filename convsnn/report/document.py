@@ -145,7 +145,19 @@ _POINT: Mapping[str, Any] = {  # there where it was asked for
     "held_out": {**_origin, "ann": either(null, number), "snn": per_step(either(null, number))},
 }
 
-_SECTIONS = {"early_exit": _EARLY_EXIT, "estimate": _ESTIMATE, "point": _POINT}
+_EXPECTED: Mapping[str, Any] = {  # there where training images were held out; 95 % intervals
+    **_origin,
+    **dict.fromkeys(("drop", "low", "high"), per_step(either(null, number))),
+    "bound": number,
+    "from": either(null, count),
+}
+
+_SECTIONS = {
+    "early_exit": _EARLY_EXIT,
+    "estimate": _ESTIMATE,
+    "expected": _EXPECTED,
+    "point": _POINT,
+}
 
 _METRIC: Mapping[str, Any] = {  # of a report with scores, under the name of each
     "label": text,

@@ -102,7 +102,7 @@ class Reader:
             self._lose(node.output)
             return
         try:
-            if node.op_type == "If":
+            if node.op_type == "If" and inputs:
                 self._branch(node, inputs[0])
                 return
             if node.op_type == "Loop" and len(inputs) > 1:

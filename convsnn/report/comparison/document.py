@@ -62,8 +62,13 @@ def row(report: Report, ann: Mapping[str, Any]) -> dict[str, Any]:
     joules = report["ann"]["energy_joules"], ann["energy_joules"]
     share = joules[0] / joules[1] if joules[0] != joules[1] and joules[1] else 1.0
     neurons = sum(layer["neurons"] for layer in layers)
-    score, energy = measured(report).snn, report["energy"]["counted"]
     steps, known = compared_steps(report["timesteps"]), report.get("schedule", {})
+    columns, score = about.get("columns") or {}, list(measured(report).snn)
+    at = {step: (score[step - 1], report["energy"]["counted"][step - 1]) for step in steps}
+    for step, other in columns.items():  # of networks that were made for fewer steps
+        at[int(step)] = other["score"], other["energy"]
+    if columns:
+        score = [at[step][0] if step in at else None for step in range(1, len(score) + 1)]
     method, kind = about["method"], report.get("kind", "binary")
     if kind != "binary":  # whatever the method's own neurons send
         named = method["kind"].replace("binary spikes", kind)
@@ -73,8 +78,8 @@ def row(report: Report, ann: Mapping[str, Any]) -> dict[str, Any]:
         "kind": method["kind"] + _late(report),
         "network": about.get("network"),  # its file, in the comparison's folder
         "readout": report["method"].get("readout", "mean"),  # the one that was chosen
-        "score": {str(step): score[step - 1] for step in steps},
-        "energy": {str(step): share * energy[step - 1] for step in steps},
+        "score": {str(step): found for step, (found, _) in at.items()},
+        "energy": {str(step): share * spent for step, (_, spent) in at.items()},
         "sin_ratio": sum(layer["sin_ratio"][-1] for layer in layers) / len(layers),
         "firing_rate": sum(la["neurons"] * la["firing_rate"][-1] for la in layers) / neurons,
         "calibration_seconds": about["calibration_seconds"],
@@ -83,8 +88,15 @@ def row(report: Report, ann: Mapping[str, Any]) -> dict[str, Any]:
         "first_answer": known.get("first_answer", report["timesteps"]),
         "schedule": known.get("name", "steps"),
         "warnings": report.get("warnings", []),
-        "scores": list(score),
+        "scores": score,
+        "each": bool(columns),  # made for every number of steps anew
     }
+
+
+def column(report: Report) -> dict[str, Any]:
+    """What a comparison keeps of a network that is made for one column alone."""
+    energy = report["energy"]["counted"][-1]
+    return {"score": measured(report).snn[-1], "energy": energy}
 
 
 def _late(report: Report) -> str:
@@ -169,6 +181,9 @@ def remarks(comparison: Comparison) -> list[str]:
         for warning in one["warnings"]:
             warned.setdefault(warning, []).append(one["title"])
     found = [f"{', '.join(titles)}: {warning}" for warning, titles in warned.items()]
+    anew = [one["title"] for one in comparison["methods"] if one.get("each")]
+    if anew:
+        found.append(f"Made anew for each of these numbers of steps: {', '.join(anew)}.")
     if comparison["order"] is not None:
         standing = comparison["order"]
         pairs = standing["alike"] + standing["close"] + standing["opposite"]

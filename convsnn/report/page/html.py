@@ -8,6 +8,7 @@ from convsnn.report.page.metrics import beside, grouped, headline, not_scored
 from convsnn.report.page.summary import (
     SETTLED,
     dead_fraction,
+    expected_in_words,
     latency_in_words,
     row,
     rows,
@@ -63,6 +64,7 @@ def render_html(report: Report) -> str:
         estimate=costs.estimate_of(report),
         spends=costs.energy_in_words(report, report["timesteps"]),
         point=costs.point_in_words(report),
+        expected=expected_in_words(report),
         others=costs.beside(report, shown_steps(report["timesteps"])),
         columns=costs.COLUMNS,
         cheaper=costs.cheaper_in_words(report),

@@ -102,3 +102,20 @@ def latency_in_words(report: Report) -> str:
         return text
     other = "" if made == steps else f", run at T = {steps}"
     return f"{text}; calibrated for T = {made}{other}"
+
+
+def expected_in_words(report: Report) -> str:
+    """What training images that were held out told before scoring; empty where none were."""
+    found, total = report.get("expected"), report["timesteps"]
+    if found is None:
+        return ""
+    drop, low, high = (100 * found[key][-1] for key in ("drop", "low", "high"))
+    begin, bound = found["from"], f"{found['bound']:g} points"
+    trust = f"at most {bound} from step {begin} on"
+    if begin is None:
+        trust = f"not at most {bound} at any number of steps up to {total}"
+    return (
+        f"expected on {found['samples']} held-out samples of {found['source']} "
+        f"({found['split']}), before scoring: drop {drop:.1f} points ({low:.1f} to {high:.1f}, "
+        f"95 %), {trust}"
+    )

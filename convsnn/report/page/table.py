@@ -13,6 +13,7 @@ from convsnn.report.page.metrics import beside, grouped, headline, not_scored
 from convsnn.report.page.summary import (
     by_layers,
     dead_fraction,
+    expected_in_words,
     latency_in_words,
     row,
     rows,
@@ -70,6 +71,7 @@ def _heading(report: Report) -> Text:
         lines.append(f"{report['kind']} network")
     lines.append(f"{report['model']['name']}, {steps}, {where} ({evaluation['split']})")
     lines.append(score_in_words(report))
+    lines += [told] if (told := expected_in_words(report)) else []
     lines.append(costs.energy_in_words(report, last.step))
     if report["method"].get("readout", "mean") != "mean":
         lines.append(f"read out by '{report['method']['readout']}'")

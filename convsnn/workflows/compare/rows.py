@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from calibrate.named import NamedMethod, kind_in_words
+from convsnn.report.comparison.document import compared_steps
 from convsnn.spiking.network import Spiking
 from convsnn.workflows.subject.job import Job
 from convsnn.workflows.subject.method import Method
@@ -30,12 +31,13 @@ class Conditions:
 @dataclass(frozen=True)
 class Made:
     """A row's network, the report on it, and the seconds that it took to get there; None where
-    nothing tells."""
+    nothing tells. `columns` are reports on networks made for fewer steps, by their number."""
 
     net: Spiking
     report: dict[str, Any]
     calibration_seconds: float | None
     training_seconds: float | None = 0.0
+    columns: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
 
 
 class Row(Protocol):
@@ -89,7 +91,10 @@ class Row(Protocol):
 
 @dataclass(frozen=True)
 class Conversion:
-    """A named method of conversion, to be scored at `steps` steps."""
+    """A named method of conversion, to be scored at `steps` steps.
+
+    What is made for one number of steps is made anew for every column of the table.
+    """
 
     method: NamedMethod
     steps: int
@@ -111,6 +116,8 @@ class Conversion:
         """See `Row`."""
         known: tuple[object, ...]
         known = self.method.stages(self.steps), self.method.neuron, self.method.reading(self.steps)
+        if self.method.for_one_number:
+            known = (*known, "columns")
         if self.method.schedule == "layers":
             known = (*known, "layers")
         return known if self.method.encoder == "direct" else (*known, self.method.encoder)
@@ -150,19 +157,24 @@ class Conversion:
 
     def make(self, under: Conditions) -> Made:
         """Convert and score."""
-        start = time.perf_counter()
-        method, steps = self.method, self.steps
-        how = Method(
+        columns, spent = {}, 0.0
+        for steps in compared_steps(self.steps) if self.method.for_one_number else [self.steps]:
+            start = time.perf_counter()
+            net = under.job.convert(self._how(steps), steps=steps, samples=under.samples)
+            spent += time.perf_counter() - start
+            columns[steps] = under.job.score(net, steps=steps, samples=under.samples)
+        report = columns.pop(self.steps)
+        return Made(net, report, spent, columns=columns)
+
+    def _how(self, steps: int) -> Method:
+        method = self.method
+        return Method(
             method.stages(steps),
             method.neuron,
             method.encoder,
             readout=method.reading(steps),
             schedule=method.schedule,
         )
-        net = under.job.convert(how, steps=self.steps, samples=under.samples)
-        calibrated = time.perf_counter() - start
-        report = under.job.score(net, steps=self.steps, samples=under.samples)
-        return Made(net, report, calibrated)
 
     def tidy(self, under: Conditions) -> None:
         """Nothing else was written."""

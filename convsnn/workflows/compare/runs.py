@@ -10,7 +10,7 @@ from typing import Any
 from convsnn.errors import ConvsnnError, ExportError
 from convsnn.export import save_artifact
 from convsnn.measure import energy, score_ann
-from convsnn.report.comparison.document import compare_reports
+from convsnn.report.comparison.document import column, compare_reports
 from convsnn.report.document import to_json, validate
 from convsnn.report.files import write_text
 from convsnn.report.page.assemble import packages, versions
@@ -107,6 +107,7 @@ class Bench:
             "method": row.describe(),
             "network": self._network(row).name if row.place is None else str(row.place.resolve()),
             "fingerprint": self._fingerprint(row),
+            "columns": {str(steps): column(other) for steps, other in made.columns.items()},
             "calibration_seconds": made.calibration_seconds,
             "training_seconds": made.training_seconds,
             "seconds": spent,

@@ -18,6 +18,7 @@ from convsnn.spiking.plan import Stage
 from convsnn.spiking.population import site_neurons
 from convsnn.workflows.evaluate.best import plan_best
 from convsnn.workflows.evaluate.early_exit import plan_exits
+from convsnn.workflows.evaluate.expected import plan_expected
 from convsnn.workflows.evaluate.pricing import Pricing
 from convsnn.workflows.evaluate.scores import Scores
 from convsnn.workflows.running.precision import Asked, Wanted
@@ -157,9 +158,16 @@ def convert_and_score(
         pricing=pricing,
         task=opening.task,
     )
+    first = choosing or plan_expected(job.data, lambda: job.images, seed=job.seed, bound=max_drop)
     net = converted(job, how, timesteps, samples=samples)
-    also = [add for add in (early, choosing) if add is not None]
-    report = job.score(net, steps=timesteps, samples=samples, also=also, pricing=pricing)
+    report = job.score(
+        net,
+        steps=timesteps,
+        samples=samples,
+        before=[] if first is None else [first],
+        also=[] if early is None else [early],
+        pricing=pricing,
+    )
     reported(report["warnings"])
     return Scores(report, net)
 

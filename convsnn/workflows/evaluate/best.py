@@ -11,19 +11,17 @@ from typing import Any
 
 from convsnn.errors import ConfigError
 from convsnn.graph import Graph
-from convsnn.measure import Evaluation, evaluate
+from convsnn.measure import Evaluation
 from convsnn.measure.energy import Measured, estimate
-from convsnn.measure.sharing import part_of
 from convsnn.measure.tasks import decide
 from convsnn.report.page.series import per_step
 from convsnn.simulate import Engine
 from convsnn.spiking.network import Spiking
+from convsnn.workflows.evaluate.expected import expected
+from convsnn.workflows.evaluate.held_out import Ahead, described, held_out, run_held_out
 from convsnn.workflows.evaluate.pricing import Pricing
-from convsnn.workflows.evaluate.score import Own
-from convsnn.workflows.running.batch import note_smaller_batch
-from convsnn.workflows.running.voice import progress
-from convsnn.workflows.subject.images import Chosen, describe_part
-from zoo.data import DataSet, draw
+from convsnn.workflows.subject.images import Chosen
+from zoo.data import DataSet
 
 HELD_OUT = 1000  # images at most: they are run for all steps
 
@@ -36,42 +34,20 @@ class Choosing:
     images: Chosen
     pricing: Pricing
 
-    def __call__(
-        self, net: Spiking, evaluation: Evaluation, own: Own, engine: Engine
-    ) -> dict[str, Any]:
-        """Run the images, and choose."""
-        images, steps, share = self.images, evaluation.activity.steps, own.share
-        (size,) = share.agree([images.batch_size])
-        rows = part_of(share, len(images.indices), batch_size=size)
-        batches = images.part.batches(size, indices=[images.indices[i] for i in rows])
-        with progress("choosing the number of steps", len(rows)) as advance:
-            found = evaluate(
-                net,
-                batches,
-                steps=steps,
-                device=images.device,
-                engine=engine,
-                progress=advance,
-                shrunk=note_smaller_batch,
-                first=rows.start,
-                share=share,
-                task=evaluation.task,
-            )
-        if share.number != 0:
+    def __call__(self, net: Spiking, ahead: Ahead) -> dict[str, Any]:
+        """Run the images, and choose; they also tell what is expected."""
+        found = run_held_out(net, self.images, ahead)
+        if ahead.share.number != 0:
             return {}
         series = found.scores[found.task.headline]
-        return {
-            "point": {
-                "best": "energy",
-                "max_drop": self.max_drop,
-                "step": self._step(net, found, engine),
-                "held_out": {
-                    **describe_part(images.part, len(images.indices)),
-                    "ann": series.ann,
-                    "snn": per_step(found, series.snn),
-                },
-            }
+        held = {"ann": series.ann, "snn": per_step(found, series.snn)}
+        point = {
+            "best": "energy",
+            "max_drop": self.max_drop,
+            "step": self._step(net, found, ahead.engine),
+            "held_out": {**described(self.images), **held},
         }
+        return {"point": point, **expected(found, self.images, self.max_drop)}
 
     def _step(self, net: Spiking, found: Evaluation, engine: Engine) -> int | None:
         """The step that costs least of those within the bound; None where there is none."""
@@ -116,12 +92,11 @@ def plan_best(
     if told.unscored:
         raise ConfigError(f"--best needs scores on training images: {told.unscored}")
     used = calibration()
-    indices = draw(used.part, len(used.indices) + HELD_OUT, seed=seed)[len(used.indices) :]
-    if not indices:
+    images = held_out(used, HELD_OUT, seed=seed)
+    if images is None:
         raise ConfigError(
             f"all {len(used.part)} training images were calibrated on, so none is left to choose "
             "the number of steps on",
             hint="use fewer --calibration-samples",
         )
-    images = Chosen(used.part, indices, used.batch_size, used.device)
     return Choosing(max_drop, images, pricing)

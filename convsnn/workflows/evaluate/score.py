@@ -25,6 +25,7 @@ from convsnn.report.page.html import render_html
 from convsnn.simulate import Engine
 from convsnn.spiking.network import Spiking
 from convsnn.workflows.evaluate.doubts import doubts
+from convsnn.workflows.evaluate.held_out import Ahead, First
 from convsnn.workflows.evaluate.pricing import Pricing
 from convsnn.workflows.evaluate.remedies import what_helps
 from convsnn.workflows.running.batch import note_smaller_batch
@@ -58,6 +59,7 @@ def score(
     seed: int,
     batch_size: int,
     device: torch.device,
+    before: Sequence[First] = (),
     also: Sequence[Also] = (),
     wanted: Wanted | None = None,
     group: Group | None = None,
@@ -67,7 +69,8 @@ def score(
     """Run the test images and return the report; the header comes from the net's provenance.
 
     `task` is what the network is for (None: as it says itself, or as the targets decide it).
-    Each of `also` adds sections of its own, from the evaluation, the same images and what computes;
+    Each of `before` adds sections of its own from other images that it runs first, each of `also`
+    from the evaluation, the same images and what computes;
     `pricing` is what its energy is estimated with (None: every known set of constants). Of a
     `group` of processes each runs its part of the images, and only process 0 comes back from here.
     """
@@ -85,6 +88,10 @@ def score(
     (batch_size,), group.device = group.agree([batch_size]), device
     mine = part_of(group, len(indices), batch_size=batch_size)
     batches = data.test.batches(batch_size, indices=[indices[i] for i in mine])
+    more: dict[str, Any] = {}
+    ahead = Ahead(steps, len(indices), told.task, engine, group)
+    for run in before:
+        more |= run(net, ahead)
     with progress("simulating", len(mine)) as advance:
         evaluation = evaluate(
             net,
@@ -102,7 +109,6 @@ def score(
     def again() -> Batches:
         return data.test.batches(batch_size, indices=[indices[i] for i in mine])
 
-    more: dict[str, Any] = {}
     for add in also:
         more |= add(net, evaluation, Own(again(), mine, group), engine)
     quantised = pricing.scored(

@@ -18,6 +18,7 @@ from convsnn.report.page.assemble import versions
 from convsnn.spiking.network import Spiking
 from convsnn.workflows.convert.network import convert
 from convsnn.workflows.evaluate import score as scoring
+from convsnn.workflows.evaluate.held_out import First
 from convsnn.workflows.evaluate.pricing import Pricing
 from convsnn.workflows.running.batch import note_smaller_batch
 from convsnn.workflows.running.precision import Wanted
@@ -109,6 +110,7 @@ class Job:
         *,
         steps: int,
         samples: int | None = None,
+        before: Sequence[First] = (),
         also: Sequence[scoring.Also] = (),
         pricing: Pricing | None = None,
     ) -> dict[str, Any]:
@@ -121,6 +123,7 @@ class Job:
             seed=self.seed,
             batch_size=self.batch_size,
             device=self.device,
+            before=before,
             also=also,
             pricing=pricing,
             wanted=self.wanted,

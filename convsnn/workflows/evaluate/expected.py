@@ -1,0 +1,114 @@
+"""What new images are expected to lose, told before they are scored, from training images that were
+held out from calibration.
+
+Of N of them b are right in the original network alone and c in the spiking one alone. The loss of
+accuracy is (b - c) / N; its interval is that of a difference of paired shares with half a pair
+added to each of the four outcomes (Agresti and Min 2005):
+
+    (b - c) / (N + 2)  +-  1.96 sqrt(b + c + 1 - (b - c)^2 / (N + 2)) / (N + 2)
+
+The original was trained on these images and knows them; of new ones both networks get fewer right.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from convsnn.measure import Evaluation
+from convsnn.measure.evaluate import are_classes
+from convsnn.report.page.series import per_step
+from convsnn.spiking.network import Spiking
+from convsnn.workflows.evaluate.held_out import (
+    Ahead,
+    First,
+    described,
+    held_out,
+    labels_of,
+    run_held_out,
+)
+from convsnn.workflows.running.voice import note
+from convsnn.workflows.subject.images import Chosen
+from zoo.data import DataSet
+
+MOST = 200  # images, and one for every SHARE that are scored, for they take as long as those
+SHARE = 4
+FEWEST = 20  # fewer tell nothing
+TRUST = 2.0  # points that may be lost where the user names no bound
+_WIDE = 1.959964  # standard deviations, for 95 %
+
+
+@dataclass(frozen=True)
+class Expecting:
+    """Images to run before scoring, by how many at most, and the points that may be lost."""
+
+    images: Callable[[int], Chosen | None]
+    bound: float
+
+    def __call__(self, net: Spiking, ahead: Ahead) -> dict[str, Any]:
+        """See `First`; nothing where no image is left or few are scored."""
+        count = min(MOST, ahead.samples // SHARE)
+        images = self.images(count) if count >= FEWEST else None
+        if images is None or ahead.task.name != "classify":
+            return {}
+        section = expected(run_held_out(net, images, ahead), images, self.bound)
+        if section:
+            told = section["expected"]
+            drop, low, high = (100 * told[key][-1] for key in ("drop", "low", "high"))
+            ends = f"({low:.1f} to {high:.1f})"
+            note(f"expected after {ahead.steps} steps: drop {drop:.1f} points {ends}")
+        return section
+
+
+def expected(found: Evaluation, images: Chosen, bound: float) -> dict[str, Any]:
+    """The section of the report; none in processes that did not get the whole."""
+    if found.predictions is None or found.ann_predictions is None or not found.scores:
+        return {}
+    labels = labels_of(images)
+    drop, low, high = loss(found.predictions == labels, found.ann_predictions == labels)
+    section = {
+        **described(images),
+        "drop": per_step(found, drop),
+        "low": per_step(found, low),
+        "high": per_step(found, high),
+        "bound": bound,
+        "from": _from_here_on((100 * high <= bound + 1e-9).tolist(), found.activity.at),
+    }
+    return {"expected": section}
+
+
+def loss(right: Tensor, before: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The loss of accuracy and both ends of its 95 % interval, (T,) each, fractions.
+
+    `right` (T, N) and `before` (N,) say which answers of the spiking network after each step, and
+    of the original, are right.
+    """
+    lost = (before & ~right).sum(1).double()
+    won = (right & ~before).sum(1).double()
+    count = len(before) + 2
+    apart = lost - won
+    reach = _WIDE * (lost + won + 1 - apart**2 / count).sqrt() / count
+    return apart / len(before), apart / count - reach, apart / count + reach
+
+
+def _from_here_on(within: list[bool], at: list[int]) -> int | None:
+    """The first number of steps from which on all are within; None where the last is not."""
+    found = None
+    for step, yes in reversed(list(zip(at, within, strict=True))):
+        if not yes:
+            break
+        found = step
+    return found
+
+
+def plan_expected(
+    data: DataSet, calibration: Callable[[], Chosen], *, seed: int, bound: float | None
+) -> First | None:
+    """What runs training images before scoring; None where they are those that are scored, or
+    have no classes to be right about."""
+    targets = data.train.targets
+    if data.train is data.test or targets is None or not are_classes(targets):
+        return None
+    most = TRUST if bound is None else bound
+    return Expecting(lambda count: held_out(calibration(), count, seed=seed), most)
