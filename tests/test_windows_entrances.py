@@ -2,13 +2,16 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import onnx
 import pytest
 import torch
 import torch.nn.functional as F
+from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from convsnn.errors import UnsupportedError
 from convsnn.load import load_module, load_onnx, onnx_reference
 from convsnn.load.verify import module_reference, verify_import
 
@@ -74,8 +77,12 @@ def heads_by_batch(m: nn.Module, x: Tensor) -> Tensor:
     three = torch.cat([tokens(x), tokens(x).tanh(), -tokens(x)], -1)
     three = three.view(b, n, 3, 2, 2).permute(2, 0, 3, 1, 4)
     q, k, v = three.reshape(3, b * 2, n, 2).unbind(0)
-    bias = torch.einsum("bhwc,wkc->bhwk", q.view(-1, 6, 6, 2), m.deep[0, 0].expand(6, 3, 6)[..., :2])
-    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.sum(-1)[:, :, :1].reshape(-1, 6, 1).repeat(1, 6, n))
+    bias = torch.einsum(
+        "bhwc,wkc->bhwk", q.view(-1, 6, 6, 2), m.deep[0, 0].expand(6, 3, 6)[..., :2]
+    )
+    mixed = F.scaled_dot_product_attention(
+        q, k, v, attn_mask=bias.sum(-1)[:, :, :1].reshape(-1, 6, 1).repeat(1, 6, n)
+    )
     return mixed.view(b, 2, n, 2).transpose(1, 2).reshape(b, n, 4)
 
 
@@ -113,7 +120,7 @@ OPS: dict[str, Op] = {
     "smallest": lambda _m, x: x.amin((1, 2)) + x.min(3)[0][:, 0],
     "written over": written,
     "written inside": written_inside,
-    "table of the batch": lambda m, x: x + m.token.repeat(x.shape[0], 1, 1).view(x.shape[0], 4, 6, 1),
+    "table of the batch": lambda m, x: x + m.token.repeat(len(x), 1, 1).view(-1, 4, 6, 1),
     "einsum, a matrix for each index": lambda m, x: torch.einsum("bchw,cdw->bchd", x, m.deep),
     "einsum, elements": lambda m, x: torch.einsum("bchw,hw->bhc", x, m.table),
     "of another's type": lambda _m, x: x.type_as(x.tanh()),
@@ -131,6 +138,92 @@ def test_a_module_enters_as_it_computes(name: str) -> None:
     x = torch.randn(3, 3, 6, 6)
     module(x)
     graph = load_module(module, x)
-    graph.by_name  # noqa: B018
     assert not graph.blockers()
     verify_import(graph, module_reference(module), torch.randn(4, 3, 6, 6))
+
+
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.LSTM(4, 4, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x.flatten(2).transpose(1, 2))[0]
+
+
+@pytest.mark.parametrize(
+    ("op", "word"),
+    [(Recurrent(), "recurrent"), (lambda x: x + torch.randn_like(x), "at random")],
+)
+def test_what_has_no_form_is_named(op: Callable[[Tensor], Tensor], word: str) -> None:
+    module = Of(lambda _m, x: op(x))
+    module(torch.randn(2, 3, 6, 6))
+    items = load_module(module.eval(), torch.randn(2, 3, 6, 6)).blockers()
+    assert any(word in item.reason for item in items)
+
+
+W = np.linspace(-1, 1, 64, dtype=np.float32).reshape(8, 8)
+KERNEL = np.linspace(-1, 1, 18, dtype=np.float32).reshape(1, 2, 3, 3)
+FILES: dict[str, tuple[list[tuple[Any, ...]], dict[str, Any]]] = {
+    "windows added up": (
+        [("Reshape", "m apart", "a"), ("Col2Im", "a image block", "b", {"strides": [2, 1]}),
+         ("Reshape", "b back", "f")],
+        {"apart": [-1, 8, 5], "image": [2, 6], "block": [2, 2], "back": [-1, 3, 8]},
+    ),
+    "largest and smallest": (
+        [("ReduceMax", "m", "a", {"axes": [2], "keepdims": 1}),
+         ("ReduceMin", "m", "b", {"axes": [1], "keepdims": 0}), ("Unsqueeze", "b one", "c"),
+         ("Add", "a c", "f")],
+        {"one": [1]},
+    ),
+    "parts of samples": (
+        [("Reshape", "m apart", "a"), ("Pad", "a edges", "b"), ("Conv", "b kernel", "c"),
+         ("BatchNormalization", "c g h u v", "d"),
+         ("MaxPool", "d", "e", {"kernel_shape": [1, 2]}), ("Reshape", "e back", "f")],
+        {"apart": [-1, 2, 2, 2], "edges": [0, 0, 1, 1, 0, 0, 1, 2], "kernel": KERNEL,
+         "g": W[0, :1] + 3, "h": W[1, :1], "u": W[2, :1], "v": W[3, :1] ** 2 + 1,
+         "back": [-1, 5, 4]},
+    ),
+    "a slice written over": (
+        [("Transpose", "m", "a", {"perm": [1, 0, 2]}), ("Slice", "a s e", "b"),
+         ("Tanh", "b", "c"), ("ScatterND", "a places c", "d"),
+         ("Transpose", "d", "f", {"perm": [1, 0, 2]})],
+        {"s": [1], "e": [3], "places": [[3], [0]]},
+    ),
+    "tokens before the batch": (
+        [("Transpose", "m", "a", {"perm": [1, 0, 2]}), ("MatMul", "a w2", "b"),
+         ("Add", "b bias", "c"), ("Reshape", "c heads", "d"),
+         ("Transpose", "d", "e", {"perm": [1, 0, 2]}), ("Reshape", "e apart", "h"),
+         ("Softmax", "h", "i"), ("Transpose", "i", "j", {"perm": [2, 0, 1, 3]}),
+         ("Reshape", "j rows", "k"), ("Gemm", "k w2 bias", "l"), ("Reshape", "l again", "n"),
+         ("Transpose", "n", "f", {"perm": [1, 0, 2]})],
+        {"w2": W.T.copy(), "bias": W[0], "heads": [5, -1, 4], "apart": [-1, 2, 5, 4],
+         "rows": [-1, 8], "again": [5, -1, 8]},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_enters_as_onnx_runtime_runs_it(name: str, tmp_path: Path) -> None:
+    nodes, constants = FILES[name]
+    whole = [("MatMul", "x w", "m"), *nodes, ("Tanh", "f", "y")]
+    held = {"w": W, **{k: np.asarray(v) for k, v in constants.items()}}
+    made = [
+        helper.make_node(op, inputs.split(), [output], name=f"{op}_{output}", **(rest or [{}])[0])
+        for op, inputs, output, *rest in whole
+    ]
+    graph = helper.make_graph(
+        made,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 5, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(v, k) for k, v in held.items()],
+    )
+    opset = 18 if name == "windows added up" else 13
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+    model.ir_version = 9
+    path = tmp_path / "m.onnx"
+    onnx.save(model, path)
+    read = load_onnx(path)
+    assert not read.blockers()
+    verify_import(read, onnx_reference(path), torch.randn(3, 5, 8))

@@ -106,9 +106,7 @@ def slice_scatter(
 
 
 @aten("select_scatter")
-def select_scatter(
-    lowering: Lowering, *, src: Any, dim: int, index: int, **arguments: Any
-) -> Any:
+def select_scatter(lowering: Lowering, *, src: Any, dim: int, index: int, **arguments: Any) -> Any:
     """x with x[index] along one axis written over."""
     dim %= len(lowering.shape) + 1
     if dim == 0:

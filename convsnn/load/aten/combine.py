@@ -128,7 +128,7 @@ def _of_two(lowering: Lowering, data: Sequence[tuple[str, Data]], out: str | Non
 def _contract(
     lowering: Lowering, x: Data, labels: str, fixed: tuple[str, Constant], out: str
 ) -> str:
-    over, factor = fixed
+    over = fixed[0]
     emit, size = lowering.builder.emit, dict(zip(labels[1:], x.shape, strict=True))
     alone = [d for d, k in enumerate(labels) if k not in out and k not in over]
     name = x.name

@@ -109,7 +109,9 @@ def merged(lowering: Lowering, function: Lowered, bound: dict[str, Any]) -> Data
     x: Data = bound[name]
     count, channels, *places = x.shape
     outside, emit = lowering.shape, lowering.builder.emit
-    flat = Data(emit("reshape", x.name, shape=[count * channels, *places]), (count * channels, *places))
+    flat = Data(
+        emit("reshape", x.name, shape=[count * channels, *places]), (count * channels, *places)
+    )
     given = {**bound, name: flat}
     for held in ("weight", "bias"):
         if isinstance(bound.get(held), Constant):

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from convsnn.load.aten.base import Blocked, Constant, Data, Lowering, aten
-from convsnn.load.aten.parts import affine, grouped, plus, product_of, times
+from convsnn.load.aten.parts import affine, grouped, plus, times
 from convsnn.load.aten.weighted import matmul
 
 

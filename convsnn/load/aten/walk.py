@@ -162,7 +162,8 @@ def _lower_data(
     tensors = [v for v in (values if many else [values]) if isinstance(v, Tensor)]
     shapes = [sample_shape(v, lowering.batch) for v in tensors]
     folds = [
-        None if s else folded_shape(tuple(v.shape), lowering.batch) for s, v in zip(shapes, tensors, strict=True)
+        None if s else folded_shape(tuple(v.shape), lowering.batch)
+        for s, v in zip(shapes, tensors, strict=True)
     ]
     shapes = [s if f is None else f for s, f in zip(shapes, folds, strict=True)]
     folded = folds[:1] != [None]

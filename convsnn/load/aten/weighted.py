@@ -172,8 +172,8 @@ def _channels_second(
     shift = -mean.value * gain
     shift = shift if bias is None else shift + bias.value
     shape, layer = [1, x.shape[1], *[1] * (len(x.shape) - 2)], lowering.builder.layer
-    wide = [Constant(v, f"{layer}.{n}") for v, n in ((gain, "gain"), (shift, "shift"))]
-    return affine(lowering, x.name, *wide, shape)
+    factor, offset = Constant(gain, f"{layer}.gain"), Constant(shift, f"{layer}.shift")
+    return affine(lowering, x.name, factor, offset, shape)
 
 
 @aten("instance_norm")

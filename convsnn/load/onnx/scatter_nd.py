@@ -19,6 +19,7 @@ def scatter_nd(
     if reduction != "none" or chosen.ndim != 2 or chosen.shape[1] != 1:
         raise Blocked("it writes single elements, not whole slices of one axis")
     joined = concat(net, data, updates, axis=0)
+    assert isinstance(joined, Data)  # what a concatenation gives
     written = [int(i) for i in chosen[:, 0]]
     order = joined.order
     if order is None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from convsnn.load.onnx import folded
 from convsnn.load.onnx.base import ONNX_OPS, Net
-from convsnn.load.onnx.values import Constant, Data, Value, as_ints
+from convsnn.load.onnx.values import Constant, Data, Lost, Value, as_ints
 
 _ALIKE = frozenset((
     *("Add", "Sub", "Mul", "Div", "Relu", "Gelu", "Sigmoid", "Tanh", "Erf", "HardSwish", "Neg"),
@@ -35,15 +35,19 @@ def applied(
     if x.windows:
         return _windows_first(net, x, attributes) if op == "Transpose" else None
     if op == "Reshape":
-        return _reshaped(net, x, as_ints(inputs[1], "target shape") or [], attributes)
+        return _reshaped(net, x, _ints(inputs[1], "target shape"), attributes)
     if op == "Unsqueeze" and _plain_rank(x):
         given = inputs[1] if len(inputs) > 1 else attributes.get("axes")
-        return _unsqueezed(net, x, as_ints(given, "list of axes") or [])
+        return _unsqueezed(net, x, _ints(given, "list of axes"))
     if op in ("MatMul", "Gemm"):
         return _product(net, op, inputs, attributes)
     if op in _ALIKE and _plain_rank(x):
         return _alike(net, op, inputs, attributes)
     return None
+
+
+def _ints(value: Any, what: str) -> list[int]:
+    return [] if isinstance(value, Lost) else as_ints(value, what) or []
 
 
 def _plain_rank(x: Data) -> bool:
@@ -114,9 +118,7 @@ def _alike(
     return net.moved(made, x.order)
 
 
-def _reshaped(
-    net: Net, x: Data, target: list[int], attributes: Mapping[str, Any]
-) -> Data | None:
+def _reshaped(net: Net, x: Data, target: list[int], attributes: Mapping[str, Any]) -> Data | None:
     """Axes behind the batch split or joined, or the batch run together with what is beside it."""
     dims, order = x.dims, x.order
     assert dims is not None  # by the caller

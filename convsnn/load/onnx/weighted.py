@@ -143,10 +143,12 @@ def col2im(
     places = [o // s + 1 for o, s in zip(over, step, strict=True)]
     wide = net.reshape(data, (net.batch, data.shape[0], *places), part="places")
     kernels = np.tile(np.eye(size).reshape(size, 1, *block), (data.shape[0] // size, 1, *ones))
-    return conv_transpose(
+    made = conv_transpose(
         net, wide, net.made(kernels, "kernels"), dilations=gap, group=data.shape[0] // size,
         output_padding=[o % s for o, s in zip(over, step, strict=True)], pads=border, strides=step,
     )  # fmt: skip
+    assert isinstance(made, Data)  # what a transposed convolution gives
+    return made
 
 
 @ONNX_OPS.register("Gemm")
