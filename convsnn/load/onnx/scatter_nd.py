@@ -6,7 +6,6 @@ Torch's exporter writes that with the axis moved to the front, the batch behind 
 from dataclasses import replace
 
 from convsnn.load.onnx.base import ONNX_OPS, Net
-from convsnn.load.onnx.pick import concat, upright
 from convsnn.load.onnx.values import Blocked, Data, Value, as_constant
 
 
@@ -18,16 +17,16 @@ def scatter_nd(
     chosen = as_constant(indices, "list of indices").array
     if reduction != "none" or chosen.ndim != 2 or chosen.shape[1] != 1:
         raise Blocked("it writes single elements, not whole slices of one axis")
-    joined = concat(net, data, updates, axis=0)
+    joined = ONNX_OPS.get("Concat")(net, data, updates, axis=0)
     assert isinstance(joined, Data)  # what a concatenation gives
     written = [int(i) for i in chosen[:, 0]]
     order = joined.order
-    if order is None:
+    if order is None or joined.windows:
         raise net.mixed("it writes over samples")
-    plain, own = upright(net, joined, 0)
+    plain, own = replace(joined, dims=None, mixed=None, order=None), order[0]
     length = plain.shape[own - 1] - len(written)
     if not all(-length <= i < length for i in written):
         raise net.error(f"writes outside the {length} of an axis")
     places = {i % length: length + n for n, i in enumerate(written)}
     made = net.take(plain, own, [places.get(i, i) for i in range(length)])
-    return net.moved(replace(made, dims=None, mixed=None, order=None), order)
+    return net.moved(made, order)
