@@ -33,10 +33,10 @@ READ = {
     ).flatten(1),
     "a number beside the output": lambda s, x: (F.relu(s.l(x)), 3),
     "a doubled value": lambda s, x: s.l((y := F.relu(x)) + y),
+    "a parameter repeated over the batch": lambda s, x: F.relu(x) + s.p[:1].repeat(x.shape[0], 1),
     "a constant that widens": lambda s, x: (F.relu(x)[:, None] * s.p[None]).flatten(1),
 }
 REFUSED = {
-    "a parameter repeated over the batch": lambda s, x: F.relu(x) + s.p[:1].repeat(x.shape[0], 1),
     "division by the batch": lambda s, x: F.relu(s.l(x)) / x.shape[0],
     "division by zero": lambda s, x: F.relu(s.l(x)) / 0,
     "pooling over features": lambda s, x: F.max_pool1d(F.relu(s.l(x)), 2),

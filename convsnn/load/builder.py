@@ -15,6 +15,14 @@ from convsnn.passes.smooth import settle_smooth
 
 RETRAIN = "retrain the network with ReLU in its place"
 GUARD = 1e-4  # a lower bound above zero and below this guards a division: it is no rectifier
+RECURRENT = (
+    "it is recurrent: what it gives depends on what it gave before",
+    "replace it by attention or convolutions; sequences over time are not converted",
+)
+RANDOM = (
+    "it draws at random",
+    "take the random part out, or make what it draws a constant of the module",
+)
 FACTOR = "write a bound for each channel as a factor: clamp(x / bound, 0, 1) * bound"
 
 

@@ -174,6 +174,12 @@ def bound(x: Tensor, *, low: float | None, high: float | None) -> Tensor:
     return torch.clamp(x, low, high)
 
 
+@function("largest")
+def largest(x: Tensor, *, dims: Sequence[int]) -> Tensor:
+    """The largest value along the axes `dims`, which are kept."""
+    return x.amax(list(dims), keepdim=True)
+
+
 @function("larger")
 def larger(a: Tensor, b: Tensor) -> Tensor:
     """The larger of two values."""

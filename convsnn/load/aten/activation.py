@@ -6,13 +6,16 @@ from typing import Any
 import torch
 
 from convsnn.load.aten.base import RETRAIN, Blocked, Constant, Data, Lowering, aten
-from convsnn.load.aten.parts import largest, plus, product_of, times
+from convsnn.load.aten.parts import largest, plus, product_of, smallest, times
 from convsnn.load.builder import FACTOR, GUARD
 
 SCORES = "leave the choice of the largest to whoever reads the scores"
 
 
 def _clamped(lowering: Lowering, x: Data, low: Any, high: Any) -> str:
+    given = [b for b in (low, high) if b is not None]
+    if any(isinstance(b, Constant) and b.value.is_meta for b in given):  # only looked at
+        return lowering.builder.emit("bound", x.name, low=None, high=None)
     low, high = (None if bound is None else _number(bound, "bound") for bound in (low, high))
     if x.shape != lowering.shape:
         raise Blocked("its bound repeats the data along an axis")
@@ -26,6 +29,8 @@ def _clamped(lowering: Lowering, x: Data, low: Any, high: Any) -> str:
     if high == -math.inf or low == math.inf:
         raise Blocked(f"clamp to [{low}, {high}] leaves nothing")
     low, high = (None if b is None or math.isinf(b) else float(b) for b in (low, high))
+    if low is None and high is None:
+        return x.name
     detail = f"clamp to [{low}, {high}]"
     return lowering.builder.piece("clamp", x.name, kind="clamp", detail=detail, low=low, high=high)
 
@@ -210,7 +215,7 @@ def maximum(
     x = rest["self"]
     if dim is not None:
         index = _index(lowering, x, dim, keepdim)
-        return _along(lowering, x, dim, keepdim), index
+        return largest(lowering, x, [dim], keepdim), index
     if other is None:
         raise Blocked("it takes the largest value of all, of whatever sample")
     if isinstance(x, Data) and isinstance(other, Data):
@@ -219,18 +224,16 @@ def maximum(
     return _clamped(lowering, x, bound, None)
 
 
-def _along(lowering: Lowering, x: Data, dim: int, keepdim: bool) -> str:
-    try:
-        return largest(lowering, x, [dim], keepdim)
-    except Blocked as refused:  # where only the index is used, this is not
-        said = {"kind": "max", "reason": refused.reason, "remedy": "use max pooling"}
-        return lowering.builder.opaque(x.name, shape=lowering.shape, **said)
-
-
 @aten("minimum", "min")
-def minimum(lowering: Lowering, *, other: Any = None, **arguments: Any) -> str:
-    """The smaller of a value and a number: the upper bound of a clipped ReLU."""
-    x = arguments["self"]
+def minimum(
+    lowering: Lowering, *, other: Any = None, dim: Any = None, keepdim: bool = False, **rest: Any
+) -> str | tuple[str, ...]:
+    """The smaller of a value and a number, the upper bound of a clipped ReLU; or the smallest
+    along an axis."""
+    x = rest["self"]
+    if dim is not None:
+        index = _index(lowering, times(lowering, x, -1.0), dim, keepdim)
+        return smallest(lowering, x, [dim], keepdim), index
     if other is None:
         raise Blocked("it takes the smallest value of all, of whatever sample")
     if isinstance(x, Data) and isinstance(other, Data):

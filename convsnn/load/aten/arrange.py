@@ -88,6 +88,57 @@ def select(lowering: Lowering, *, dim: int, index: int, **arguments: Any) -> str
     return lowering.builder.emit("reshape", part, shape=list(lowering.shape))
 
 
+@aten("slice_scatter")
+def slice_scatter(
+    lowering: Lowering, *, src: Any, dim: int, start: Any, end: Any, step: int, **arguments: Any
+) -> Any:
+    """x with x[start:end] along one axis written over, as `x[:, a:b] = y` does."""
+    x = arguments["self"]
+    dim %= len(lowering.shape) + 1
+    size = lowering.shape[dim - 1]
+    begin, stop, _ = slice(start, end).indices(size)
+    if dim == 0 and begin == 0 and (end is None or end > 2**62) and step == 1:
+        return src
+    if dim == 0 or step != 1:
+        raise Blocked("it writes over a part of the batch, or over single elements")
+    pieces = [_part(lowering, x, dim, 0, begin), src, _part(lowering, x, dim, stop, size)]
+    return cat(lowering, tensors=[p for p in pieces if p is not None], dim=dim)
+
+
+@aten("select_scatter")
+def select_scatter(lowering: Lowering, *, src: Any, dim: int, index: int, **arguments: Any) -> Any:
+    """x with x[index] along one axis written over."""
+    dim %= len(lowering.shape) + 1
+    if dim == 0:
+        raise Blocked("it writes over a part of the batch")
+    index %= lowering.shape[dim - 1]
+    wide = [*lowering.shape[: dim - 1], 1, *lowering.shape[dim:]]
+    if isinstance(src, Data):
+        src = Data(lowering.builder.emit("reshape", src.name, shape=wide), tuple(wide))
+    else:
+        src = Constant(src.value.unsqueeze(dim), src.name)
+    kept = {"self": arguments["self"], "dim": dim, "start": index, "end": index + 1, "step": 1}
+    return slice_scatter(lowering, src=src, **kept)
+
+
+@aten("copy")
+def copy(_lowering: Lowering, *, src: Any, **arguments: Any) -> Any:
+    """All of a value written over by another of its shape."""
+    if arguments["self"] is None or not isinstance(src, Data) or src.shape != _lowering.shape:
+        raise Blocked("it writes a value over one of another shape")
+    return src
+
+
+def _part(lowering: Lowering, x: Any, dim: int, start: int, stop: int) -> Any:
+    """x[start:stop] along one axis; None where that is nothing."""
+    if start >= stop:
+        return None
+    if isinstance(x, Constant):
+        return Constant(x.value.narrow(dim, start, stop - start), x.name)
+    shape = (*x.shape[: dim - 1], stop - start, *x.shape[dim:])
+    return Data(_slice(lowering, x, dim, start, stop, 1), shape)
+
+
 def _split(lowering: Lowering, x: Data, dim: int, sizes: Sequence[int]) -> tuple[str, ...]:
     dim %= len(x.shape) + 1
     if dim == 0:
@@ -200,14 +251,15 @@ def channel_shuffle(lowering: Lowering, *, groups: int, **arguments: Any) -> str
     "detach",
     "_to_copy",
     "to",
+    "type_as",
     "lift_fresh_copy",
     "feature_dropout",
     "alpha_dropout",
 )
-def same(lowering: Lowering, **arguments: Any) -> Data:
+def same(lowering: Lowering, **arguments: Any) -> Data | Constant:
     """What does nothing at inference; dropout that is asked for at inference is refused."""
     del lowering
     if arguments.get("train"):
         raise Blocked("it is random even at inference (training=True)", "use nn.Dropout")
-    value: Data = arguments["self" if "self" in arguments else "input"]
+    value: Data | Constant = arguments["self" if "self" in arguments else "input"]
     return value

@@ -166,10 +166,9 @@ def sample_shape(value: Any, batch: str = "") -> tuple[int, ...] | None:
     return shape[1:] if batch == str(shape[0]) else None
 
 
-def folded_shape(value: Any, batch: str) -> tuple[int, ...] | None:
+def folded_shape(shape: tuple[Any, ...], batch: str) -> tuple[int, ...] | None:
     """Shape with the windows of each sample first, where torch runs these together with the batch
     on one axis, the windows of a sample side by side; None where it does not."""
-    shape = tuple(value.shape)
     if not shape or not batch or not all(isinstance(s, int) for s in shape[1:]):
         return None
     first = shape[0]

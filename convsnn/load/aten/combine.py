@@ -1,4 +1,4 @@
-"""Sums and products written as one op: addcmul, lerp, diff, cumsum, einsum, unfold, powers."""
+"""Sums and products written as one op: addcmul, lerp, diff, cumsum, einsum, powers."""
 
 from collections.abc import Sequence
 from math import prod
@@ -92,26 +92,6 @@ def pow_(lowering: Lowering, *, exponent: Any, **arguments: Any) -> Data | str:
     return lowering.builder.emit("power", x.name, exponent=float(number))
 
 
-@aten("im2col")
-def unfold(
-    lowering: Lowering, *, kernel_size: Any, dilation: Any, padding: Any, stride: Any, **rest: Any
-) -> str:
-    """Windows laid out as channels (F.unfold): a convolution with one 1 in every kernel."""
-    x: Data = rest["self"]
-    channels, kernel = x.shape[0], [int(k) for k in kernel_size]
-    weight = torch.eye(prod(kernel)).reshape(-1, 1, *kernel).repeat(channels, 1, 1, 1)
-    name = lowering.builder.emit(
-        "conv",
-        x.name,
-        lowering.filled(weight, "weight"),
-        stride=list(stride),
-        padding=list(padding) * 2,
-        dilation=list(dilation),
-        groups=channels,
-    )
-    return lowering.builder.emit("reshape", name, shape=list(lowering.shape))
-
-
 @aten("einsum")
 def einsum(lowering: Lowering, *, equation: str, tensors: Sequence[Any], **rest: Any) -> Any:
     """Einstein's sums that are a transpose, a sum over axes, or a product with one constant."""
@@ -148,11 +128,9 @@ def _of_two(lowering: Lowering, data: Sequence[tuple[str, Data]], out: str | Non
 def _contract(
     lowering: Lowering, x: Data, labels: str, fixed: tuple[str, Constant], out: str
 ) -> str:
-    over, factor = fixed
+    over = fixed[0]
     emit, size = lowering.builder.emit, dict(zip(labels[1:], x.shape, strict=True))
     alone = [d for d, k in enumerate(labels) if k not in out and k not in over]
-    if set(over) & set(labels) & set(out):
-        raise Blocked("a product for each index of a shared axis is not read as one")
     name = x.name
     if alone:
         count = prod(x.shape[d - 1] for d in alone)
@@ -160,21 +138,40 @@ def _contract(
         labels = "".join(k for k in labels if k in out or k in over)
         ones = lowering.filled(torch.full((1,) * len(labels), float(count)), "factor")
         name = emit("scale", name, ones)
-    summed = [k for k in labels if k in over]
+    if over:
+        name, labels = _product(lowering, name, labels, size, fixed, out)
+    order = [labels.index(k) for k in out]
+    return name if order == sorted(order) else emit("permute", name, dims=order)
+
+
+def _product(
+    lowering: Lowering, name: str, labels: str, size: dict[str, int],
+    fixed: tuple[str, Constant], out: str,
+) -> tuple[str, str]:  # fmt: skip
+    """The data times a constant, a matrix for each index of axes that both have and that stay;
+    with the letters of what comes out."""
+    over, factor = fixed
+    emit = lowering.builder.emit
+    stack = [k for k in labels[1:] if k in over and k in out]
+    summed = [k for k in labels if k in over and k not in out]
     kept = [k for k in labels[1:] if k not in over]
     made = [k for k in over if k not in labels]
     if set(made) - set(out):
         raise Blocked("it sums a constant over an axis that the data has not")
-    if over:
-        name = emit("permute", name, dims=[0, *(labels.index(k) for k in (*kept, *summed))])
-        inner = prod(size[k] for k in summed)
-        name = emit("reshape", name, shape=[*(size[k] for k in kept), inner])
-        matrix = factor.value.permute([over.index(k) for k in (*summed, *made)])
-        size |= dict(zip(over, factor.value.shape, strict=True))
-        matrix = matrix.reshape(inner, prod(size[k] for k in made))
-        shape = [*(size[k] for k in kept), inner]
-        name = product(lowering.builder, name, shape, matrix)
-        name = emit("reshape", name, shape=[*(size[k] for k in kept), *(size[k] for k in made)])
-        labels = "".join((labels[0], *kept, *made))
-    order = [labels.index(k) for k in out]
-    return name if order == sorted(order) else emit("permute", name, dims=order)
+    size = size | dict(zip(over, factor.value.shape, strict=True))
+
+    def sizes(letters: Sequence[str]) -> list[int]:
+        return [size[k] for k in letters]
+
+    order = [0, *(labels.index(k) for k in (*stack, *kept, *summed))]
+    if order != sorted(order):
+        name = emit("permute", name, dims=order)
+    inner = prod(sizes(summed))
+    rows = [prod(sizes(kept))] if stack else sizes(kept)
+    shape = [*sizes(stack), *rows, inner]
+    name = emit("reshape", name, shape=shape)
+    matrix = factor.value.permute([over.index(k) for k in (*stack, *summed, *made)])
+    matrix = matrix.reshape(*sizes(stack), inner, prod(sizes(made)))
+    name = product(lowering.builder, name, shape, matrix)
+    name = emit("reshape", name, shape=[*sizes(stack), *sizes(kept), *sizes(made)])
+    return name, "".join((labels[0], *stack, *kept, *made))

@@ -71,16 +71,33 @@ def constant_product(lowering: Lowering, left: Any, right: Any, value: Any) -> A
 
 
 def largest(lowering: Lowering, x: Data, dim: Sequence[int], keepdim: bool) -> str:
-    """Maximum over all spatial axes, as max pooling; Blocked over others."""
+    """Maximum over all spatial axes, as max pooling; over others a function."""
     rank = len(x.shape) + 1
-    if sorted(d % rank for d in dim) != list(range(2, rank)) or rank > 5:
-        raise Blocked("a maximum over other than all spatial axes has no spiking form here")
+    dims = sorted({d % rank for d in dim})
+    if not dims or 0 in dims:
+        raise Blocked("it runs over the samples of a batch")
+    if dims != list(range(2, rank)) or rank > 5:
+        name = lowering.builder.emit("largest", x.name, dims=dims)
+        shape = [n for d, n in enumerate(x.shape, 1) if d not in dims]
+        return name if keepdim else lowering.builder.emit("reshape", name, shape=shape)
     kernel = list(x.shape[1:])
     ones, padding = [1] * len(kernel), [0] * (2 * len(kernel))
     name = lowering.builder.emit(
         "max_pool", x.name, kernel=kernel, stride=kernel, padding=padding, dilation=ones
     )
     return name if keepdim else lowering.builder.emit("reshape", name, shape=[x.shape[0]])
+
+
+def smallest(lowering: Lowering, x: Data, dim: Sequence[int], keepdim: bool) -> str:
+    """Minimum over axes: what is largest of -x."""
+    dims, emit = sorted({d % (len(x.shape) + 1) for d in dim}), lowering.builder.emit
+    if not dims or 0 in dims:
+        raise Blocked("it runs over the samples of a batch")
+    name = emit("largest", times(lowering, x, -1.0).name, dims=dims)
+    kept = [1 if d in dims else n for d, n in enumerate(x.shape, 1)]
+    name = times(lowering, Data(name, tuple(kept)), -1.0).name
+    shape = [n for d, n in enumerate(x.shape, 1) if d not in dims]
+    return name if keepdim else emit("reshape", name, shape=shape)
 
 
 def affine(lowering: Lowering, name: str, weight: Any, bias: Any, shape: Sequence[int]) -> str:

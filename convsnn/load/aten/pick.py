@@ -124,11 +124,13 @@ def expand(lowering: Lowering, **arguments: Any) -> str | Data:
 @aten("repeat_interleave")
 def repeat_interleave(
     lowering: Lowering, *, repeats: Any, dim: int | None = None, **arguments: Any
-) -> str:
+) -> str | Data:
     """Each element of an axis some times in a row."""
     x: Data = arguments["self"]
     if dim is None or not isinstance(repeats, int):
         raise Blocked("it repeats along the batch, or elements by different numbers")
+    if repeats == 1:
+        return x
     dim = sample_axis(dim, x)
     emit, (*before, size), after = lowering.builder.emit, x.shape[:dim], x.shape[dim:]
     name = emit("reshape", x.name, shape=[*before, size, 1, *after])

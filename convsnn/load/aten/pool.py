@@ -5,7 +5,7 @@ from math import prod
 from typing import Any
 
 from convsnn.load.aten.base import Blocked, Data, Lowering, aten
-from convsnn.load.aten.parts import largest
+from convsnn.load.aten.parts import largest, smallest
 from convsnn.load.aten.weighted import _per_axis
 from convsnn.load.builder import adaptive_average
 
@@ -107,8 +107,14 @@ def adaptive_max_pool(lowering: Lowering, **arguments: Any) -> tuple[str, ...]:
 
 @aten("amax")
 def amax(lowering: Lowering, *, dim: Any, keepdim: bool = False, **arguments: Any) -> str:
-    """Maximum over all spatial axes, as max pooling."""
+    """Maximum over axes, as max pooling where these are all spatial ones."""
     return largest(lowering, arguments["self"], dim, keepdim)
+
+
+@aten("amin")
+def amin(lowering: Lowering, *, dim: Any, keepdim: bool = False, **arguments: Any) -> str:
+    """Minimum over axes."""
+    return smallest(lowering, arguments["self"], dim, keepdim)
 
 
 @aten("mean")

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 
 from convsnn.load.aten.base import Blocked, Constant, Data, Lowering, aten
-from convsnn.load.aten.parts import affine, grouped, plus, product_of, times
+from convsnn.load.aten.parts import affine, grouped, plus, times
+from convsnn.load.aten.weighted import matmul
 
 
 @aten("gelu")
@@ -175,21 +176,51 @@ def attention(
     if rest.get("dropout_p"):
         raise Blocked("it drops shares at random", "export the network in evaluation mode")
     if rest.get("enable_gqa"):
-        raise Blocked("it shares keys among heads in a way that is not read")
-    if not all(isinstance(part, Data) for part in (query, key, value)):
-        raise Blocked("its queries, keys or values do not depend on the input")
-    q = times(lowering, query, scale or 1 / math.sqrt(query.shape[-1]))
-    last, emit = len(key.shape), lowering.builder.emit
-    swap = [*range(last - 1), last, last - 1]
-    turned = Data(emit("permute", key.name, dims=swap), (*key.shape[:-2], *key.shape[:-3:-1]))
-    shape = (*query.shape[:-1], key.shape[-2])
-    scores = Data(product_of(lowering, q, turned, "matmul"), shape)
+        key, value = (_for_every_head(lowering, part, query) for part in (key, value))
+    factor = scale or 1 / math.sqrt(_sizes(query)[-1])
+    q = times(lowering, query, factor) if isinstance(query, Data) else _scaled(query, factor)
+    last, emit = len(_sizes(key)), lowering.builder.emit
+    if isinstance(key, Data):
+        swap = [*range(last - 1), last, last - 1]
+        turned = emit("permute", key.name, dims=swap)
+        k: Data | Constant = Data(turned, (*key.shape[:-2], *key.shape[:-3:-1]))
+    else:
+        k = Constant(key.value.mT, key.name)
+    shape = (*_sizes(value)[:-2], _sizes(query)[-2], _sizes(key)[-2])
+    if not isinstance(q, Data) and not isinstance(k, Data):
+        raise Blocked("neither its queries nor its keys depend on the input")
+    scores = Data(matmul(lowering, self=q, other=k), shape)
     if is_causal:
         attn_mask = Constant(torch.ones(shape[-2:], dtype=torch.bool).tril(), "")
     if attn_mask is not None:
         scores = _masked(lowering, scores, attn_mask)
     shares = emit("softmax_inside", scores.name, dim=len(shape))
-    return product_of(lowering, Data(shares, shape), value, "matmul")
+    return matmul(lowering, self=Data(shares, shape), other=value)
+
+
+def _for_every_head(lowering: Lowering, shared: Any, query: Any) -> Any:
+    """Keys or values that several heads in a row share, once for each of them."""
+    own, wanted = _sizes(shared)[-3], _sizes(query)[-3]
+    if own == wanted:
+        return shared
+    if not isinstance(shared, Data):
+        return Constant(shared.value.repeat_interleave(wanted // own, -3), f"{shared.name}.shared")
+    *before, heads, tokens, channels = shared.shape
+    emit, count = lowering.builder.emit, wanted // own
+    name = emit("reshape", shared.name, shape=[*before, heads, 1, tokens, channels])
+    ones = torch.ones(*[1] * (len(before) + 2), count, 1, 1)
+    name = emit("scale", name, lowering.filled(ones, "factor"))
+    shape = (*before, wanted, tokens, channels)
+    return Data(emit("reshape", name, shape=list(shape)), shape)
+
+
+def _sizes(value: Data | Constant) -> tuple[int, ...]:
+    """The shape of one sample."""
+    return value.shape if isinstance(value, Data) else tuple(value.value.shape[1:])
+
+
+def _scaled(constant: Constant, factor: float) -> Constant:
+    return Constant(constant.value * factor, f"{constant.name}.scaled")
 
 
 def _masked(lowering: Lowering, scores: Data, mask: Any) -> Data:

@@ -2,6 +2,7 @@
 
 import operator
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import torch
@@ -21,7 +22,16 @@ from convsnn.load.aten.base import (
     folded_shape,
     sample_shape,
 )
-from convsnn.load.aten.folded import in_windows, rank_of, windows_second
+from convsnn.load.aten.folded import (
+    CHANNELLED,
+    RESHAPES,
+    heads_beside,
+    in_windows,
+    merged,
+    rank_of,
+    repeated,
+    windows_second,
+)
 
 _WHOLE = MASKS | {"argmax", "max"}  # ops that make whole numbers out of real ones, written as such
 # what reads a value whose batch stands second, as torch.stack(..., 0) makes it
@@ -107,8 +117,15 @@ def _fold_over_batch(
     kind = getattr(node.target, "_opname", str(node.target))
     shape = sample_shape(value, lowering.batch) if isinstance(value, Tensor) else None
     fits = isinstance(first, Tensor) and (first.dim() <= len(shape or ()) or first.shape[0] == 1)
+    if isinstance(first, Tensor) and kind in RESHAPES:
+        fits = first.shape[:1] == (1,)
     if kind == "expand" and shape is not None and fits:
         return Constant(first.expand(1, *shape), name)
+    if kind == "repeat" and shape is not None and fits:
+        counts = list(node.args[1])  # type: ignore[arg-type]
+        return Constant(first.repeat(1, *counts[1:]), name)
+    if kind in RESHAPES and shape is not None and fits and first.numel() == prod(shape):
+        return Constant(first.reshape(1, *shape), name)
     fills: dict[str, Any] = {"zeros": 0.0, "ones": 1.0}
     fill = node.args[1] if kind == "full" and len(node.args) > 1 else fills.get(kind)
     if shape is not None and isinstance(fill, (int, float)):
@@ -145,7 +162,8 @@ def _lower_data(
     tensors = [v for v in (values if many else [values]) if isinstance(v, Tensor)]
     shapes = [sample_shape(v, lowering.batch) for v in tensors]
     folds = [
-        None if s else folded_shape(v, lowering.batch) for s, v in zip(shapes, tensors, strict=True)
+        None if s else folded_shape(tuple(v.shape), lowering.batch)
+        for s, v in zip(shapes, tensors, strict=True)
     ]
     shapes = [s if f is None else f for s, f in zip(shapes, folds, strict=True)]
     folded = folds[:1] != [None]
@@ -155,12 +173,20 @@ def _lower_data(
         made_of = _FILLS.get(kind, args[2] if len(args) > 2 else 0.0)
         value = torch.full(tuple(tensors[0].shape), float(made_of), dtype=tensors[0].dtype)
         return Constant(value, f"{lowering.builder.layer}.constant")
+    if (beside := heads_beside(kind, data, tuple(tensors[0].shape), lowering.batch)) is not None:
+        return beside
     try:
         lowering.op, lowering.shape = kind, shapes[0] or ()
         function = _readable(node, kind, data, tensors[0], shapes[0])
         bound = _bound(node, args, kwargs)
+        if hasattr(function, "refuses"):
+            function(lowering)
         if kind == "permute" and data[0].folded and bound["dims"][1] == 0:
             return windows_second(lowering, data[0], bound["dims"])
+        if kind == "repeat_interleave" and folded and not data[0].folded:
+            return repeated(lowering, data[0], bound)
+        if data[0].folded and kind in CHANNELLED:
+            return merged(lowering, function, bound)
         bound = in_windows(kind, bound, data, folded=folded, rank=rank_of(node))
         result = _call(function, lowering, _beside_batch(kind, bound, shapes[0]))
     except Blocked as refused:
@@ -193,7 +219,9 @@ def _readable(
     function = LOWERINGS.get(kind)
     if function is None:
         raise Blocked(f"the op {kind} has no spiking form here", "")
-    if not all(d.sound for d in data) and not hasattr(function, "refuses"):
+    if hasattr(function, "refuses"):
+        return function
+    if not all(d.sound for d in data):
         raise Blocked("")  # it only follows what is refused already
     unsized = any(not isinstance(size, int) for size in value.shape[1:])
     if shape is None and unsized and kind not in _MOVES_BATCH:

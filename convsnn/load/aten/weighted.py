@@ -7,7 +7,7 @@ from torch import Tensor
 
 from convsnn.graph.ops.pieces import REASONS
 from convsnn.load.aten.base import Blocked, Constant, Data, Lowering, aten
-from convsnn.load.aten.parts import grouped, product_of
+from convsnn.load.aten.parts import affine, grouped, product_of
 from convsnn.load.builder import product, product_from_left
 
 
@@ -143,12 +143,14 @@ def batch_norm(
 ) -> str:
     """Batch norm with its running statistics."""
     del momentum
-    channels = input.shape[0]
+    channels = input.shape[int(input.folded)]
 
     def or_filled(value: Constant | None, role: str, number: float) -> str:
         full: Tensor = torch.full((channels,), number)
         return lowering.filled(full, role) if value is None else lowering.tensor(value)
 
+    if input.folded:
+        return _channels_second(lowering, input, weight, bias, running_mean, running_var, eps)
     return lowering.builder.emit(
         "batch_norm",
         input.name,
@@ -158,6 +160,20 @@ def batch_norm(
         lowering.tensor(running_var),
         epsilon=eps,
     )
+
+
+def _channels_second(
+    lowering: Lowering, x: Data, weight: Any, bias: Any, mean: Constant, variance: Constant,
+    epsilon: float,
+) -> str:  # fmt: skip
+    """Batch norm where the windows of each sample stand before the channels."""
+    gain = torch.rsqrt(variance.value + epsilon)
+    gain = gain if weight is None else gain * weight.value
+    shift = -mean.value * gain
+    shift = shift if bias is None else shift + bias.value
+    shape, layer = [1, x.shape[1], *[1] * (len(x.shape) - 2)], lowering.builder.layer
+    factor, offset = Constant(gain, f"{layer}.gain"), Constant(shift, f"{layer}.shift")
+    return affine(lowering, x.name, factor, offset, shape)
 
 
 @aten("instance_norm")

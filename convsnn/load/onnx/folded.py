@@ -5,14 +5,14 @@ Ops that look at no other part work on (k, ...) of each sample just as well, the
 from the end; afterwards the value is folded again, until a Reshape brings the batch axis back.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from convsnn.load.onnx.base import Net
-from convsnn.load.onnx.values import Data, Ints, Lost, Value, as_ints
+from convsnn.load.onnx.values import Constant, Data, Ints, Lost, Value, as_ints
 
 _PLAIN = frozenset((
     *("Add", "Sub", "Mul", "Div", "MatMul", "Gemm", "Relu", "Gelu", "Sigmoid", "Tanh", "Erf"),
@@ -22,9 +22,15 @@ _PLAIN = frozenset((
 # ops with an axis, and what it is where none is named
 _ALONG = {"Softmax": -1, "LayerNormalization": -1, "RMSNormalization": -1, "Split": 0,
           "Concat": None, "Gather": 0}  # fmt: skip
-_OVER = frozenset(("ReduceMean", "ReduceSum", "ReduceL2", "Slice"))
-FOLDABLE = _PLAIN | _ALONG.keys() | _OVER | {"Transpose"}
-_AXES_INPUT = {"ReduceMean": 1, "ReduceSum": 1, "ReduceL2": 1, "Slice": 3}
+_AXES_INPUT = {"ReduceMean": 1, "ReduceSum": 1, "ReduceL2": 1, "ReduceMax": 1, "ReduceMin": 1,
+               "Slice": 3}  # fmt: skip
+_OVER = _AXES_INPUT.keys()
+# what takes the axis behind the batch for channels, and works on each of them or on groups
+CHANNELLED = frozenset((
+    *("Conv", "ConvTranspose", "BatchNormalization", "MaxPool", "AveragePool"),
+    "GlobalAveragePool",
+))  # fmt: skip
+FOLDABLE = _PLAIN | _ALONG.keys() | _OVER | CHANNELLED | {"Transpose", "Pad"}
 
 
 def parts(net: Net, x: Data) -> int:
@@ -58,6 +64,8 @@ def arranged(
         if len(perm) != rank or perm[0] != 0:
             return None
         changed["perm"] = [0, *(p + 1 for p in perm)]
+    elif op == "Pad":
+        return _padded(net, given, changed, rank)
     elif op in _ALONG:
         axis = _from_end(attributes.get("axis", _ALONG[op]), rank)
         if axis is None:
@@ -77,6 +85,49 @@ def arranged(
         else:
             changed["axes"] = known
     return given, changed
+
+
+def _padded(
+    net: Net, inputs: list[Value], attributes: dict[str, Any], rank: int
+) -> tuple[list[Value], dict[str, Any]] | None:
+    """The arguments of Pad with nothing put around the parts of a sample."""
+    held = inputs[1] if len(inputs) > 1 else attributes.get("pads")
+    pads = as_ints(None if isinstance(held, Lost) else held, "padding") or []
+    axes = inputs[3] if len(inputs) > 3 else None
+    if axes is not None or len(pads) != 2 * rank or pads[0] or pads[rank]:
+        return None
+    wide = [0, *pads[:rank], 0, *pads[rank:]]
+    if len(inputs) > 1:
+        inputs[1] = net.made(np.array(wide, dtype=np.int64), "pads")
+    else:
+        attributes["pads"] = wide
+    return inputs, attributes
+
+
+def merged(
+    net: Net, op: Callable[..., Any], inputs: Sequence[Value], attributes: Mapping[str, Any]
+) -> Data:
+    """`op` on (k, C, ...) of every sample as on k * C channels, its weights k times over."""
+    x, *constants = inputs
+    assert isinstance(x, Data)  # by the caller
+    count, channels, *places = x.shape
+    flat = net.reshape(x, (net.batch, count * channels, *places), part="windows")
+    given = [_times(net, value, count) for value in constants]
+    changed = dict(attributes)
+    if len(given) in (1, 2):  # a convolution
+        changed["group"] = attributes.get("group", 1) * count
+    made = op(net, flat, *given, **changed)
+    inside = (made.shape[0] // count, *made.shape[1:])
+    opened: Data = net.reshape(made, (net.batch, count, *inside), part="opened")
+    return opened
+
+
+def _times(net: Net, value: Value, count: int) -> Value:
+    if not isinstance(value, Constant):
+        return value
+    net.check_size((count, *value.array.shape))
+    wide = np.tile(value.array, (count, *[1] * (value.array.ndim - 1)))
+    return Constant(f"{value.name}.windows", wide)
 
 
 def _from_end(axis: int | None, rank: int) -> int | None:

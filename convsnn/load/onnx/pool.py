@@ -205,14 +205,41 @@ def _mean(net: Net, x: Data, axes: Ints, keepdims: int, noop: int, *, count: boo
 def reduce_max(
     net: Net, x: Value, axes: Ints = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0
 ) -> Data:
-    """Maximum over all spatial axes, as max pooling; over other axes it is refused."""
+    """Maximum over all spatial axes, as max pooling; over others a function."""
     data = as_data(x)
     dims, keep = _reduced(net, data, axes, keepdims, noop_with_empty_axes)
     if not dims:
         return data
     if dims != list(range(2, len(data.shape) + 1)) or len(data.shape) > 4:
-        raise Blocked("a maximum over other than all spatial axes has no spiking form here")
+        return _largest(net, data, dims, keep)
     if keep:
         return _maximum(net, data)
     largest = _maximum(net, data, part="max")
     return net.reshape(largest, net.file_shape(largest)[:2])
+
+
+@ONNX_OPS.register("ReduceMin")
+def reduce_min(
+    net: Net, x: Value, axes: Ints = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0
+) -> Data:
+    """Minimum over axes: what is largest of -x."""
+    data = as_data(x)
+    dims, keep = _reduced(net, data, axes, keepdims, noop_with_empty_axes)
+    if not dims:
+        return data
+    minus = net.made(np.full((1,) * (len(data.shape) + 1), -1.0), "minus")
+    turned = net.emit("scale", data, minus, part="turned")
+    made = net.emit("largest", turned, part="largest", dims=dims)
+    return _without(net, net.emit("scale", made, minus), [] if keep else dims)
+
+
+def _largest(net: Net, x: Data, dims: Sequence[int], keep: bool) -> Data:
+    made = net.emit("largest", x, part="" if keep else "largest", dims=list(dims))
+    return _without(net, made, [] if keep else dims)
+
+
+def _without(net: Net, x: Data, dims: Sequence[int]) -> Data:
+    """`x` without axes of size 1."""
+    if not dims:
+        return x
+    return net.reshape(x, [n for i, n in enumerate(net.file_shape(x)) if i not in dims])

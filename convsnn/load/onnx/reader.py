@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 
 from convsnn.errors import Blocker, LoadError
-from convsnn.load.onnx import evaluate, folded
+from convsnn.load.onnx import evaluate, folded, turned
 from convsnn.load.onnx.base import ONNX_OPS, REFUSED, Net
 from convsnn.load.onnx.compute import dense, stored
 from convsnn.load.onnx.file import INTEGERS
@@ -31,7 +31,7 @@ _ANY_TYPE = {"Cast", "CastLike", "Shape", "Size", "Identity"}
 # Ops that may bring back a batch axis that an earlier node ran together with others.
 _ANY_DIMS = _ANY_TYPE | {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Gather", "Dropout"}
 _ANY_ORDER = _ANY_TYPE | {"Transpose", "GatherND", "Concat", "ReduceSum", "ReduceMean"}
-_ANY_ORDER |= {"Gather", "Split", "Squeeze", "Slice"}
+_ANY_ORDER |= {"Gather", "Split", "Squeeze", "Slice", "ScatterND"}
 
 
 @dataclass
@@ -142,6 +142,9 @@ class Reader:
         data = [value for value in inputs if isinstance(value, Data)]
         if node.op_type not in _ANY_TYPE and any(value.integer for value in data):
             raise Blocked("it computes with whole numbers that depend on the input")
+        around = turned.applied(net, node.op_type, inputs, attributes)
+        if around is not None:
+            return (around,)
         inside = self._in_parts(node, inputs, attributes)
         if inside is not None:
             return inside
@@ -179,7 +182,11 @@ class Reader:
         if given is None:
             return None
         own = [folded.unfolded(net, v) if isinstance(v, Data) else v for v in given[0]]
-        result = ONNX_OPS.get(node.op_type)(net, *own, **given[1])
+        op = ONNX_OPS.get(node.op_type)
+        if node.op_type in folded.CHANNELLED:
+            result: Any = folded.merged(net, op, own, given[1])
+        else:
+            result = op(net, *own, **given[1])
         made = result if isinstance(result, Sequence) else (result,)
         lost = data[0].mixed  # where the parts came to stand beside the batch
         back = [folded.folded(net, v) if isinstance(v, Data) else v for v in made]

@@ -1,6 +1,7 @@
 """Conv, ConvTranspose, Gemm, MatMul and BatchNormalization with constant weights."""
 
 from collections.abc import Sequence
+from math import prod
 
 import numpy as np
 import torch
@@ -8,7 +9,16 @@ from torch import Tensor
 
 from convsnn.load.builder import product, product_from_left
 from convsnn.load.onnx.base import ONNX_OPS, Net
-from convsnn.load.onnx.values import Blocked, Constant, Data, Value, as_constant, as_data
+from convsnn.load.onnx.values import (
+    Blocked,
+    Constant,
+    Data,
+    Ints,
+    Value,
+    as_constant,
+    as_data,
+    as_ints,
+)
 from convsnn.load.onnx.windows import explicit_pads, halved
 
 _BATCH_STATISTICS = "it normalises by the statistics of the batch"
@@ -113,6 +123,32 @@ def _cut(
     if min(cut) < 0:
         raise Blocked("it asks for a larger output than its windows reach")
     return cut
+
+
+@ONNX_OPS.register("Col2Im")
+def col2im(
+    net: Net, x: Value, image_shape: Ints, block_shape: Ints, *, dilations: Sequence[int] = (),
+    pads: Sequence[int] = (), strides: Sequence[int] = (),
+) -> Data:  # fmt: skip
+    """Windows added up where they overlap: a transposed convolution with one 1 in each kernel."""
+    data = as_data(x)
+    image, block = as_ints(image_shape, "shape") or [], as_ints(block_shape, "window") or []
+    ones, size = [1] * len(block), prod(block)
+    if len(data.shape) != 2 or len(image) != len(block) or data.shape[0] % max(size, 1):
+        raise net.error(f"cannot lay {net.named(net.file_shape(data))} out in windows of {block}")
+    step, gap = list(strides) or ones, list(dilations) or ones
+    border = list(pads) or [0] * (2 * len(block))
+    outer = [n + sum(border[i :: len(block)]) for i, n in enumerate(image)]
+    over = [n - d * (k - 1) - 1 for n, k, d in zip(outer, block, gap, strict=True)]
+    places = [o // s + 1 for o, s in zip(over, step, strict=True)]
+    wide = net.reshape(data, (net.batch, data.shape[0], *places), part="places")
+    kernels = np.tile(np.eye(size).reshape(size, 1, *block), (data.shape[0] // size, 1, *ones))
+    made = conv_transpose(
+        net, wide, net.made(kernels, "kernels"), dilations=gap, group=data.shape[0] // size,
+        output_padding=[o % s for o, s in zip(over, step, strict=True)], pads=border, strides=step,
+    )  # fmt: skip
+    assert isinstance(made, Data)  # what a transposed convolution gives
+    return made
 
 
 @ONNX_OPS.register("Gemm")
