@@ -74,6 +74,6 @@ def classes_in_words(report: Report) -> str:
     lost = [one for one in by_class(report) if one.lost > 0][:NAMED]
     if not lost:
         return ""
-    told = ", ".join(f"{one.name} {percent(one.snn)} (ANN {percent(one.ann)})" for one in lost)
+    told = ", ".join(f"{one.name} with {percent(one.snn)} (ANN {percent(one.ann)})" for one in lost)
     which = "The class that lost most" if len(lost) == 1 else "Classes that lost most"
     return f"{which} after {counted(report['classes']['step'], 'step')}: {told}"
