@@ -14,7 +14,8 @@ As in the code of Hybrid's authors (`find_threshold`, `threshold_update`):
   the threshold of the layer before, so in units of activations layer l gets factor^l.
 - Networks with branches are balanced up to the first of these, their stem. Behind it thresholds are
   1 in units of spikes: each is that of the last layer of the stem. `behind="balanced"` gives all
-  layers their own largest current instead. Where the input itself branches, there is no stem.
+  layers their own largest current instead. Where a value before the first neurons is read twice
+  there is no stem, and all are balanced.
 
 Layers that do not depend on each other share a run. Each run starts at the input again, so the
 work grows with the square of the depth and memory does not grow with the number of steps.

@@ -247,8 +247,8 @@ _TABLE: tuple[NamedMethod, ...] = (
         "Hybrid, thresholds",
         f"hybrid:{_BALANCED}",
         source="Rathi et al. 2020",
-        note=f"0.7 of the largest current for every layer; {_STEM}; the fine-tuning that belongs "
-        "to it is not done here",
+        note=f"0.7 of the largest current in units of spikes; {_STEM}; the fine-tuning that "
+        "belongs to it is not done here",
         differs="the paper goes on to train the network on its spikes",
     ),
 )

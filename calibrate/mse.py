@@ -60,7 +60,7 @@ class MeanSquaredError(SetsThresholds):
         """See `Stage`."""
         spikes = NEURONS.create(context.neuron, threshold=1.0).spikes_per_step
         steps = self.steps or max(1, min(context.steps, round(LEVELS / spikes)))
-        if context.schedule == "layers" and self.steps is None:
+        if self.steps is None and (context.schedule == "layers" or self.start == "current"):
             steps = context.steps  # another number is another network
         tops = maxima(context)
         most = ENOUGH if context.schedule == "layers" else None

@@ -28,7 +28,10 @@ class ResidualPotential(SetsThresholds):
     images; `behind` is for networks with branches: see `calibrate.currents`.
     """
 
-    factor: Annotated[float, "multiple of the largest current that becomes the threshold"] = 1.0
+    factor: Annotated[
+        float,
+        "multiple of the largest current in units of the spikes that come in: factor^l in layer l",
+    ] = 1.0
     steps: Annotated[int | None, STEPS] = None
     samples: Annotated[int | None, SAMPLES] = None
     behind: Annotated[Behind, BEHIND] = "unity"

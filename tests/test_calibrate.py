@@ -353,3 +353,13 @@ def test_channels_lie_where_the_layer_before_puts_them(
     threshold = CALIBRATORS.create("channel:q=100")(context(graph, x), Plan()).sites[name].threshold
     torch.testing.assert_close(threshold.flatten(), values)
     assert threshold.shape[axis] == 4
+
+
+def test_half_a_level_of_current_is_half_a_level_after_all_steps() -> None:
+    graph, x = loud_networks()[0]
+    for text, steps in (("mse:start=current", 64), ("mse:start=current,steps=8", 8)):
+        plan = run_stages(context(graph, x, steps=64), parse_stages(text))
+        for planned in plan.sites.values():
+            assert planned.shift is not None
+            assert torch.allclose(planned.shift * steps, planned.threshold / 2)
+            assert not planned.potential.any()

@@ -36,14 +36,15 @@ def test_tables_count_what_a_loop_counts(classes: int, samples: int, seed: int) 
     found = confusion(evaluation(answers, originals, (2, 8)), labels, classes)
     assert found is not None
     assert found.step == 8
-    for table, given_ in ((found.ann, originals), (found.snn, answers[-1])):
+    for made_of, given_ in ((found.ann, originals), (found.snn, answers[-1])):
+        table = made_of.table()
         for row in range(classes):
             of_row = [int(a) for a, label in zip(given_, labels, strict=True) if label == row]
             assert table[row].tolist() == [of_row.count(column) for column in range(classes)]
             share = of_row.count(row) / len(of_row) if of_row else None
-            assert share_right(table)[row] == share
+            assert share_right(made_of)[row] == share
         wrong = [(int(y), int(a)) for y, a in zip(labels, given_, strict=True) if y != a]
-        pairs = {(p.label, p.answer): p.samples for p in most_confused(table, classes**2)}
+        pairs = {(p.label, p.answer): p.samples for p in most_confused(made_of, classes**2)}
         assert pairs == {pair: wrong.count(pair) for pair in wrong}
         assert list(pairs.values()) == sorted(pairs.values(), reverse=True)
 

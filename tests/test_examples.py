@@ -142,7 +142,8 @@ def test_half_are_of_those_that_were_lost(
     kept = (ann == labels) & (snn == labels) if labelled else snn == ann
     shown = int(lost[places].sum())
     assert shown >= min(max(1, count // 2), int(lost.sum()))
-    assert shown <= max(1, count // 2) or int(kept[places].sum()) == int(kept.sum())
+    assert shown <= max(1, count // 2) or int((~lost)[places].sum()) == int((~lost).sum())
+    assert int(kept[places].sum()) >= min(count - shown, int(kept.sum()))
 
 
 @pytest.mark.parametrize(

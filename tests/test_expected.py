@@ -10,12 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_report import sample
 
+import convsnn
 from convsnn.commands import main
+from convsnn.measure.sharing import Alone
+from convsnn.measure.tasks import TASKS
 from convsnn.report.document import validate
 from convsnn.report.page.summary import expected_in_words
+from convsnn.simulate import Engine
 from convsnn.workflows.evaluate import expected
-from convsnn.workflows.evaluate.expected import loss, plan_expected
-from convsnn.workflows.evaluate.held_out import held_out
+from convsnn.workflows.evaluate.expected import Expecting, loss, plan_expected
+from convsnn.workflows.evaluate.held_out import Ahead, held_out
 from convsnn.workflows.subject.given import as_part
 from convsnn.workflows.subject.images import Chosen
 from zoo.data import DataSet, draw
@@ -88,6 +92,23 @@ def test_convert_says_what_it_expects_before_it_scores(
     assert " ".join(words.split()) in " ".join(captured.out.split())
     page = (tmp_path / "o" / "report.html").read_text()
     assert "Expected on 40 held-out samples" in page
+
+
+def test_labels_in_every_form_count_and_those_of_other_networks_are_left_alone() -> None:
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Linear(4, 6), torch.nn.ReLU(), torch.nn.Linear(6, 3))
+    x, labels = torch.rand(60, 4), torch.arange(60) % 3
+    net = convsnn.convert(module, x, timesteps=2, calibrate="mse").network
+    task = TASKS.create("classify")
+    ahead = Ahead(2, 400, task, Engine(), Alone())
+    found = []
+    for targets in (labels, labels[:, None], torch.eye(3)[labels].long(), labels + 1):
+        part = as_part((x, targets), split="train")
+        images = Chosen(part, list(range(60)), 20, torch.device("cpu"))
+        found.append(Expecting(lambda _, chosen=images: chosen, 2.0)(net, ahead))
+    assert found[0]["expected"]["drop"] == found[1]["expected"]["drop"]
+    assert found[0]["expected"]["drop"] == found[2]["expected"]["drop"]
+    assert found[3] == {}
 
 
 def test_reports_without_it_say_nothing() -> None:

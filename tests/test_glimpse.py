@@ -4,6 +4,7 @@ import pytest
 import torch
 from conftest import dyadic_plan, images, random_graph
 
+from convsnn.graph import Graph
 from convsnn.simulate import glimpse, record, simulate
 from convsnn.spiking.network import to_spiking
 from convsnn.spiking.schedule import scored_steps
@@ -35,3 +36,20 @@ def test_it_is_part_of_a_recording(schedule: str, seed: int, steps: int, window:
         shape = whole.potentials[name].shape
         thresholds = whole.thresholds[name].expand(shape).flatten(2)[:window, :, chosen]
         assert torch.equal(trains.thresholds, thresholds)
+
+
+@pytest.mark.parametrize("schedule", ["steps", "layers"])
+def test_spikes_are_counted_as_a_run_counts_them_where_neurons_send_several(schedule: str) -> None:
+    seed = next(n for n in range(50) if _unlimited(random_graph(n)))
+    graph = random_graph(seed)
+    plan = dyadic_plan(graph, seed)
+    net = to_spiking(graph, plan, neuron="burst:gamma=3", schedule=schedule)
+    x = images(graph, seed, 3)
+    seen = glimpse(net, x, steps=5, at=[5], neurons={}, window=0, mapped=[])
+    run = simulate(net, x, steps=5, at=[5])
+    for name in graph.sites:
+        assert torch.equal(seen.events[name].double(), run.spikes[name].sum(0).double().cpu())
+
+
+def _unlimited(graph: Graph) -> bool:
+    return all(site.ceiling is None and not site.signed for site in graph.sites.values())

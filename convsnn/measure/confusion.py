@@ -5,20 +5,41 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from convsnn.measure.evaluate import Evaluation
 from convsnn.measure.tasks.classify import class_numbers
 
 
 @dataclass(frozen=True)
+class Answers:
+    """What samples with `labels` were answered, class numbers (N,) both, of so many `classes`.
+
+    Tables of all classes are made on demand only: some networks have more than twenty thousand.
+    """
+
+    labels: Tensor
+    answers: Tensor
+    classes: int
+
+    def table(self) -> Tensor:
+        """How often each class (row) was answered with each (column)."""
+        square = self.classes**2
+        places = self.labels * self.classes + self.answers
+        return torch.bincount(places, minlength=square).reshape(self.classes, self.classes)
+
+    def samples(self) -> list[int]:
+        """Of each class."""
+        found: list[int] = torch.bincount(self.labels, minlength=self.classes).tolist()
+        return found
+
+
+@dataclass(frozen=True)
 class Confusion:
-    """How often each class (row) was answered with each (column): `ann` of the original, `snn` of
-    the spiking network after `step` steps, both (classes, classes) of whole numbers."""
+    """The answers of the original, `ann`, and of the spiking network after `step` steps, `snn`."""
 
     step: int
-    ann: Tensor
-    snn: Tensor
+    ann: Answers
+    snn: Answers
 
 
 @dataclass(frozen=True)
@@ -35,27 +56,25 @@ def confusion(evaluation: Evaluation, targets: Tensor | None, classes: int) -> C
     answers, originals = evaluation.predictions, evaluation.ann_predictions
     if targets is None or answers is None or originals is None:
         return None
-    labels = class_numbers(targets)
-    step = evaluation.activity.at[-1]
-    return Confusion(step, _table(originals, labels, classes), _table(answers[-1], labels, classes))
+    labels = class_numbers(targets).long()
+    before, after = (
+        Answers(labels.to(each.device), each.long(), classes) for each in (originals, answers[-1])
+    )
+    return Confusion(evaluation.activity.at[-1], before, after)
 
 
-def share_right(table: Tensor) -> list[float | None]:
+def share_right(given: Answers) -> list[float | None]:
     """Accuracy by class; None for classes of which there was no sample."""
-    right, seen = table.diagonal().tolist(), table.sum(1).tolist()
-    return [r / s if s else None for r, s in zip(right, seen, strict=True)]
+    right = given.labels[given.labels == given.answers]
+    known = torch.bincount(right, minlength=given.classes).tolist()
+    return [r / s if s else None for r, s in zip(known, given.samples(), strict=True)]
 
 
-def most_confused(table: Tensor, most: int) -> Iterator[Pair]:
+def most_confused(given: Answers, most: int) -> Iterator[Pair]:
     """The `most` pairs of different classes that were confused most often, most often first."""
-    wrong = table.clone().fill_diagonal_(0).flatten()
-    classes = len(table)
-    for place in wrong.argsort(descending=True, stable=True)[:most].tolist():
-        if int(wrong[place]):
-            yield Pair(place // classes, place % classes, int(wrong[place]))
-
-
-def _table(answers: Tensor, labels: Tensor, classes: int) -> Tensor:
-    return multiclass_confusion_matrix(
-        answers.long(), labels.to(answers.device), num_classes=classes, validate_args=False
-    ).to(torch.int64)
+    wrong = given.labels != given.answers
+    pairs = (given.labels * given.classes + given.answers)[wrong]
+    places, counts = pairs.unique(return_counts=True)
+    for index in counts.argsort(descending=True, stable=True)[:most].tolist():
+        label, answer = divmod(int(places[index]), given.classes)
+        yield Pair(label, answer, int(counts[index]))

@@ -118,7 +118,8 @@ def _add_line(
             {"name": label, "y": _rounded(drawn[:1, 1])[0], "is": word(points[0, 1])}
         )
         return
-    kept = _apart(drawn[:, 0])
+    dots = line.get_linestyle() in ("None", "", " ")
+    kept = list(range(len(drawn))) if dots else _apart(drawn[:, 0])
     panel["lines"].append(
         {
             "id": f"{name}-{line.get_gid()}",

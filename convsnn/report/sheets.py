@@ -1,7 +1,8 @@
 """Tables as CSV files: what stands in a table of the terminal, whole and in full precision.
 
 One file is one table. Its first line has the names of the values as the JSON documents have them,
-with a unit in brackets; after that a missing value is an empty cell, a list is JSON.
+with a unit in brackets; after that a missing value is an empty cell, a list is JSON. Names are as
+the model and the data have them: a spreadsheet may take one that begins with "=" for a formula.
 """
 
 import csv

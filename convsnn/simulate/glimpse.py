@@ -118,6 +118,7 @@ def _by_layers(
     going = LayerPass(Program(net), x, ids=ids)
     outputs: dict[str, list[Tensor]] = {name: [] for name in net.graph.outputs}
     events, maps, trains = dict[str, Tensor](), dict[str, Tensor](), dict[str, Trains]()
+    most = max(neuron.spikes_per_step for neuron in net.neurons.values())  # as reports count
     with torch.no_grad():
         for total in at:
             answers = dict(going.values)
@@ -125,7 +126,8 @@ def _by_layers(
                 answers[node.name] = value
                 if fired is None or total != steps:
                     continue
-                spikes = fired.counts.abs() if fired.events is None else fired.events
+                sent = torch.ceil(fired.counts.abs() / most)
+                spikes = sent if fired.events is None else fired.events
                 events[node.name] = spikes.flatten(1).sum(1).cpu()
                 if node.name in mapped:
                     maps[node.name] = spikes.sum(1).cpu()

@@ -103,10 +103,12 @@ def windows_second(lowering: Lowering, x: Data, dims: list[int]) -> Data:
     return Data(name, shape, stacked=True, folded=True)
 
 
-def merged(lowering: Lowering, function: Lowered, bound: dict[str, Any]) -> Data:
+def merged(function: Lowered, lowering: Lowering, bound: dict[str, Any]) -> Data:
     """A convolution or a pool of every window: the windows of a sample as groups of channels."""
     name = "input" if "input" in bound else "self"
     x: Data = bound[name]
+    if x.low:
+        raise Blocked("its windows are padded with minus infinity")
     count, channels, *places = x.shape
     outside, emit = lowering.shape, lowering.builder.emit
     flat = Data(
@@ -119,8 +121,10 @@ def merged(lowering: Lowering, function: Lowered, bound: dict[str, Any]) -> Data
     if "groups" in bound:
         given["groups"] = bound["groups"] * count
     lowering.shape = (outside[0] * outside[1], *outside[2:])
-    made = function(lowering, **given)
-    lowering.shape = outside
+    try:
+        made = function(lowering, **given)
+    finally:
+        lowering.shape = outside
     return Data(emit("reshape", made, shape=list(outside)), outside, folded=True)
 
 

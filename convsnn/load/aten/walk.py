@@ -2,6 +2,7 @@
 
 import operator
 from dataclasses import replace
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -186,7 +187,7 @@ def _lower_data(
         if kind == "repeat_interleave" and folded and not data[0].folded:
             return repeated(lowering, data[0], bound)
         if data[0].folded and kind in CHANNELLED:
-            return merged(lowering, function, bound)
+            return _call(partial(merged, function), lowering, {"bound": bound})
         bound = in_windows(kind, bound, data, folded=folded, rank=rank_of(node))
         result = _call(function, lowering, _beside_batch(kind, bound, shapes[0]))
     except Blocked as refused:

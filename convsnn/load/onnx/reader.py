@@ -115,6 +115,8 @@ class Reader:
         except Blocked as refusal:
             self._opaque(node, inputs, refusal)
             return
+        except (TypeError, ValueError, IndexError, ZeroDivisionError, OverflowError) as error:
+            raise net.error(f"is malformed: {error}") from None
         net.values.update(zip((n for n in node.output), results, strict=False))
         if any(net.outputs[len(results) :]):
             self._opaque(node, inputs, Blocked("a further output of it is used"), len(results))
@@ -156,10 +158,7 @@ class Reader:
             raise Blocked("its input is padded with minus infinity, which only MaxPool reads")
         while inputs and inputs[-1] is None:
             inputs.pop()
-        try:
-            result = ONNX_OPS.get(node.op_type)(net, *inputs, **attributes)
-        except (TypeError, ValueError, IndexError, ZeroDivisionError, OverflowError) as error:
-            raise net.error(f"is malformed: {error}") from None
+        result = ONNX_OPS.get(node.op_type)(net, *inputs, **attributes)
         return result if isinstance(result, Sequence) else (result,)
 
     def _in_parts(

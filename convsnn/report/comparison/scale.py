@@ -56,8 +56,12 @@ def in_words(comparison: Comparison) -> str:
 
 def place(comparison: Comparison, score: float) -> float:
     """Where a score lies on the axis, 0 at its lower end and 1 at its upper one."""
-    low, high = _ends(comparison)
-    return (_drawn(score, ceiling(comparison)) - low) / (high - low)
+    return _placed(score, _ends(comparison), ceiling(comparison))
+
+
+def _placed(score: float, ends: tuple[float, float], middle: float) -> float:
+    low, high = ends
+    return float((_drawn(score, middle) - low) / (high - low))
 
 
 def set_axis(axes: Any, comparison: Comparison) -> None:
@@ -92,13 +96,13 @@ def _ticks(comparison: Comparison) -> list[float]:
     """Round scores, the roundest first, as many as stand apart; finer ones only where the axis is
     fine enough to tell them from the next of their kind."""
     low, high = limits(comparison)
+    ends, middle = _ends(comparison), ceiling(comparison)
     chosen: list[float] = []
+    places: list[float] = []
     for size in _TICKS:
         for number in range(math.ceil(low / size - 1e-9), math.floor(high / size + 1e-9) + 1):
-            at = place(comparison, number * size)
-            width = place(comparison, (number + 1) * size) - place(comparison, (number - 1) * size)
-            if width >= _APART and all(
-                abs(at - place(comparison, other)) >= _APART for other in chosen
-            ):
+            before, at, after = (_placed((number + n) * size, ends, middle) for n in (-1, 0, 1))
+            if after - before >= _APART and all(abs(at - other) >= _APART for other in places):
                 chosen.append(number * size)
+                places.append(at)
     return sorted(chosen)

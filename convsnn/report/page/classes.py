@@ -34,17 +34,16 @@ class OfClass:
 
 def classes_section(found: Confusion, names: Sequence[str] | None) -> dict[str, Any]:
     """What stands under `classes`."""
-    tables = {"ann": found.ann, "snn": found.snn}
-    few = len(found.ann) <= FEW
+    both = {"ann": found.ann, "snn": found.snn}
+    few = found.ann.classes <= FEW
     return {
         "step": found.step,
         "names": None if names is None else list(names),
-        "samples": found.ann.sum(1).tolist(),
-        **{key: share_right(table) for key, table in tables.items()},
-        "confusion": {key: table.tolist() if few else None for key, table in tables.items()},
+        "samples": found.ann.samples(),
+        **{key: share_right(one) for key, one in both.items()},
+        "confusion": {key: one.table().tolist() if few else None for key, one in both.items()},
         "confused": {
-            key: [vars(pair) for pair in most_confused(table, PAIRS)]
-            for key, table in tables.items()
+            key: [vars(pair) for pair in most_confused(one, PAIRS)] for key, one in both.items()
         },
     }
 

@@ -103,7 +103,7 @@ def raster_chart(report: Report) -> str:
             if points:
                 axes.plot(
                     *zip(*points, strict=True), color=colour, linestyle="", marker="|",
-                    markersize=6, markeredgewidth=1.6, label=name,
+                    markersize=6, markeredgewidth=1.6, label=f"{place + 1} {name}",
                 )  # fmt: skip
             count = len(layer["neurons"])
             middles.append(start + (count - 1) / 2)

@@ -32,7 +32,7 @@ def output_name(report: Report, number: int) -> str:
 
 
 def told(report: Report) -> Iterator[Mapping[str, Any]]:
-    """Every sample with what is said of it in words: `title`, `answer`."""
+    """Every sample with what is said of it in words: `title`, `words`, `number`."""
     section = report.get("examples")
     for number, sample in enumerate(section["samples"] if section else ()):
         yield {

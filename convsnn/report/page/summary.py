@@ -113,7 +113,7 @@ def expected_in_words(report: Report) -> str:
     begin, bound = found["from"], f"{found['bound']:g} points"
     trust = f"at most {bound} from step {begin} on"
     if begin is None:
-        trust = f"not at most {bound} at any number of steps up to {total}"
+        trust = f"more than {bound} may still be lost after {total} steps"
     return (
         f"expected on {found['samples']} held-out samples of {found['source']} "
         f"({found['split']}), before scoring: drop {drop:.1f} points ({low:.1f} to {high:.1f}, "

@@ -13,6 +13,7 @@
   const MOST = 8; // lines that a tip tells of at once
   const make = (name) => Object.assign(document.createElement("div"), { className: name });
   const tip = make("tip");
+  let owner = null; // the chart whose values it shows
   tip.setAttribute("role", "status");
   tip.hidden = true;
   document.body.append(tip);
@@ -104,17 +105,17 @@
     key(event) {
       const moves = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: 1, ArrowUp: -1, PageDown: 10, PageUp: -10 };
       const last = this.stations.length - 1;
-      let to = this.at;
+      let to = this.at, way = 1;
       if (event.key === "Escape") return this.hide();
       if (event.key === "Home") to = 0;
-      else if (event.key === "End") to = last;
-      else if (event.key in moves) to = this.at < 0 ? 0 : this.at + moves[event.key];
-      else return;
+      else if (event.key === "End") [to, way] = [last, -1];
+      else if (!(event.key in moves)) return;
+      else if (this.at < 0) to = 0;
+      else [to, way] = [this.at + moves[event.key], Math.sign(moves[event.key])];
       event.preventDefault();
-      const way = to < this.at ? -1 : 1;
       to = Math.min(Math.max(to, 0), last);
-      while (to > 0 && to < last && !this.shown(this.stations[to]).length) to += way;
-      this.show(to);
+      while (to >= 0 && to <= last && !this.shown(this.stations[to]).length) to += way;
+      if (to >= 0 && to <= last) this.show(to);
     }
     show(number, y) {
       const station = this.stations[number];
@@ -146,6 +147,7 @@
     }
     place(x, y) {
       tip.hidden = false;
+      owner = this;
       const box = this.svg.getBoundingClientRect();
       const left = box.left + (x / this.width) * box.width;
       const top = box.top + (y / this.height) * box.height;
@@ -157,7 +159,7 @@
     }
     hide() {
       this.at = -1;
-      tip.hidden = true;
+      if (owner === this) tip.hidden = true;
       this.dots.replaceChildren();
     }
     step(step) {

@@ -157,11 +157,11 @@ class Conversion:
 
     def make(self, under: Conditions) -> Made:
         """Convert and score."""
-        columns, spent = {}, 0.0
+        columns = {}
         for steps in compared_steps(self.steps) if self.method.for_one_number else [self.steps]:
             start = time.perf_counter()
             net = under.job.convert(self._how(steps), steps=steps, samples=under.samples)
-            spent += time.perf_counter() - start
+            spent = time.perf_counter() - start  # of the last, as that of the simulation
             columns[steps] = under.job.score(net, steps=steps, samples=under.samples)
         report = columns.pop(self.steps)
         return Made(net, report, spent, columns=columns)

@@ -56,7 +56,8 @@ def chosen(evaluation: Evaluation, labels: Tensor | None, count: int, seed: int)
     first, second = list(kinds)[:2]
     lost = [one for one in drawn if one.kind == first][: max(1, count // 2)]
     lost += [one for one in drawn if one.kind == second][: count - len(lost)]
-    return [*lost, *(one for one in drawn if one not in lost)][:count]
+    rest = sorted((one for one in drawn if one not in lost), key=lambda one: one.kind == first)
+    return [*lost, *rest][:count]
 
 
 def examples_of(

@@ -17,7 +17,6 @@ from typing import Any
 from torch import Tensor
 
 from convsnn.measure import Evaluation
-from convsnn.measure.evaluate import are_classes
 from convsnn.report.page.series import per_step
 from convsnn.spiking.network import Spiking
 from convsnn.workflows.evaluate.held_out import (
@@ -49,8 +48,13 @@ class Expecting:
     def __call__(self, net: Spiking, ahead: Ahead) -> dict[str, Any]:
         """See `First`; nothing where no image is left or few are scored."""
         count = min(MOST, ahead.samples // SHARE)
-        images = self.images(count) if count >= FEWEST else None
-        if images is None or ahead.task.name != "classify":
+        if count < FEWEST or ahead.task.name != "classify":
+            return {}
+        images = self.images(count)
+        if images is None:
+            return {}
+        if wrong := ahead.task.misfit(images.part.targets, net.graph.shapes[net.graph.outputs[0]]):
+            note(f"nothing is expected from held-out training images: {wrong}")
             return {}
         section = expected(run_held_out(net, images, ahead), images, self.bound)
         if section:
@@ -106,9 +110,8 @@ def plan_expected(
     data: DataSet, calibration: Callable[[], Chosen], *, seed: int, bound: float | None
 ) -> First | None:
     """What runs training images before scoring; None where they are those that are scored, or
-    have no classes to be right about."""
-    targets = data.train.targets
-    if data.train is data.test or targets is None or not are_classes(targets):
+    have no labels."""
+    if data.train is data.test or data.train.targets is None:
         return None
     most = TRUST if bound is None else bound
     return Expecting(lambda count: held_out(calibration(), count, seed=seed), most)

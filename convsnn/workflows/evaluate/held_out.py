@@ -4,12 +4,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from convsnn.measure import Evaluation, evaluate
 from convsnn.measure.sharing import Share, part_of
 from convsnn.measure.tasks import Task
+from convsnn.measure.tasks.classify import class_numbers
 from convsnn.simulate import Engine
 from convsnn.spiking.network import Spiking
 from convsnn.workflows.running.batch import note_smaller_batch
@@ -64,8 +64,9 @@ def run_held_out(net: Spiking, images: Chosen, ahead: Ahead) -> Evaluation:
 
 def labels_of(images: Chosen) -> Tensor:
     """Class numbers (N,) of `images`, in their order."""
-    found = [y for _, y in images.part.batches(images.batch_size, indices=images.indices)]
-    return torch.cat([y for y in found if y is not None])
+    targets = images.part.targets
+    assert targets is not None  # whoever asks has looked
+    return class_numbers(targets[images.indices])
 
 
 def described(images: Chosen) -> dict[str, Any]:
