@@ -45,10 +45,7 @@ from convsnn.spiking.plan import Plan, SitePlan
 Behind = Literal["unity", "balanced"]
 STEPS = "time steps that are simulated for each layer; none: those of the conversion"
 SAMPLES = "calibration images that are simulated, the first of them; none: all"
-BEHIND = (
-    "thresholds behind the first branch: one spike of the stem, as authors have it (unity), or "
-    "largest currents there too (balanced)"
-)
+BEHIND = "behind the first branch: the threshold of the stem, as authors do it, or own currents"
 
 
 def check_options(steps: int | None, samples: int | None, factor: float = 1.0) -> None:

@@ -287,7 +287,6 @@ MIXING = {
     "Reshape": (node("Reshape", "x flat", "h"), node("Relu", "h", "y")),
     "ReduceMean": (node("ReduceMean", "x", "y", axes=[0]),),
     "Gather": (node("Gather", "x zero", "y", axis=0),),
-    "Unsqueeze": (node("Unsqueeze", "x first", "h"), node("Relu", "h", "y")),
     "MatMul": (node("MatMul", "square x", "y"),),
     "Add": (node("Add", "x rows", "y"),),
     "Gemm": (node("Gemm", "x rows", "y", transA=1),),
@@ -304,6 +303,16 @@ def test_networks_that_mix_the_batch_are_refused(op: str, batch: int | str, tmp_
     with pytest.raises(LoadError, match=op) as caught:
         load(made, tmp_path)
     assert f"'{made.graph.node[0].name}'" in str(caught.value)
+    assert "batch" in caught.value.hint
+
+
+def test_a_batch_that_was_moved_and_stays_there_is_refused(tmp_path: Path) -> None:
+    made = model(
+        node("Unsqueeze", "x first", "h"), node("Relu", "h", "y"),
+        dims=("n", 4), first=np.array([0]),
+    )  # fmt: skip
+    with pytest.raises(LoadError, match="axis 1 becomes axis 0") as caught:
+        load(made, tmp_path)
     assert "batch" in caught.value.hint
 
 

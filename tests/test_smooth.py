@@ -27,6 +27,7 @@ ATTRS = {
     "layer_norm": {"dims": [2], "epsilon": 1e-5},
     "rms_norm": {"dims": [1, 2], "epsilon": 1e-5},
     "vector_norm": {"dims": [2]},
+    "largest": {"dims": [2]},
     "softmax_inside": {"dim": 2},
     "log_softmax_inside": {"dim": 1},
     "power": {"exponent": 2.0},
@@ -35,7 +36,7 @@ ATTRS = {
 }
 TWO = {"quotient", "modulate", "larger", "smaller", "matmul", "multiply"}
 ROWS = sorted(name for name, op in OPS.items() if op.role in SMOOTH)
-KEEP_SHAPE = [n for n in ROWS if n not in TWO | {"vector_norm", "bound", "power"}]
+KEEP_SHAPE = [n for n in ROWS if n not in TWO | {"vector_norm", "largest", "bound", "power"}]
 
 
 def sequence(name: str, seed: int) -> list[Tensor]:

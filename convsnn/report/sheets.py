@@ -35,7 +35,7 @@ class Sheet:
     def to_csv(self) -> str:
         """The text of the file."""
         buffer = io.StringIO()
-        table = csv.writer(buffer, lineterminator="\n")
+        table = csv.writer(buffer, lineterminator="\r\n")
         table.writerow(f"{name} [{unit}]" if unit else name for name, unit in self.columns.items())
         table.writerows([_cell(row.get(name)) for name in self.columns] for row in self.rows)
         return buffer.getvalue()

@@ -21,7 +21,6 @@ from convsnn.errors import ConfigError
 
 LIBRARIES = ("torchvision", "timm")
 _SEGMENTATION = "fcn_"  # of what is not classification, this is a plain network of ReLU
-_LEAST_SPREAD = 1.0  # the least variance of a channel, of its squared mean
 _REDUCED = 96  # pixels; a multiple of 32, and more than Inception v3 needs
 
 
@@ -122,10 +121,9 @@ def build(network: str) -> nn.Module:
 def build_real(network: str, example: Tensor) -> nn.Module:
     """The module in eval mode with weights drawn from a fixed seed.
 
-    They are drawn so that an error in reading any layer shows in the output, and rounding does not:
-    signals neither vanish nor grow (He et al. 2015; the statistics of every batch norm are those
-    of what `example`, (B, C, H, W), is where it stands, moved a little), and no branch starts at
-    zero.
+    They are drawn so that an error in reading any layer shows in the output: signals neither
+    vanish nor grow (He et al. 2015; the statistics of batch norm are those of `example`,
+    (B, C, H, W), moved a little), and no branch starts at zero.
     """
     library, _, name = network.partition(":")
     torch.manual_seed(0)
@@ -140,26 +138,15 @@ def build_real(network: str, example: Tensor) -> nn.Module:
         for norm in norms:
             if norm.affine:
                 norm.weight.uniform_(0.5, 1.5)
-        hooks = [norm.register_forward_pre_hook(_settle_statistics) for norm in norms]
+            norm.momentum, norm.training = 1.0, True
         module(example)
-        for hook in hooks:
-            hook.remove()
+        for norm in norms:
+            norm.training = False
+            if norm.running_mean is not None and norm.running_var is not None:
+                spread = norm.running_var.sqrt()
+                norm.running_mean.add_(torch.randn_like(spread) * spread, alpha=0.1)
+                norm.running_var.mul_(torch.empty_like(spread).uniform_(0.5, 1.5))
     return module
-
-
-def _settle_statistics(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-    """Give a batch norm the statistics of its input, moved a little.
-
-    A spread far below the mean, as pooled values have, would show little but rounding.
-    """
-    assert isinstance(norm, _BatchNorm)  # by the caller
-    if norm.running_mean is None or norm.running_var is None:
-        return
-    variance, mean = torch.var_mean(inputs[0].transpose(0, 1).flatten(1), 1)
-    variance = torch.maximum(variance, _LEAST_SPREAD * mean.square())
-    moved = torch.randn_like(mean) * variance.sqrt()
-    norm.running_mean.copy_(mean + 0.1 * moved)
-    norm.running_var.copy_(variance * torch.empty_like(mean).uniform_(0.5, 1.5))
 
 
 class _EmptyOnMeta(TorchFunctionMode):
