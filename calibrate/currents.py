@@ -25,7 +25,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -46,6 +46,7 @@ Behind = Literal["unity", "balanced"]
 STEPS = "time steps that are simulated for each layer; none: those of the conversion"
 SAMPLES = "calibration images that are simulated, the first of them; none: all"
 BEHIND = "behind the first branch: the threshold of the stem, as authors do it, or own currents"
+FACTOR = "multiple of the largest current in units of the spikes that come in: factor^l in layer l"
 
 
 def check_options(steps: int | None, samples: int | None, factor: float = 1.0) -> None:
@@ -56,6 +57,15 @@ def check_options(steps: int | None, samples: int | None, factor: float = 1.0) -
         raise ValueError(f"samples must be at least 1, not {samples}")
     if not 0 < factor < float("inf"):
         raise ValueError(f"factor must be positive, not {factor}")
+
+
+def balanced(
+    context: Context, plan: Plan, *, stage: str, neuron: str, options: Mapping[str, Any]
+) -> Plan:
+    """`plan` with the thresholds of `balance` for the `options` of a stage, and its record."""
+    used = {**options, "steps": options["steps"] or context.steps}
+    sites = balance(context, neuron=neuron, **used)
+    return plan.with_sites(sites, {"stage": stage, **used, "neuron": neuron})
 
 
 def balance(
@@ -206,29 +216,14 @@ def _largest(
         raise CalibrationError(
             "there are no calibration images", hint="give --calibration-samples at least 1"
         )
-    for name in wave:
-        before = _sites_before(graph, name)
-        if before and not before & fired:
+    near: dict[str, frozenset[str]] = {}  # the sites whose spikes reach a node directly
+    for node in graph.nodes:
+        before = frozenset[str]().union(*(near[name] for name in graph.data_inputs(node)))
+        near[node.name] = frozenset({node.name}) if node.role is Role.ACTIVATION else before
+        if node.name in wave and before and not before & fired:
             raise CalibrationError(
-                f"layer '{name}': the neurons before it sent no spike in {steps} steps, so its "
-                "largest current is not known",
+                f"layer '{node.name}': the neurons before it sent no spike in {steps} steps, so "
+                "its largest current is not known",
                 hint="use more steps (steps=...)",
             )
-    return found
-
-
-def _sites_before(graph: Graph, name: str) -> set[str]:
-    """The sites whose spikes reach the site `name` without passing others."""
-    found: set[str] = set()
-    ahead = list(graph.data_inputs(graph.by_name[name]))
-    seen: set[str] = set()
-    while ahead:
-        node = graph.by_name[ahead.pop()]
-        if node.name in seen:
-            continue
-        seen.add(node.name)
-        if node.role is Role.ACTIVATION:
-            found.add(node.name)
-        else:
-            ahead += graph.data_inputs(node)
     return found

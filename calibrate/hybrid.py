@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Annotated
 
 from calibrate.base import CALIBRATORS, Context, SetsThresholds
-from calibrate.currents import BEHIND, SAMPLES, STEPS, Behind, balance, check_options
+from calibrate.currents import BEHIND, FACTOR, SAMPLES, STEPS, Behind, balanced, check_options
 from convsnn.spiking.plan import Plan
 
 NEURON = "if:reset=soft"
@@ -27,10 +27,7 @@ class Hybrid(SetsThresholds):
     images; `behind` is for networks with branches: see `calibrate.currents`.
     """
 
-    factor: Annotated[
-        float,
-        "multiple of the largest current in units of the spikes that come in: factor^l in layer l",
-    ] = 0.7
+    factor: Annotated[float, FACTOR] = 0.7
     steps: Annotated[int | None, STEPS] = None
     samples: Annotated[int | None, SAMPLES] = None
     behind: Annotated[Behind, BEHIND] = "unity"
@@ -40,14 +37,4 @@ class Hybrid(SetsThresholds):
 
     def __call__(self, context: Context, plan: Plan) -> Plan:
         """See `Stage`."""
-        steps = self.steps or context.steps
-        sites = balance(
-            context,
-            steps=steps,
-            neuron=NEURON,
-            samples=self.samples,
-            behind=self.behind,
-            factor=self.factor,
-        )
-        record = {"stage": "hybrid", **asdict(self), "steps": steps, "neuron": NEURON}
-        return plan.with_sites(sites, record)
+        return balanced(context, plan, stage="hybrid", neuron=NEURON, options=asdict(self))

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Annotated
 
 from calibrate.base import CALIBRATORS, Context, SetsThresholds
-from calibrate.currents import BEHIND, SAMPLES, STEPS, Behind, balance, check_options
+from calibrate.currents import BEHIND, FACTOR, SAMPLES, STEPS, Behind, balanced, check_options
 from convsnn.spiking.plan import Plan
 
 NEURON = "if:reset=soft"
@@ -28,10 +28,7 @@ class ResidualPotential(SetsThresholds):
     images; `behind` is for networks with branches: see `calibrate.currents`.
     """
 
-    factor: Annotated[
-        float,
-        "multiple of the largest current in units of the spikes that come in: factor^l in layer l",
-    ] = 1.0
+    factor: Annotated[float, FACTOR] = 1.0
     steps: Annotated[int | None, STEPS] = None
     samples: Annotated[int | None, SAMPLES] = None
     behind: Annotated[Behind, BEHIND] = "unity"
@@ -41,14 +38,4 @@ class ResidualPotential(SetsThresholds):
 
     def __call__(self, context: Context, plan: Plan) -> Plan:
         """See `Stage`."""
-        steps = self.steps or context.steps
-        sites = balance(
-            context,
-            steps=steps,
-            neuron=NEURON,
-            samples=self.samples,
-            behind=self.behind,
-            factor=self.factor,
-        )
-        record = {"stage": "rmp", **asdict(self), "steps": steps, "neuron": NEURON}
-        return plan.with_sites(sites, record)
+        return balanced(context, plan, stage="rmp", neuron=NEURON, options=asdict(self))

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Annotated
 
 from calibrate.base import CALIBRATORS, Context, SetsThresholds
-from calibrate.currents import BEHIND, SAMPLES, STEPS, Behind, balance, check_options
+from calibrate.currents import BEHIND, SAMPLES, STEPS, Behind, balanced, check_options
 from convsnn.spiking.plan import Plan
 
 NEURON = "if:reset=zero"
@@ -36,9 +36,4 @@ class SpikeNorm(SetsThresholds):
 
     def __call__(self, context: Context, plan: Plan) -> Plan:
         """See `Stage`."""
-        steps = self.steps or context.steps
-        sites = balance(
-            context, steps=steps, neuron=NEURON, samples=self.samples, behind=self.behind
-        )
-        record = {"stage": "spike-norm", **asdict(self), "steps": steps, "neuron": NEURON}
-        return plan.with_sites(sites, record)
+        return balanced(context, plan, stage="spike-norm", neuron=NEURON, options=asdict(self))

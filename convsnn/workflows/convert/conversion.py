@@ -166,8 +166,8 @@ def convert_and_score(
         net,
         steps=timesteps,
         samples=samples,
-        before=[] if first is None else [first],
-        also=[] if early is None else [early],
+        before=first,
+        also=early,
         pricing=pricing,
         examples=examples,
     )

@@ -1,6 +1,6 @@
 """A scoring run: what is asked before, the report, the result files and the gate."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -63,8 +63,8 @@ def score(
     seed: int,
     batch_size: int,
     device: torch.device,
-    before: Sequence[First] = (),
-    also: Sequence[Also] = (),
+    before: First | None = None,
+    also: Also | None = None,
     wanted: Wanted | None = None,
     group: Group | None = None,
     task: str | None = None,
@@ -74,11 +74,11 @@ def score(
     """Run the test images and return the report; the header comes from the net's provenance.
 
     `task` is what the network is for (None: as it says itself, or as the targets decide it).
-    Each of `before` adds sections of its own from other images that it runs first, each of `also`
-    from the evaluation, the same images and what computes; `pricing` is what its energy is
-    estimated with (None: every known set of constants), `examples` how many images are looked at
-    closely (None: a few). Of a `group` of processes each runs its part of the images, and only
-    process 0 comes back from here.
+    `before` adds sections of its own from other images that it runs first, `also` from the
+    evaluation, the same images and what computes; `pricing` is what its energy is estimated with
+    (None: every known set of constants), `examples` how many images are looked at closely (None: a
+    few). Of a `group` of processes each runs its part of the images, and only process 0 comes back
+    from here.
     """
     group, origin = group or Group(), net.provenance
     require_answer(net, steps)
@@ -96,8 +96,8 @@ def score(
     batches = data.test.batches(batch_size, indices=[indices[i] for i in mine])
     more: dict[str, Any] = {}
     ahead = Ahead(steps, len(indices), told.task, engine, group)
-    for run in before:
-        more |= run(net, ahead)
+    if before is not None:
+        more |= before(net, ahead)
     with progress("simulating", len(mine)) as advance:
         evaluation = evaluate(
             net,
@@ -115,8 +115,8 @@ def score(
     def again() -> Batches:
         return data.test.batches(batch_size, indices=[indices[i] for i in mine])
 
-    for add in also:
-        more |= add(net, evaluation, Own(again(), mine, group), engine)
+    if also is not None:
+        more |= also(net, evaluation, Own(again(), mine, group), engine)
     quantised = pricing.scored(
         net, evaluation, again(), engine, share=group, device=device, images=len(mine)
     )

@@ -3,7 +3,7 @@
 `convert`, `compare` and `tune` start here, so that one command line means the same in all three.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -110,8 +110,8 @@ class Job:
         *,
         steps: int,
         samples: int | None = None,
-        before: Sequence[First] = (),
-        also: Sequence[scoring.Also] = (),
+        before: First | None = None,
+        also: scoring.Also | None = None,
         pricing: Pricing | None = None,
         examples: int | None = 0,
     ) -> dict[str, Any]:
