@@ -56,6 +56,7 @@ def _pull_back(graph: Graph, node: Node, behind: Tensor) -> list[Tensor]:
         return list(torch.autograd.grad(out, inputs, behind.expand_as(out)))
 
 
+@torch.inference_mode(False)  # the caller's own: there are no gradients in it
 def fan_out(graph: Graph) -> dict[str, Tensor]:
     """Synapses behind every element of every sending node: name -> (*sample shape), float64."""
     device = next((t.device for t in graph.tensors.values()), torch.device("cpu"))
@@ -81,6 +82,7 @@ def fan_out(graph: Graph) -> dict[str, Tensor]:
     }
 
 
+@torch.inference_mode(False)
 def synapses(graph: Graph, node: Node) -> Tensor:
     """Connections of one layer with weights behind every element of its input, (*sample shape)."""
     shape = (1, *graph.shapes[node.name])
