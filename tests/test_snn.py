@@ -72,9 +72,11 @@ def test_it_is_the_same_where_gradients_are_switched_off(module, images, schedul
     for place in (torch.enable_grad, torch.no_grad, torch.inference_mode):
         with place():
             made = convsnn.convert(module, images[:20], timesteps=6, schedule=schedule)
-            ran = made.run(images[:5])
-        found.append((ran.outputs[0].clone(), ran.synaptic_operations["act"].clone()))
-    assert all(torch.equal(a, b) for other in found[1:] for a, b in zip(other, found[0]))
+            ran = made.run(images[:5], record=["act"])
+        found.append((ran.outputs[0].clone(), ran.values["act"].clone()))
+    assert all(
+        torch.equal(a, b) for other in found[1:] for a, b in zip(other, found[0], strict=True)
+    )
 
 
 @pytest.mark.parametrize(
