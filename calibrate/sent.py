@@ -29,7 +29,7 @@ class Sent:
         """Keep `values` exactly, as bits where each is zero or the threshold with either sign."""
         signs = values.sign()
         if torch.equal(signs * threshold, values):
-            negative = _packed(values < 0) if float(signs.min()) < 0 else None
+            negative = _packed(values < 0) if float(values.amin()) < 0 else None
             return Sent(_packed(values > 0), threshold, len(values), True, negative)
         return Sent(values, threshold, len(values))
 
@@ -75,9 +75,10 @@ def means(values: Tensor, at: Sequence[int], *, sums: torch.dtype | None = None)
     if len(values) == 1:
         return [values[0]] * len(at)
     found, total, start = [], torch.zeros_like(values[0], dtype=sums), 0
-    for step in at:  # a sum of slices: a cumulative sum over the steps is many times slower
-        total = total + values[start:step].sum(0, dtype=sums)
-        found.append(total if sums else total / step)
+    for step in at:
+        for value in values[start:step]:  # many times sooner than a sum over the first axis
+            total += value
+        found.append(total.clone() if sums else total / step)
         start = step
     return found
 
