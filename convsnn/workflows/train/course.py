@@ -14,8 +14,9 @@ from convsnn.measure.fitting import USUAL_BATCH
 from convsnn.registry import split_spec
 from convsnn.report.page.assemble import versions
 from convsnn.spiking.network import Spiking
+from convsnn.measure.tasks.detect import Detect
 from convsnn.train import LOSSES
-from convsnn.train.direct import Judged, Untrained, accuracies, groups, prepare, settle
+from convsnn.train.direct import Judged, Untrained, groups, prepare, scores, settle
 from convsnn.train.finetune import require_classes
 from convsnn.train.loop import BEST, LAST, train
 from convsnn.train.methods import learned_thresholds
@@ -24,6 +25,7 @@ from convsnn.train.settings import Epoch, State
 from convsnn.workflows.evaluate import score as scoring
 from convsnn.workflows.running.voice import command_line
 from convsnn.workflows.subject.images import describe_part
+from convsnn.workflows.train import detecting
 from convsnn.workflows.train.lessons import labelled_images, missing_labels, worth_compiling
 from convsnn.workflows.train.spikes import observe, steps_first
 from zoo.data import DataSet, Preprocessing, choose, data_place, open_data
@@ -50,7 +52,8 @@ GRADED = (
 
 @dataclass(frozen=True)
 class Course:
-    """A recipe with its data opened: `images` (or sequences) to train on, labels included."""
+    """A recipe with its data opened: `images` (or sequences) to train on, labels included. `task`
+    is there where these are boxes."""
 
     name: str
     recipe: SpikingRecipe
@@ -59,13 +62,14 @@ class Course:
     data: DataSet
     preprocessing: Preprocessing
     images: Samples
+    task: Detect | None = None
 
 
 @dataclass(frozen=True)
 class Run:
     """A network trained from one seed, and how.
 
-    `accuracy` is that on the test images up to each step. `net` and `report` are there where a
+    `accuracy`, of boxes the mean average precision, is that on the test images up to each step. `net` and `report` are there where a
     simulation has the network's neurons; else `reason` says why not. `observed` is what else is
     known of the trained network: see `spikes`.
     """
@@ -116,20 +120,31 @@ def open_course(name: str, recipe: SpikingRecipe) -> Course:
     )
     if opened.train.steps is None:
         settings = entry.preprocessing
-    part = opened.train
-    if part.classes is None or opened.test.classes is None:
+    task = detecting.task_of(recipe.loss)
+    if task is None:
+        _require_classes(opened, entry)
+    else:
+        detecting.require_boxes((opened.train, opened.test), entry.classes)
+    images = labelled_images(
+        opened.train, recipe.training_samples, recipe.augment, seed=recipe.seed,
+        boxes=task is not None,
+    )  # fmt: skip
+    return Course(name, recipe, entry, recipe.data, opened, settings, images, task)
+
+
+def _require_classes(data: DataSet, entry: Entry) -> None:
+    part = data.train
+    if part.classes is None or data.test.classes is None:
         raise LoadError(
             f"{part.source} has no {missing_labels(part)}, which training needs",
             hint="give labelled data with --data",
         )
-    largest = max(part.classes, opened.test.classes)
+    largest = max(part.classes, data.test.classes)
     if largest > entry.classes:
         raise LoadError(
             f"the data has {largest} classes, but '{entry.name}' has {entry.classes}",
             hint="use data with labels that count from 0, or another model",
         )
-    images = labelled_images(part, recipe.training_samples, recipe.augment, seed=recipe.seed)
-    return Course(name, recipe, entry, recipe.data, opened, settings, images)
 
 
 def untrained(course: Course, *, seed: int) -> Untrained:
@@ -158,6 +173,8 @@ def train_once(
     """
     recipe = replace(course.recipe, seed=seed)
     made = untrained(course, seed=seed)
+    if course.task is None:
+        require_classes(made.graph)
     state = train(
         made.network,
         course.images,
@@ -202,10 +219,11 @@ def _scored(
         reason = f"{error}" + (f" ({error.hint})" if error.hint else "")
         part = course.data.test
         numbers = choose(part, samples, seed=recipe.seed)
-        found = accuracies(
+        found = scores(
             made.network,
             steps_first(part, numbers),
             steps=recipe.timesteps,
+            task=detecting.spec_of(course.task),
             device=device,
         )
         return Run(recipe.seed, state, found, *known, None, None, reason, checkpoint, seen)
@@ -217,13 +235,16 @@ def _scored(
         seed=recipe.seed,
         batch_size=USUAL_BATCH,
         device=device,
+        examples=0 if course.task is None else detecting.SHOWN,
     )
     said = [NOT_AN_ANN]
     said += [MEAN_FRAME] if course.data.test.steps is not None else []
     said += [GRADED] if any(neurons.graded for neurons in net.neurons.values()) else []
     report["warnings"] = [*report["warnings"], *said]
-    accuracy = report["snn"]["accuracy"]
-    return Run(recipe.seed, state, accuracy, *known, net, report, "", checkpoint, seen)
+    if course.task is not None:
+        seen = {**seen, "examples": detecting.drawn(report)}
+    found = detecting.headline(report)
+    return Run(recipe.seed, state, found, *known, net, report, "", checkpoint, seen)
 
 
 def _artifact(
@@ -237,7 +258,6 @@ def _artifact(
     """The trained network as `evaluate` reads it; see `Untrained.to_spiking` for what it raises."""
     steps = course.data.train.steps
     net = made.to_spiking(encoder="direct" if steps is None else f"frames:steps={steps}")
-    require_classes(net.graph)
     training = {
         **_method(course, recipe),
         "epochs": state.epoch,
@@ -275,6 +295,7 @@ def _artifact(
             "timesteps": recipe.timesteps,
             "batch_size": USUAL_BATCH,
             "samples": samples,
+            **({} if course.task is None else {"task": detecting.spec_of(course.task)}),
         },
     )
 
