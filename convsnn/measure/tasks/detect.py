@@ -12,6 +12,7 @@ from convsnn.measure import boxes as geometry
 from convsnn.measure.sharing import Share, rows_of_all
 from convsnn.measure.tasks.base import TASKS, Score, Shape, Tally, Task, close, described
 
+LIKELY = 0.4  # the score from which on a box is drawn, as LT-SNN's authors have it
 _WHERE = slice(1, 5)  # of a row: its sample, four edges, then score and class, or class alone
 
 
@@ -53,9 +54,7 @@ class Detect(Task):
 
     def find(self, outputs: Tensor, *, least: float | None = None) -> geometry.Found:
         """The boxes in outputs (N, *shape) from the confidence `least` on."""
-        return geometry.find(
-            outputs, self.boxes, least=self.confidence if least is None else least
-        )
+        return geometry.find(outputs, self.boxes, least=self.confidence if least is None else least)
 
     def agreement(self, got: Tensor, wanted: Tensor) -> Tensor:
         """See `Task`."""
@@ -147,9 +146,7 @@ def _behind(tally: Tally, count: int) -> Tally:
     return {**tally, "found": found, "wanted": wanted}
 
 
-def _precisions(
-    found: Tensor, wanted: Tensor, samples: int, known: Sequence[int]
-) -> list[float]:
+def _precisions(found: Tensor, wanted: Tensor, samples: int, known: Sequence[int]) -> list[float]:
     """Mean average precision at 0.5 and over 0.5 to 0.95, and that at 0.5 of each known class."""
     require_pycocotools()
     from torchmetrics.detection import MeanAveragePrecision

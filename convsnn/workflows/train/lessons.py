@@ -108,13 +108,13 @@ def worth_compiling(graph: Graph, samples: int, settings: Settings, *, wanted: b
     return wanted and missing is None
 
 
-def show_epoch(epoch: Epoch, epochs: int) -> None:
+def show_epoch(epoch: Epoch, epochs: int, *, watched: str = "accuracy") -> None:
     """How an epoch went, on one line; of several processes one says it."""
     if not is_main():
         return
     held = "" if epoch.held_out is None else f", held out {epoch.held_out:.1%}"
     note(
-        f"epoch {epoch.number}/{epochs}: loss {epoch.loss:.4f}, accuracy {epoch.accuracy:.1%}"
+        f"epoch {epoch.number}/{epochs}: loss {epoch.loss:.4f}, {watched} {epoch.accuracy:.1%}"
         f"{held}, thresholds {_mean(epoch.thresholds):.3f}, "
         f"firing rate {_mean(epoch.rates):.3f}, {_dead(epoch.dead)}{epoch.seconds:.0f} s"
     )
