@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from test_recordings import as_lists, dat_file
 
+import convsnn
 from convsnn.commands import main
 from convsnn.errors import ConfigError, LoadError
 from convsnn.measure.boxes import misfit
@@ -259,6 +261,33 @@ def test_recipes_of_detectors_differ_in_the_threshold_alone() -> None:
         learned, fixed = RECIPES[name].to_json(), RECIPES[f"{name}-fixed"].to_json()
         differs = {key for key in learned if learned[key] != fixed[key]}
         assert differs == {"threshold", "source"}
+
+
+def test_a_detector_of_images_is_converted_scored_and_asked_for_its_boxes() -> None:
+    pytest.importorskip("pycocotools")
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 8, 3, padding=1), torch.nn.ReLU(), torch.nn.AvgPool2d(4),
+        torch.nn.Conv2d(8, 12, 3, padding=1),
+    ).eval()  # fmt: skip
+    last = module[3]
+    with torch.no_grad():  # in the middle of each cell a box of its size, of class 1
+        last.weight.mul_(0.05)
+        last.bias.copy_(torch.tensor([0, 1] + 2 * [0.9, 0.5, 0.5, 0.5, 0.5]))
+    x = torch.rand(12, 1, 16, 16)
+    y = torch.tensor([[[0.25, 0.5, 0.25, 0.25, 1.0], [-1.0] * 5]]).repeat(12, 1, 1)
+    snn = convsnn.convert(module, (x, y), timesteps=8)
+    found = snn.evaluate((x, y), examples=2).document
+    assert (found["task"], found["headline"]) == ("detect", "map50")
+    assert found["metrics"]["map50"]["ann"] > 0
+    assert set(found["examples"]["samples"][0]["pictures"]) == {"target", "ann", "snn"}
+    (one, *_) = snn.predict(x[:2]).document["predictions"]
+    assert one["answer"] == [1] * len(one["boxes"])
+    assert len(one["boxes"]) >= 12
+    left, top, width, height = one["boxes"][0]["box"]
+    assert width == pytest.approx(0.25, abs=0.05)
+    assert 0 <= left <= 1 - width + 1e-6
+    assert 0 <= top <= 1 - height + 1e-6
 
 
 def test_boxes_are_no_class_numbers_where_these_are_asked_for() -> None:
