@@ -50,7 +50,17 @@ def _annealing(data: str, source: str) -> dict[str, Study]:
     return {f"annealing-{data}-study": Study(f"Threshold annealing, {source}", named)}
 
 
+def _detectors() -> dict[str, Study]:
+    rows = {
+        f"{name}, threshold {start}": f"lt-snn-yolo-short{ending}{fixed}"
+        for start, ending in (("1", ""), ("0.5", "-low"))
+        for name, fixed in (("fixed", "-fixed"), ("learnable", ""))
+    }
+    return {"lt-snn-yolo-short-study": Study("LT-SNN, table 6 in short", rows)}
+
+
 STUDIES: dict[str, Study] = {
+    **_detectors(),
     **_rouser("nmnist"),
     **_rouser("dvs128"),
     **_rouser("shd"),
