@@ -154,8 +154,7 @@ def _precisions(found: Tensor, wanted: Tensor, samples: int, known: Sequence[int
     if not known:
         return [torch.nan, torch.nan]
     metric = MeanAveragePrecision(extended_summary=True)
-    for sample in range(samples):
-        mine, there = found[found[:, 0] == sample], wanted[wanted[:, 0] == sample]
+    for mine, there in zip(_by_sample(found, samples), _by_sample(wanted, samples), strict=True):
         said = {"scores": mine[:, 5], "labels": mine[:, 6].long(), "boxes": mine[:, _WHERE]}
         metric.update([said], [{"labels": there[:, 5].long(), "boxes": there[:, _WHERE]}])
     told: dict[str, Any] = metric.compute()
@@ -163,3 +162,10 @@ def _precisions(found: Tensor, wanted: Tensor, samples: int, known: Sequence[int
     curves = told["precision"][0, :, :, 0, -1].double()  # at 0.5, of every size, of all boxes
     each = [float(curves[:, classes.index(number)].mean()) for number in known]
     return [float(told["map_50"]), float(told["map"]), *each]
+
+
+def _by_sample(rows: Tensor, samples: int) -> Sequence[Tensor]:
+    """The rows of each sample, whose number stands first."""
+    number = rows[:, 0].long()
+    counts = torch.bincount(number, minlength=samples)
+    return rows[number.argsort(stable=True)].split(counts.tolist())
