@@ -13,7 +13,11 @@ from test_recordings import as_lists, dat_file
 import convsnn
 from convsnn.commands import main
 from convsnn.errors import ConfigError, LoadError
+from convsnn.load import load_module
+from convsnn.measure import evaluate
 from convsnn.measure.boxes import misfit
+from convsnn.measure.tasks.detect import Detect
+from convsnn.train.direct import prepare, scores
 from zoo.data import Preprocessing, find_images, open_data
 from zoo.data.gen1 import SENSOR, WINDOW
 from zoo.data.recordings import read_part
@@ -293,3 +297,28 @@ def test_a_detector_of_images_is_converted_scored_and_asked_for_its_boxes() -> N
 def test_boxes_are_no_class_numbers_where_these_are_asked_for() -> None:
     with pytest.raises(ConfigError):
         find_images("shapes")
+
+
+def test_a_detector_in_training_scores_what_its_artifact_does() -> None:
+    pytest.importorskip("pycocotools")
+    entry, recipe = MODELS.create("lt-snn-yolo-short"), RECIPES["lt-snn-yolo-short"]
+    torch.manual_seed(0)
+    module = entry.module(weights=False)
+    with torch.no_grad():  # so that some of what an untrained network says is likely
+        module.head[2].bias.copy_(torch.rand(192))
+    made = prepare(load_module(module, torch.zeros(2, *entry.input_shape)), recipe)
+    data = open_data("shapes", input_shape=(2, 32, 32), preprocessing=Preprocessing(), steps=3)
+    x, _ = next(data.test.batches(8))
+    network = made.network.eval()
+    with torch.no_grad():
+        said = Detect().find(network.predict(network(x.movedim(1, 0), steps=3))[-1])
+    y = torch.zeros(8, 1, 5)
+    for number in range(8):  # the best that is said in the end is what is there
+        left, top, right, bottom = said.of(number).corners[0].tolist()
+        y[number, 0] = torch.tensor([left, top, right - left, bottom - top, 0])
+        y[number, 0, 4] = said.of(number).number[0]
+    got = scores(made.network, [(x.movedim(1, 0), y)], steps=3, task="detect")
+    net = made.to_spiking(encoder="frames:steps=3")
+    wanted = evaluate(net, [(x, y)], steps=3, task="detect").scores["map50"]
+    assert got == pytest.approx(wanted.snn.tolist())
+    assert got[-1] > 0.1
