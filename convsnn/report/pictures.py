@@ -49,9 +49,9 @@ def stretched(image: Tensor, low: float, high: float) -> Tensor:
 
 
 def events(x: Tensor) -> Tensor:
-    """Frames of events (T, 2, H, W), or one (2, H, W), as a grey image (1, H, W) in 0..1: pixels
-    that grew darker in the middle, those that grew brighter in light."""
-    less, more = (x.mean(0) if x.dim() == 4 else x).float().clamp(min=0)
+    """A frame of events (2, H, W) as a grey image (1, H, W) in 0..1: pixels that grew darker in a
+    dark grey, those that grew brighter in a light one."""
+    less, more = x.float().clamp(min=0)
     most = float(torch.maximum(less, more).max()) or 1.0
     return (0.15 + 0.4 * less / most + 0.85 * more / most).clamp(max=1)[None]
 

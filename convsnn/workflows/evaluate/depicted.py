@@ -67,24 +67,26 @@ class Depicted:
         }
 
     def _input(self, x: Tensor) -> str | None:
+        image = self._image(x)
+        return None if image is None else picture(image)
+
+    def _image(self, x: Tensor) -> Tensor | None:
+        """The input as an image (C, H, W) in 0..1; None for what is none."""
         image = planes(x) if tuple(x.shape) == tuple(self.graph.input.attrs["shape"]) else None
         if image is None:
             return None
         known = self.preprocessing
         mean, std = ((), ()) if known is None else (known.mean, known.std)
-        return picture(visible(image, mean, std))
+        return visible(image, mean, std)
 
     def _boxes(
         self, x: Tensor, snn: Tensor, ann: Tensor, target: Tensor | None
     ) -> dict[str, str] | None:
         """The sample with the boxes that were found in it, and those it has."""
         assert isinstance(self.task, Detect)
-        shape = tuple(self.graph.input.attrs["shape"])
-        if shape[0] == 2:
-            image = events(x)
-        elif tuple(x.shape) == shape and (found := planes(x)) is not None:
-            image = visible(found)
-        else:
+        one = x.mean(0) if x.dim() > len(self.graph.input.attrs["shape"]) else x
+        image = events(one) if one.shape[0] == 2 else self._image(one)
+        if image is None:
             return None
         pictures = {}
         if target is not None:
