@@ -32,9 +32,9 @@ _SHORT = replace(
     data="shapes",
     loss="yolo",
     timesteps=4,
-    epochs=8,
-    batch_size=32,
-    learning_rate=2e-3,
+    epochs=6,
+    batch_size=16,
+    learning_rate=4e-3,
     threshold_rate=10.0,
     note="on generated shapes of 32x32, with a small network",
 )
