@@ -41,7 +41,7 @@ def said(boxes, *, confidence=1.0, slot=0):
     return grid[None]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(box.map(placed), st.integers(0, 1))
 def test_what_a_cell_says_is_found_where_it_is_and_costs_nothing(one, slot):
     outputs = said([one], slot=slot)
