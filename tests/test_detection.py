@@ -261,7 +261,7 @@ def test_what_no_detector_learns_from_is_refused_before_training(
 
 
 def test_recipes_of_detectors_differ_in_the_threshold_alone() -> None:
-    for name in ("lt-snn-yolo", "lt-snn-yolo-short", "lt-snn-yolo-short-low"):
+    for name in ("lt-snn-yolo", "lt-snn-yolo-short"):
         learned, fixed = RECIPES[name].to_json(), RECIPES[f"{name}-fixed"].to_json()
         differs = {key for key in learned if learned[key] != fixed[key]}
         assert differs == {"threshold", "source"}

@@ -50,17 +50,13 @@ def _annealing(data: str, source: str) -> dict[str, Study]:
     return {f"annealing-{data}-study": Study(f"Threshold annealing, {source}", named)}
 
 
-def _detectors() -> dict[str, Study]:
-    rows = {
-        f"{name}, threshold {start}": f"lt-snn-yolo-short{ending}{fixed}"
-        for start, ending in (("1", ""), ("0.5", "-low"))
-        for name, fixed in (("fixed", "-fixed"), ("learnable", ""))
-    }
-    return {"lt-snn-yolo-short-study": Study("LT-SNN, table 6 in short", rows)}
-
+_DETECTORS = {
+    "threshold fixed": "lt-snn-yolo-short-fixed",
+    "threshold learnable": "lt-snn-yolo-short",
+}
 
 STUDIES: dict[str, Study] = {
-    **_detectors(),
+    "lt-snn-yolo-short-study": Study("LT-SNN, table 6 in short", _DETECTORS),
     **_rouser("nmnist"),
     **_rouser("dvs128"),
     **_rouser("shd"),

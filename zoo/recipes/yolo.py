@@ -5,8 +5,6 @@ place of the cross-entropy and 0.9 of it on the second part, as the authors' scr
 are binary; the number of steps and epochs is not published for Gen1 and taken from the other data.
 The short ones train a small network on shapes that the project generates, by YOLO's loss of the
 mean output alone: the second part draws every number of every cell towards the mean threshold.
-The low ones start from half the paper's threshold; a short run has few updates to leave it in, so
-thresholds learn at ten times the rate there.
 """
 
 from dataclasses import replace
@@ -46,17 +44,12 @@ enrol(
         source="LT-SNN, table 6: detector with a fixed threshold",
     ),
 )
-for _name, _start, _rate in (
-    ("lt-snn-yolo-short", 1.0, 1.0),
-    ("lt-snn-yolo-short-low", 0.5, 10.0),
-):
-    _where = f"LT-SNN, table 6 in short, threshold {_start:g}"
-    _base = replace(_SHORT, threshold_rate=_rate)
-    enrol(
-        _name,
-        replace(_base, threshold=f"lt-snn:initial={_start}", source=f"{_where}: learnable"),
-    )
-    enrol(
-        f"{_name}-fixed",
-        replace(_base, threshold=f"fixed:value={_start}", source=f"{_where}: fixed"),
-    )
+enrol("lt-snn-yolo-short", replace(_SHORT, source="LT-SNN, table 6 in short: learnable threshold"))
+enrol(
+    "lt-snn-yolo-short-fixed",
+    replace(
+        _SHORT,
+        threshold="fixed:value=1.0",
+        source="LT-SNN, table 6 in short: fixed threshold",
+    ),
+)
