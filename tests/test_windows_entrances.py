@@ -126,6 +126,7 @@ OPS: dict[str, Op] = {
     "of another's type": lambda _m, x: x.type_as(x.tanh()),
     "clamp without bounds": lambda _m, x: x.clamp(-torch.inf, torch.inf).tanh(),
     "heads beside the batch": heads_by_batch,
+    "directions of windows": lambda _m, x: whole(F.normalize(parts(x), dim=1)),
     "keys of several heads": shared_keys,
     "a learned query": pooled_by_attention,
     "a query for all windows": global_query,
@@ -183,6 +184,13 @@ FILES: dict[str, tuple[list[tuple[Any, ...]], dict[str, Any]]] = {
         {"apart": [-1, 2, 2, 2], "edges": [0, 0, 1, 1, 0, 0, 1, 2], "kernel": KERNEL,
          "g": W[0, :1] + 3, "h": W[1, :1], "u": W[2, :1], "v": W[3, :1] ** 2 + 1,
          "back": [-1, 5, 4]},
+    ),
+    "directions in parts of samples": (
+        [("Reshape", "m apart", "a"), ("ReduceL2", "a", "b", {"axes": [2], "keepdims": 1}),
+         ("Clip", "b least", "c"), ("Shape", "a", "s"), ("Expand", "c s", "d"),
+         ("Expand", "b last", "e"), ("Div", "a d", "g"), ("Add", "g e", "h"),
+         ("Reshape", "h back", "f")],
+        {"apart": [-1, 2, 4], "least": np.float32(1e-3), "last": [2, 4], "back": [-1, 5, 8]},
     ),
     "a slice written over": (
         [("Transpose", "m", "a", {"perm": [1, 0, 2]}), ("Slice", "a s e", "b"),
