@@ -10,6 +10,7 @@ from torch import Tensor
 
 from convsnn.graph.ops import Role
 from convsnn.measure.energy.rows import Row, one, shared
+from convsnn.measure.energy.smooth import original_rows
 from convsnn.measure.energy.spiking import ADDRESSES, GRADED_BITS
 from convsnn.measure.energy.structure import Structure
 from convsnn.measure.energy.zeros import Seen
@@ -28,6 +29,7 @@ def dense_rows(
         *_activations(structure, quantised=quantised),
         *_sums(structure),
         *_pools(structure),
+        *original_rows(structure),
     ]
 
 
@@ -58,9 +60,10 @@ def _layers(structure: Structure, skipped: Seen | None, samples: int) -> Iterato
 
 
 def _activations(structure: Structure, *, quantised: bool) -> Iterator[Row]:
-    for name in structure.graph.sites:
+    for name, site in structure.graph.sites.items():
         size = one(structure.size(name))
-        counts: dict[str, Tensor] = {"comparisons": size}
+        # a coding neuron stands where the original has nothing, and a quantised one a rounding
+        counts: dict[str, Tensor] = {} if site.kind == "code" else {"comparisons": size}
         if quantised:
             counts["scalings"] = size
         yield Row(name, counts, owners={name: 1.0})

@@ -90,14 +90,14 @@ def assemble(
 
 
 def _smooth(net: Spiking) -> list[str]:
-    """What functions and products would cost, in both networks."""
+    """Functions and products, in both networks, which only the estimate charges."""
     if not net.graph.smooth:
         return []
     found = dense_operations(net.graph)
     return [
         f"functions and products, in both networks ({found.evaluations:,} evaluations and "
         f"{found.multiplications:,} multiplications an image in the original), and the "
-        f"{found.state:,} sums they are made of over time"
+        f"{found.state:,} sums they are made of over time, all of which the estimate charges"
     ]
 
 
