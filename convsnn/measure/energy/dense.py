@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from torch import Tensor
 
+from convsnn.graph.fits import parts_of_fits
 from convsnn.graph.ops import Role
 from convsnn.measure.energy.rows import Row, one, shared
 from convsnn.measure.energy.smooth import original_rows
@@ -29,7 +30,7 @@ def dense_rows(
         *_activations(structure, quantised=quantised),
         *_sums(structure),
         *_pools(structure),
-        *original_rows(structure),
+        *original_rows(structure, quantised=quantised),
     ]
 
 
@@ -60,7 +61,10 @@ def _layers(structure: Structure, skipped: Seen | None, samples: int) -> Iterato
 
 
 def _activations(structure: Structure, *, quantised: bool) -> Iterator[Row]:
+    inside = parts_of_fits(structure.graph)
     for name, site in structure.graph.sites.items():
+        if name in inside:  # the original has one function there
+            continue
         size = one(structure.size(name))
         # a coding neuron stands where the original has nothing, and a quantised one a rounding
         counts: dict[str, Tensor] = {} if site.kind == "code" else {"comparisons": size}
@@ -70,7 +74,10 @@ def _activations(structure: Structure, *, quantised: bool) -> Iterator[Row]:
 
 
 def _sums(structure: Structure) -> Iterator[Row]:
+    inside = parts_of_fits(structure.graph)
     for node in structure.sums:
+        if node.name in inside:
+            continue
         work = structure.size(node.name) * (len(structure.graph.data_inputs(node)) - 1)
         owners = shared(structure.drivers[node.name].sites)
         yield Row(node.name, {"residual_sums": one(work)}, owners=owners)

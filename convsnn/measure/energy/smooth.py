@@ -13,6 +13,7 @@ from torch import Tensor
 
 from convsnn.graph import Graph, Node
 from convsnn.graph.dense import arithmetic, read_elements
+from convsnn.graph.fits import fitted_nodes, original_function
 from convsnn.graph.ops import Role
 from convsnn.graph.ops.base import SMOOTH
 from convsnn.measure.energy.price import STATE_BITS
@@ -20,11 +21,19 @@ from convsnn.measure.energy.rows import Row, one, shared
 from convsnn.measure.energy.structure import Structure
 
 
-def original_rows(structure: Structure) -> Iterator[Row]:
-    """Of one image in the original."""
-    for node in structure.graph.smooth:
-        counts = _counts(structure.graph, node, one(1.0))
-        counts["values"] = one(read_elements(structure.graph, node))
+def original_rows(structure: Structure, *, quantised: bool) -> Iterator[Row]:
+    """Of one image in the original, functions that neurons stand for among them; what these give
+    is rounded where it is `quantised`."""
+    graph = structure.graph
+    for node in graph.smooth:
+        counts = _counts(graph, node, one(1.0))
+        counts["values"] = one(read_elements(graph, node))
+        yield Row(node.name, counts, owners=_owners(structure, node))
+    for node in fitted_nodes(graph):
+        size = structure.size(node.name)
+        counts = _counts(graph, original_function(node), one(1.0)) | {"values": one(size)}
+        if quantised:
+            counts["scalings"] = one(size)
         yield Row(node.name, counts, owners=_owners(structure, node))
 
 

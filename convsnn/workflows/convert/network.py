@@ -8,6 +8,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from calibrate.coding import CodingThresholds
+from calibrate.fits import Fit, as_if_fitted, fitted, parse_fits
 from convsnn.encoders import ENCODERS
 from convsnn.graph import Graph
 from convsnn.load import load_module, load_onnx, onnx_reference
@@ -39,6 +40,7 @@ def convert(
     readout: str = "mean",
     schedule: str | None = None,
     spikes: str = "any",
+    fit: str | Sequence[str] | Sequence[Fit] = (),
     seed: int = 0,
     provenance: Mapping[str, Any] | None = None,
 ) -> Spiking:
@@ -52,9 +54,10 @@ def convert(
     which the command takes, chooses between it and the mean (see `convsnn.readouts`).
     `schedule="layers"` lets a layer fire once all its input has come, calibrated for `steps` (see
     `convsnn.spiking.schedule`); None takes it where the network has functions or products, and
-    `steps` elsewhere. `spikes` bounds the kind of the network (see `convsnn.spiking.kinds`). Raises
-    UnsupportedError where anything would stay analog, or is not allowed, CalibrationError where no
-    usable threshold is found.
+    `steps` elsewhere. `spikes` bounds the kind of the network (see `convsnn.spiking.kinds`). `fit`
+    puts sums of neurons in the place of smooth activations, as in "gelu=if:8" (see
+    `calibrate.fits`). Raises UnsupportedError where anything would stay analog, or is not allowed,
+    CalibrationError where no usable threshold is found.
     """
     if isinstance(model, Graph):
         graph = model
@@ -66,8 +69,9 @@ def convert(
         graph = load_onnx(model)
         graph.require_convertible()
         verify_import(graph, onnx_reference(model), example)
-    require_spikes(graph, spikes, neuron=neuron)
-    graph = apply_exact(graph, example, EXACT)
+    fits = parse_fits(fit)
+    require_spikes(as_if_fitted(graph, fits), spikes, neuron=neuron)
+    graph = fitted(apply_exact(graph, example, EXACT), batches, fits)
     if max_pool == "current":
         graph = apply_exact(graph, example, [pool_before_neuron])
     neuron = NEURONS.with_default(neuron, "seed", seed)

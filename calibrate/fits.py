@@ -1,0 +1,179 @@
+"""Smooth activations as sums of a few neurons, fitted on their own inputs: `gelu=if:8`.
+
+A fit names a function, or a layer that is one, and how many neurons stand for each of its values.
+It is made on three of four calibration images, and its error measured on the others.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from calibrate.splines import closest_line, on_line
+from convsnn.errors import CalibrationError, ConfigError
+from convsnn.graph import Graph, Node, run
+from convsnn.graph.ops import OPS
+from convsnn.graph.ops.base import SMOOTH
+from convsnn.passes.ramps import Line, as_neurons, with_ramps
+from convsnn.registry import nearest
+
+FITTABLE = {
+    "gelu": "gelu", "silu": "silu", "hard_swish": "hard-swish", "hard_sigmoid": "hard-sigmoid",
+    "sigmoid_inside": "sigmoid", "log_sigmoid": "log-sigmoid", "tanh": "tanh", "elu": "elu",
+    "softplus": "softplus", "softsign": "softsign", "mish": "mish",
+}  # fmt: skip
+MOST = 16  # neurons for a value
+EACH, ALL = 64, 1 << 15  # values of an image, and of a layer, that are looked at
+_FORM = "write it like gelu=if:8, the function or a layer's name, and how many neurons"
+_MIXED = "it is no function of one value alone, so no sum of neurons that see one value is it"
+
+
+@dataclass(frozen=True)
+class Fit:
+    """`target` is a function (gelu, hard-swish) or a layer; `levels` neurons stand for it."""
+
+    target: str
+    levels: int
+
+    def __str__(self) -> str:
+        return f"{self.target}=if:{self.levels}"
+
+
+def parse_fits(given: str | Sequence[str] | Sequence[Fit] | None) -> tuple[Fit, ...]:
+    """`gelu=if:8,tanh=if:4`, or one text for each; ConfigError for what is none."""
+    texts = [given] if isinstance(given, str) else [str(text) for text in given or ()]
+    parts = [part.strip() for text in texts for part in text.split(",")]
+    fits = tuple(_parsed(part) for part in parts)
+    twice = sorted({fit.target for fit in fits if [f.target for f in fits].count(fit.target) > 1})
+    if twice:
+        raise ConfigError(f"'{twice[0]}' is fitted twice", hint="give each target once")
+    return fits
+
+
+def _parsed(text: str) -> Fit:
+    target, equals, how = text.rpartition("=")
+    neuron, colon, levels = how.partition(":")
+    if not (target and equals and colon):
+        raise ConfigError(f"'{text}' is no fit", hint=_FORM)
+    if neuron != "if":
+        raise ConfigError(f"'{text}': a fit is a sum of if neurons, not '{neuron}'", hint=_FORM)
+    try:
+        count = int(levels)
+    except ValueError:
+        raise ConfigError(f"'{text}': '{levels}' is no whole number", hint=_FORM) from None
+    if not 1 <= count <= MOST:
+        raise ConfigError(
+            f"'{text}': from 1 to {MOST} neurons stand for a value, not {count}",
+            hint="8 are usually enough; more cost more spikes",
+        )
+    return Fit(target.strip(), count)
+
+
+def chosen_layers(graph: Graph, fits: Iterable[Fit]) -> dict[str, int]:
+    """The layers that `fits` mean, each with its neurons; a layer's own name goes before its
+    function. ConfigError where there is none such, or none that a sum of neurons could be."""
+    functions = {node.name: node for node in graph.nodes if node.op in FITTABLE}
+    found: dict[str, int] = {}
+    for fit in sorted(fits, key=lambda f: f.target in graph.by_name):
+        word = fit.target.replace("_", "-")
+        meant = [name for name, node in functions.items() if FITTABLE[node.op] == word]
+        if fit.target in graph.by_name:
+            meant = [fit.target]
+            if fit.target not in functions:
+                raise _unfit(graph.by_name[fit.target], fit)
+        if not meant:
+            _refuse(graph, fit, word)
+        found |= dict.fromkeys(meant, fit.levels)
+    return {name: found[name] for name in functions if name in found}
+
+
+def _unfit(node: Node, fit: Fit) -> ConfigError:
+    kind = node.op.removesuffix("_inside")
+    smooth = node.role in SMOOTH
+    reason = _MIXED if smooth else "it is no smooth function"
+    known = ", ".join(FITTABLE.values())
+    return ConfigError(f"'{fit}': layer '{node.name}' is a {kind}; {reason}",
+                       hint=f"functions that can be fitted: {known}")  # fmt: skip
+
+
+def _refuse(graph: Graph, fit: Fit, word: str) -> None:
+    for node in graph.smooth:
+        if node.op.removesuffix("_inside").replace("_", "-") == word:
+            raise _unfit(node, fit)
+    there = sorted({FITTABLE[node.op] for node in graph.nodes if node.op in FITTABLE})
+    known = f"the network has {', '.join(there)}" if there else "the network has none to fit"
+    names = [*there, *(node.name for node in graph.nodes if node.op in FITTABLE)]
+    near = nearest(fit.target, names)
+    raise ConfigError(
+        f"'{fit}': the network has no layer or function '{fit.target}'",
+        hint=f"{known}; {near}" if near and there else known,
+    )
+
+
+def as_if_fitted(graph: Graph, fits: Sequence[Fit]) -> Graph:
+    """What kinds of layers `graph` has once `fits` are made; nothing is calibrated."""
+    return as_neurons(graph, list(chosen_layers(graph, fits))) if fits else graph
+
+
+def fitted(graph: Graph, batches: Iterable[Tensor], fits: Sequence[Fit]) -> Graph:
+    """The graph with the functions that `fits` mean as sums of neurons, fitted on `batches`."""
+    layers = chosen_layers(graph, fits)
+    if not layers:
+        return graph
+    seen = _inputs(graph, batches, {name: graph.by_name[name].inputs[0] for name in layers})
+    lines = {
+        name: _line(graph.by_name[name], seen[graph.by_name[name].inputs[0]], levels)
+        for name, levels in layers.items()
+    }
+    return with_ramps(graph, lines)
+
+
+def _inputs(
+    graph: Graph, batches: Iterable[Tensor], sources: Mapping[str, str]
+) -> dict[str, Tensor]:
+    """Values (images, some of each) that the functions read, by the node they come from."""
+    wanted, found = set(sources.values()), dict[str, list[Tensor]]()
+
+    def watch(node: Node, value: Tensor) -> None:
+        if node.name in wanted:
+            flat = value.flatten(1)
+            step = -(-flat.shape[1] // EACH)
+            step += step > 1 and step % 2 == 0  # not always the same place of a row
+            found.setdefault(node.name, []).append(flat[:, ::step].double().cpu())
+
+    with torch.no_grad():
+        for batch in batches:
+            run(graph, batch, watch=watch)
+    if not found:
+        raise CalibrationError("there are no calibration images to fit functions on",
+                               hint="give --calibration-samples at least 1")  # fmt: skip
+    return {name: torch.cat(parts) for name, parts in found.items()}
+
+
+def _line(node: Node, seen: Tensor, levels: int) -> Line:
+    if not bool(seen.isfinite().all()):
+        raise CalibrationError(f"layer '{node.name}': its input is not finite on the images",
+                               hint="check the weights and the scale of the images")  # fmt: skip
+    if float(seen.min()) == float(seen.max()):
+        raise CalibrationError(
+            f"layer '{node.name}': its input is the same on all images, so nothing can be fitted",
+            hint="give more images, or leave it out of --fit",
+        )
+    known = max(1, len(seen) - len(seen) // 4)
+    others = seen[known:] if known < len(seen) else seen
+    x, y = _pair(node, seen[:known])
+    if x.min() == x.max():
+        x, y = _pair(node, seen)
+    places, values = closest_line(x, y, levels)
+    shown, wanted = _pair(node, others)
+    gap = np.square(on_line(shown, places, values) - wanted).mean()
+    error = float(np.sqrt(gap / max(np.square(wanted).mean(), 1e-300)))
+    return Line(places.tolist(), values.tolist(), error)
+
+
+def _pair(node: Node, values: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    flat = values.flatten()
+    flat = flat[:: -(-len(flat) // ALL)]
+    return flat.numpy(), OPS[node.op].run(flat[:, None], **node.attrs)[:, 0].numpy()
