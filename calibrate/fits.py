@@ -6,6 +6,7 @@ It is made on three of four calibration images, and its error measured on the ot
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -170,7 +171,8 @@ def _line(node: Node, seen: Tensor, levels: int) -> Line:
     shown, wanted = _pair(node, others)
     gap = np.square(on_line(shown, places, values) - wanted).mean()
     error = float(np.sqrt(gap / max(np.square(wanted).mean(), 1e-300)))
-    return Line(places.tolist(), values.tolist(), error)
+    above = [float(((x - t) / (u - t)).clip(0, 1).mean()) > 0.5 for t, u in pairwise(places)]
+    return Line(places.tolist(), values.tolist(), above, error)
 
 
 def _pair(node: Node, values: Tensor) -> tuple[np.ndarray, np.ndarray]:

@@ -4,6 +4,11 @@
 
 is the line through the points (t_k, v_k), flat beyond both ends. Each ramp is a neuron that sends
 at most one spike a step, and its share of the range is finer than that of one neuron for all of it.
+A ramp that most values lie above is turned round, with r = t_k - t_(k-1),
+
+    clip(x - t_(k-1), 0, r) = r - clip(t_k - x, 0, r)
+
+so that a neuron speaks for the values beyond it, whichever side that is, and is silent for most.
 The original keeps its function (`convsnn.graph.ops.fitted`).
 """
 
@@ -22,11 +27,21 @@ FLAT = 1e-6  # of the range of values: a ramp that rises less is left out
 
 @dataclass(frozen=True)
 class Line:
-    """Points (t_k, v_k) of a line, t rising, and the relative `error` of it."""
+    """Points (t_k, v_k) of a line, t rising, which of its pieces are `turned` round, and the
+    relative `error` of it."""
 
     places: Sequence[float]
     values: Sequence[float]
+    turned: Sequence[bool]
     error: float
+
+
+@dataclass(frozen=True)
+class _Ramp:
+    start: float
+    width: float
+    rise: float
+    turned: bool
 
 
 def with_ramps(graph: Graph, lines: Mapping[str, Line]) -> Graph:
@@ -46,6 +61,17 @@ def with_ramps(graph: Graph, lines: Mapping[str, Line]) -> Graph:
     return rebuild(graph, changed=changed, tensors=tensors)
 
 
+def _ramps(line: Line) -> list[_Ramp]:
+    """The pieces of a line that rise or fall; one where none does."""
+    ends = zip(line.places, line.places[1:], line.values, line.values[1:], strict=False)
+    found = [
+        _Ramp(t, u - t, v - w, turned)
+        for (t, u, w, v), turned in zip(ends, line.turned, strict=True)
+    ]
+    spread = max(line.values) - min(line.values)
+    return [ramp for ramp in found if abs(ramp.rise) > FLAT * spread] or found[:1]
+
+
 class _Sum:
     """The nodes of one sum, as they are put together."""
 
@@ -56,22 +82,18 @@ class _Sum:
 
     def of(self, line: Line) -> str:
         """Append the sum; the name of its last node."""
-        source = self.node.inputs[0]
-        spread = max(line.values) - min(line.values)
-        ramps = [
-            (t, u - t, v - w)
-            for t, u, w, v in zip(
-                line.places, line.places[1:], line.values, line.values[1:], strict=False
-            )
-        ]
-        kept = [ramp for ramp in ramps if abs(ramp[2]) > FLAT * spread] or ramps[:1]
-        total = ""
-        for number, (start, width, rise) in enumerate(kept):
+        total, base, minus = "", line.values[0], ""
+        for number, ramp in enumerate(_ramps(line)):
+            source, start, slope = self.node.inputs[0], ramp.start, ramp.rise / ramp.width
+            if ramp.turned:
+                minus = minus or self._with("scale", source, -1.0, "minus")
+                source, start, slope = minus, -(ramp.start + ramp.width), -slope
+                base += ramp.rise
             moved = self._with("add_constant", source, -start, f"from{number}")
-            ramp = self._emit("clip", (moved,), f"ramp{number}", {"ceiling": width})
-            part = self._with("scale", ramp, rise / width, f"slope{number}")
+            neuron = self._emit("clip", (moved,), f"ramp{number}", {"ceiling": ramp.width})
+            part = self._with("scale", neuron, slope, f"slope{number}")
             total = self._emit("add", (total, part), f"sum{number}") if total else part
-        return self._with("add_constant", total, line.values[0], "base")
+        return self._with("add_constant", total, base, "base")
 
     def _with(self, op: str, source: str, number: float, part: str) -> str:
         name = self._unused(f"{self.node.name}.{part}")

@@ -11,6 +11,7 @@ from calibrate.coding import CodingThresholds
 from calibrate.fits import Fit, as_if_fitted, fitted, parse_fits
 from convsnn.encoders import ENCODERS
 from convsnn.graph import Graph
+from convsnn.graph.fits import without_functions
 from convsnn.load import load_module, load_onnx, onnx_reference
 from convsnn.load.verify import module_reference, verify_import
 from convsnn.neurons import NEURONS
@@ -89,7 +90,7 @@ def convert(
         schedule, graph=graph, neuron=neuron, encoder=made, readout="mean" if choose else readout
     )
     made = made.fit(batches)
-    context = Context(graph, batches, neuron, made, steps, seed, known)
+    context = Context(without_functions(graph), batches, neuron, made, steps, seed, known)
     plan = _calibrated(context, coded, stages)
     start = delayed("mean", READOUTS.create(readout).delay) if choose else readout
     net = to_spiking(
@@ -110,7 +111,7 @@ def _calibrated(context: Context, coded: Graph, stages: Sequence[Stage]) -> Plan
     coding = [stage for stage in stages if isinstance(stage, CodingThresholds)]
     others = [stage for stage in stages if not isinstance(stage, CodingThresholds)]
     plan = run_stages(context, others) if context.graph.sites else Plan()
-    within = replace(context, graph=coded)
+    within = replace(context, graph=without_functions(coded))
     for stage in coding[-1:] or [CodingThresholds()]:
         plan = stage(within, plan)
     return plan
