@@ -15,7 +15,7 @@ from torch import Tensor
 from calibrate.splines import closest_line, on_line
 from convsnn.errors import CalibrationError, ConfigError
 from convsnn.graph import Graph, Node, run
-from convsnn.graph.ops import OPS
+from convsnn.graph.ops import OPS, Role
 from convsnn.graph.ops.base import SMOOTH
 from convsnn.passes.ramps import Line, as_neurons, with_ramps
 from convsnn.registry import nearest
@@ -28,6 +28,7 @@ FITTABLE = {
 MOST = 16  # neurons for a value
 EACH, ALL = 64, 1 << 15  # values of an image, and of a layer, that are looked at
 _FORM = "write it like gelu=if:8, the function or a layer's name, and how many neurons"
+_LAST = "it stands at the very end, where it is a readout and may stay"
 _MIXED = "it is no function of one value alone, so no sum of neurons that see one value is it"
 
 
@@ -92,16 +93,19 @@ def chosen_layers(graph: Graph, fits: Iterable[Fit]) -> dict[str, int]:
 
 def _unfit(node: Node, fit: Fit) -> ConfigError:
     kind = node.op.removesuffix("_inside")
-    smooth = node.role in SMOOTH
-    reason = _MIXED if smooth else "it is no smooth function"
+    reason = _MIXED if node.role in SMOOTH else "it is no smooth function"
+    reason = _LAST if node.role is Role.READOUT else reason
     known = ", ".join(FITTABLE.values())
     return ConfigError(f"'{fit}': layer '{node.name}' is a {kind}; {reason}",
                        hint=f"functions that can be fitted: {known}")  # fmt: skip
 
 
 def _refuse(graph: Graph, fit: Fit, word: str) -> None:
-    for node in graph.smooth:
-        if node.op.removesuffix("_inside").replace("_", "-") == word:
+    for node in graph.nodes:
+        if (
+            node.role in (*SMOOTH, Role.READOUT)
+            and node.op.removesuffix("_inside").replace("_", "-") == word
+        ):
             raise _unfit(node, fit)
     there = sorted({FITTABLE[node.op] for node in graph.nodes if node.op in FITTABLE})
     known = f"the network has {', '.join(there)}" if there else "the network has none to fit"
