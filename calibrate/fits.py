@@ -4,8 +4,8 @@ A fit names a function, or a layer that is one, and how many neurons stand for e
 It is made on three of four calibration images, and its error measured on the others.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -15,18 +15,17 @@ from torch import Tensor
 from calibrate.splines import closest_line, on_line
 from convsnn.errors import CalibrationError, ConfigError
 from convsnn.graph import Graph, Node, run
+from convsnn.graph.fits import without_functions
 from convsnn.graph.ops import OPS, Role
 from convsnn.graph.ops.base import SMOOTH
+from convsnn.graph.ops.fitted import FITTABLE
+from convsnn.passes.edit import rebuild
 from convsnn.passes.ramps import Line, as_neurons, with_ramps
 from convsnn.registry import nearest
 
-FITTABLE = {
-    "gelu": "gelu", "silu": "silu", "hard_swish": "hard-swish", "hard_sigmoid": "hard-sigmoid",
-    "sigmoid_inside": "sigmoid", "log_sigmoid": "log-sigmoid", "tanh": "tanh", "elu": "elu",
-    "softplus": "softplus", "softsign": "softsign", "mish": "mish",
-}  # fmt: skip
 MOST = 16  # neurons for a value
-EACH, ALL = 64, 1 << 15  # values of an image, and of a layer, that are looked at
+IMAGES = 256  # that are looked at
+EACH, ALL = 256, 1 << 15  # values of an image, and of a layer, that are looked at
 _FORM = "write it like gelu=if:8, the function or a layer's name, and how many neurons"
 _LAST = "it stands at the very end, where it is a readout and may stay"
 _MIXED = "it is no function of one value alone, so no sum of neurons that see one value is it"
@@ -123,38 +122,41 @@ def as_if_fitted(graph: Graph, fits: Sequence[Fit]) -> Graph:
 
 
 def fitted(graph: Graph, batches: Iterable[Tensor], fits: Sequence[Fit]) -> Graph:
-    """The graph with the functions that `fits` mean as sums of neurons, fitted on `batches`."""
+    """The graph with the functions that `fits` mean as sums of neurons, fitted on `batches`, each
+    layer behind the ones before it as they are fitted already."""
     layers = chosen_layers(graph, fits)
-    if not layers:
-        return graph
-    seen = _inputs(graph, batches, {name: graph.by_name[name].inputs[0] for name in layers})
-    lines = {
-        name: _line(graph.by_name[name], seen[graph.by_name[name].inputs[0]], levels)
-        for name, levels in layers.items()
-    }
-    return with_ramps(graph, lines)
+    shown = _first(batches) if layers else []
+    for name, levels in layers.items():
+        seen = _inputs(graph, shown, graph.by_name[name].inputs[0])
+        graph = with_ramps(graph, {name: _line(graph.by_name[name], seen, levels)})
+    return graph
 
 
-def _inputs(
-    graph: Graph, batches: Iterable[Tensor], sources: Mapping[str, str]
-) -> dict[str, Tensor]:
-    """Values (images, some of each) that the functions read, by the node they come from."""
-    wanted, found = set(sources.values()), dict[str, list[Tensor]]()
-
-    def watch(node: Node, value: Tensor) -> None:
-        if node.name in wanted:
-            flat = value.flatten(1)
-            step = -(-flat.shape[1] // EACH)
-            step += step > 1 and step % 2 == 0  # not always the same place of a row
-            found.setdefault(node.name, []).append(flat[:, ::step].double().cpu())
-
-    with torch.no_grad():
-        for batch in batches:
-            run(graph, batch, watch=watch)
+def _first(batches: Iterable[Tensor]) -> list[Tensor]:
+    """The first images; they are read once for each layer."""
+    found, left = list[Tensor](), IMAGES
+    for batch in batches:
+        found.append(batch[:left])
+        left -= len(found[-1])
+        if not left:
+            break
     if not found:
         raise CalibrationError("there are no calibration images to fit functions on",
                                hint="give --calibration-samples at least 1")  # fmt: skip
-    return {name: torch.cat(parts) for name, parts in found.items()}
+    return found
+
+
+def _inputs(graph: Graph, shown: Sequence[Tensor], source: str) -> Tensor:
+    """Values (images, some of each) that the node `source` gives."""
+    before = rebuild(replace(without_functions(graph), outputs=(source,)))
+    found = []
+    for batch in shown:
+        with torch.no_grad():
+            flat = run(before, batch)[source].flatten(1)
+        step = -(-flat.shape[1] // EACH)
+        step += step > 1 and step % 2 == 0  # not always the same place of a row
+        found.append(flat[:, ::step].double().cpu())
+    return torch.cat(found)
 
 
 def _line(node: Node, seen: Tensor, levels: int) -> Line:

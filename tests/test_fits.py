@@ -13,13 +13,14 @@ from torch import Tensor, nn
 
 import convsnn
 from calibrate import parse_stages
-from calibrate.fits import FITTABLE, Fit, as_if_fitted, chosen_layers, parse_fits
+from calibrate.fits import Fit, as_if_fitted, chosen_layers, parse_fits
 from calibrate.splines import closest_line, on_line
 from convsnn.errors import CalibrationError, ConfigError, UnsupportedError
 from convsnn.export import load_artifact, save_artifact
 from convsnn.graph import Graph, Node, run
 from convsnn.graph.fits import fitted_nodes, parts_of_fits, without_functions
 from convsnn.graph.ops import OPS
+from convsnn.graph.ops.fitted import FITTABLE
 from convsnn.load import load_module
 from convsnn.measure import evaluate
 from convsnn.measure.energy.dense import dense_rows
@@ -118,8 +119,8 @@ def test_every_function_that_can_be_fitted_is_fitted_well() -> None:
             Node("f", op, ("in",)), Node("y", "linear", ("f", "w")),
         )  # fmt: skip
         torch.manual_seed(0)
-        graph, x = Graph(nodes, {"w": 2 * torch.randn(4, 4)}, ("y",)), images(256)
-        net = convert(graph, x[:2], [x[:100], x[100:]], parse_stages("mse"), steps=4, fit="f=if:8")
+        graph, x = Graph(nodes, {"w": 2 * torch.randn(4, 4)}, ("y",)), images(120)
+        net = convert(graph, x[:2], [x[:50], x[50:]], parse_stages("max"), steps=4, fit="f=if:8")
         (node,) = fitted_nodes(net.graph)
         assert node.attrs["error"] < 0.06
         values = run(net.body, x, keep=["in", "f"])
@@ -199,8 +200,9 @@ def test_layers_go_before_functions_and_kinds_are_told_before_any_work() -> None
     seen = as_if_fitted(graph, [Fit("gelu", 8)])
     assert [node.op for node in seen.smooth] == ["tanh"]
     x = images(8)
-    with pytest.raises(UnsupportedError, match="tanh"):
+    with pytest.raises(UnsupportedError, match="tanh") as refused:
         convert(graph, x[:2], [x], parse_stages("mse"), fit="gelu=if:8", spikes="binary")
+    assert "--fit tanh=if:8" in (refused.value.hint or "")
     with pytest.raises(ConfigError, match="fits are sums of if neurons"):
         Method("mse", "signed", fit=(Fit("gelu", 8),))
 

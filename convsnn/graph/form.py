@@ -18,7 +18,7 @@ from convsnn.graph.channels import channel_axes
 from convsnn.graph.node import Node, Site
 from convsnn.graph.ops import OPS, Role
 from convsnn.graph.ops.base import SMOOTH
-from convsnn.graph.ops.fitted import FITTED
+from convsnn.graph.ops.fitted import FITTABLE, FITTED
 from convsnn.graph.shapes import sample_shapes
 
 _UNWANTED = {
@@ -171,7 +171,12 @@ class Graph:
         for node in self.nodes:
             if node.role in refused:
                 op = str(node.attrs.get("kind", node.op)).removesuffix("_inside")
-                found.append(Blocker(node.name, op, *_UNWANTED[node.role], node.source))
+                reason, remedy = _UNWANTED[node.role]
+                if node.op in FITTABLE:
+                    remedy = (
+                        f"stand neurons for it with --fit {FITTABLE[node.op]}=if:8, or {remedy}"
+                    )
+                found.append(Blocker(node.name, op, reason, remedy, node.source))
         return tuple(found)
 
     def _read_by_layers(self, readout: Node) -> bool:

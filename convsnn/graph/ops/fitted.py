@@ -12,6 +12,12 @@ from torch import Tensor
 from convsnn.graph.ops.base import OPS, op
 
 FITTED = "fitted"
+# functions of one value alone that a sum of a few neurons comes close to, as users call them
+FITTABLE = {
+    "gelu": "gelu", "silu": "silu", "hard_swish": "hard-swish", "hard_sigmoid": "hard-sigmoid",
+    "sigmoid_inside": "sigmoid", "log_sigmoid": "log-sigmoid", "tanh": "tanh", "elu": "elu",
+    "softplus": "softplus", "softsign": "softsign", "mish": "mish",
+}  # fmt: skip
 
 
 @op(FITTED)
