@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from convsnn.errors import LoadError
 from convsnn.load import load_module, load_onnx, onnx_reference
 from convsnn.load.verify import module_reference, verify_import
 
@@ -211,11 +212,8 @@ FILES: dict[str, tuple[list[tuple[Any, ...]], dict[str, Any]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_a_file_enters_as_onnx_runtime_runs_it(name: str, tmp_path: Path) -> None:
-    nodes, constants = FILES[name]
-    whole = [("MatMul", "x w", "m"), *nodes, ("Tanh", "f", "y")]
-    held = {"w": W, **{k: np.asarray(v) for k, v in constants.items()}}
+def written_file(path: Path, whole: list[tuple[Any, ...]], held: dict[str, Any]) -> Path:
+    """A file of nodes `(op, inputs, output, attributes)` from x (B, 5, 8) to y."""
     made = [
         helper.make_node(op, inputs.split(), [output], name=f"{op}_{output}", **(rest or [{}])[0])
         for op, inputs, output, *rest in whole
@@ -225,13 +223,30 @@ def test_a_file_enters_as_onnx_runtime_runs_it(name: str, tmp_path: Path) -> Non
         "g",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 5, 8])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
-        [numpy_helper.from_array(v, k) for k, v in held.items()],
+        [numpy_helper.from_array(np.asarray(v), k) for k, v in held.items()],
     )
-    opset = 18 if name == "windows added up" else 13
+    opset = 18 if any(op == "Col2Im" for op, *_ in whole) else 13
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
     model.ir_version = 9
-    path = tmp_path / "m.onnx"
     onnx.save(model, path)
+    return path
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_enters_as_onnx_runtime_runs_it(name: str, tmp_path: Path) -> None:
+    nodes, constants = FILES[name]
+    whole = [("MatMul", "x w", "m"), *nodes, ("Tanh", "f", "y")]
+    path = written_file(tmp_path / "m.onnx", whole, {"w": W, **constants})
     read = load_onnx(path)
     assert not read.blockers()
     verify_import(read, onnx_reference(path), torch.randn(3, 5, 8))
+
+
+def test_where_the_batch_stays_away_the_node_that_moved_it_is_named(tmp_path: Path) -> None:
+    nodes = [
+        ("Transpose", "x", "a", {"perm": [1, 0, 2]}), ("Tanh", "a", "b"), ("Add", "b b", "c"),
+        ("Split", "c", "d", {"axis": 2}), ("Slice", "d s e", "f"), ("Relu", "f", "y"),
+    ]  # fmt: skip
+    path = written_file(tmp_path / "m.onnx", nodes, {"s": [0], "e": [4]})
+    with pytest.raises(LoadError, match="Transpose_a"):
+        load_onnx(path)
