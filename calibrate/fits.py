@@ -25,7 +25,7 @@ from convsnn.registry import nearest
 
 MOST = 16  # neurons for a value
 IMAGES = 256  # that are looked at
-EACH, ALL = 256, 1 << 15  # values of an image, and of a layer, that are looked at
+EACH = 256  # values of each
 _FORM = "write it like gelu=if:8, the function or a layer's name, and how many neurons"
 _LAST = "it stands at the very end, where it is a readout and may stay"
 _MIXED = "it is no function of one value alone, so no sum of neurons that see one value is it"
@@ -147,15 +147,19 @@ def _first(batches: Iterable[Tensor]) -> list[Tensor]:
 
 
 def _inputs(graph: Graph, shown: Sequence[Tensor], source: str) -> Tensor:
-    """Values (images, some of each) that the node `source` gives."""
+    """Values (images, some of each) that the node `source` gives: of every image the least, the
+    largest, and others drawn from anywhere, for every place in a row may be another channel."""
     before = rebuild(replace(without_functions(graph), outputs=(source,)))
-    found = []
+    drawing, found = torch.Generator().manual_seed(0), []
     for batch in shown:
         with torch.no_grad():
             flat = run(before, batch)[source].flatten(1)
-        step = -(-flat.shape[1] // EACH)
-        step += step > 1 and step % 2 == 0  # not always the same place of a row
-        found.append(flat[:, ::step].double().cpu())
+        flat = flat.double().cpu()
+        if flat.shape[1] > EACH:
+            drawn = torch.randint(flat.shape[1], (len(flat), EACH - 2), generator=drawing)
+            ends = [flat.amin(1, keepdim=True), flat.amax(1, keepdim=True)]
+            flat = torch.cat([*ends, flat.gather(1, drawn)], 1)
+        found.append(flat)
     return torch.cat(found)
 
 
@@ -183,5 +187,4 @@ def _line(node: Node, seen: Tensor, levels: int) -> Line:
 
 def _pair(node: Node, values: Tensor) -> tuple[np.ndarray, np.ndarray]:
     flat = values.flatten()
-    flat = flat[:: -(-len(flat) // ALL)]
     return flat.numpy(), OPS[node.op].run(flat[:, None], **node.attrs)[:, 0].numpy()

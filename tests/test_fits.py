@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 import convsnn
 from calibrate import parse_stages
-from calibrate.fits import Fit, as_if_fitted, chosen_layers, parse_fits
+from calibrate.fits import Fit, as_if_fitted, chosen_layers, fitted, parse_fits
+from calibrate.methods import choose_methods
 from calibrate.splines import closest_line, on_line
 from convsnn.errors import CalibrationError, ConfigError, UnsupportedError
 from convsnn.export import load_artifact, save_artifact
@@ -30,6 +31,8 @@ from convsnn.passes.ramps import Line, with_ramps
 from convsnn.report.page.summary import fits_in_words
 from convsnn.simulate import simulate
 from convsnn.spiking.kinds import BINARY
+from convsnn.workflows.compare.comparison import _of_if
+from convsnn.workflows.compare.rows import Conversion
 from convsnn.workflows.convert.network import convert
 from convsnn.workflows.subject.method import Method
 
@@ -193,6 +196,17 @@ def test_what_cannot_be_fitted_is_refused_by_name(text: str, words: str) -> None
         chosen_layers(graph, parse_fits(text))
 
 
+def test_methods_of_other_neurons_are_left_out_of_a_comparison_or_refused() -> None:
+    known = choose_methods("mse,layers,burst")
+    kept = [method.name for method in _of_if(known, "all")]
+    assert kept == [method.name for method in known if method.neuron == "if"]
+    with pytest.raises(ConfigError, match="burst have none of"):
+        _of_if(known, "mse,layers,burst")
+    row = Conversion(known[0], 8, fit=parse_fits("gelu=if:8"))
+    assert "--fit gelu=if:8" in row.describe()["how"]
+    assert row.identity() != Conversion(known[0], 8).identity()
+
+
 def test_layers_go_before_functions_and_kinds_are_told_before_any_work() -> None:
     graph = two_functions()
     found = chosen_layers(graph, parse_fits(["3=if:2", "gelu=if:8", "tanh=if:4"]))
@@ -205,6 +219,16 @@ def test_layers_go_before_functions_and_kinds_are_told_before_any_work() -> None
     assert "--fit tanh=if:8" in (refused.value.hint or "")
     with pytest.raises(ConfigError, match="fits are sums of if neurons"):
         Method("mse", "signed", fit=(Fit("gelu", 8),))
+
+
+def test_every_place_of_a_layer_is_seen() -> None:
+    """Large values at every other place only, as the channels of an image may lie."""
+    nodes = (Node("x", "input", (), {"shape": [600]}), Node("f", "silu", ("x",)))
+    x = torch.randn(40, 600, generator=torch.Generator().manual_seed(2))
+    x[:, ::2] /= 100
+    graph = fitted(Graph(nodes, {"w": torch.eye(4)}, ("f",)), [x], parse_fits("silu=if:8"))
+    got, wanted = run(without_functions(graph), x)["f"], run(graph, x)["f"]
+    assert float((got - wanted).norm() / wanted.norm()) < 0.02
 
 
 def test_inputs_that_teach_nothing_are_refused() -> None:
