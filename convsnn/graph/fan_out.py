@@ -13,10 +13,11 @@ from torch import Tensor
 
 from convsnn.graph import Graph, Node
 from convsnn.graph.ops import OPS, Role
+from convsnn.graph.ops.fitted import FITTED
 
 _PASSED_ON = (
     "add", "sub", "add_constant", "scale", "batch_norm", "concat", "slice", "pad", "reshape",
-    "permute", "identity",
+    "permute", "identity", FITTED,
 )  # fmt: skip
 
 
@@ -39,6 +40,8 @@ def _structure(graph: Graph, node: Node) -> Callable[..., Tensor]:
     if node.op in ("scale", "add_constant", "batch_norm"):
         shape = graph.shapes[node.name]
         return lambda x: x.expand(1, *shape)  # a constant may repeat it along an axis
+    if node.op == FITTED:
+        return lambda x: x
     if node.op == "sub":
         return lambda a, b: a + b
     return lambda *x: op.run(*x, **node.attrs)
