@@ -317,3 +317,22 @@ def test_exact_passes_keep_a_prelu_behind_a_batch_norm() -> None:
     graph = apply_exact(load_module(module, x), x, EXACT)
     assert [node.op for node in graph.nodes] == ["input", "conv", "leaky_relu"]
     torch.testing.assert_close(run(graph, x)[graph.outputs[0]], module(x).detach())
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    at=st.lists(st.integers(1, 150), min_size=1, max_size=4, unique=True).map(sorted),
+    fewest=st.sampled_from([-1, 0]),
+    lasts=st.booleans(),
+)
+def test_means_of_what_is_kept_are_those_of_its_values(seed, at, fewest, lasts) -> None:
+    rng = np.random.default_rng(seed)
+    threshold = torch.from_numpy(rng.integers(1, 9, (3, 1, 1))).float() / 4
+    spikes = torch.from_numpy(rng.integers(fewest, 2, (at[-1] * 2, 3, 2, 2))).float()
+    if lasts:
+        spikes = spikes.contiguous(memory_format=torch.channels_last)
+    values = (spikes * threshold).unflatten(0, (at[-1], 2))
+    wanted = torch.stack([values[:step].mean(0) for step in at])
+    for kept in (Sent.pack(values, threshold), Sent(values, threshold, at[-1])):
+        assert torch.equal(kept.values(at[-1]), values)
+        torch.testing.assert_close(kept.means(at), wanted)
