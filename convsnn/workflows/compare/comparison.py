@@ -10,7 +10,7 @@ from calibrate.methods import choose_methods
 from calibrate.named import NamedMethod
 from convsnn.errors import ConfigError, MissingExtraError
 from convsnn.export import load_artifact
-from convsnn.report.comparison.document import best_row
+from convsnn.report.comparison.apart import best_row
 from convsnn.report.comparison.sheets import comparison_sheets
 from convsnn.report.comparison.table import render_comparison
 from convsnn.report.document import to_json

@@ -107,6 +107,7 @@ class Bench:
             "method": row.describe(),
             "network": self._network(row).name if row.place is None else str(row.place.resolve()),
             "fingerprint": self._fingerprint(row),
+            "right": report.pop("right", None),
             "columns": {str(steps): column(other) for steps, other in made.columns.items()},
             "calibration_seconds": made.calibration_seconds,
             "training_seconds": made.training_seconds,
