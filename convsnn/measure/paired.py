@@ -1,4 +1,4 @@
-"""How far two networks are apart that answered the same images: a loss of accuracy and its interval.
+"""How far two networks are apart that answered the same images: a loss and its interval.
 
 Of N images b are right in the one network alone and c in the other alone. The loss of accuracy is
 (b - c) / N; its interval is that of a difference of paired shares with half a pair added to each of
