@@ -11,7 +11,7 @@ from convsnn.errors import MissingExtraError
 from convsnn.report.templating import template
 from convsnn.report.wording import counted, percent
 
-_COLUMNS = ("accuracy", "on training samples", "dead neurons", "spikes a sample", "epochs")
+_COLUMNS = ("accuracy", "on training samples", "dead neurons, %", "spikes a sample", "epochs")
 
 
 def lines(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
@@ -27,7 +27,7 @@ def _line(row: Mapping[str, Any]) -> tuple[str, ...]:
     interval = "" if half is None else f" +- {100 * half:.2f}"
     last = [run["epochs"][-1] for run in runs]
     trained = sum(epoch["accuracy"] for epoch in last) / len(last)
-    dead = [percent(value) for value in mean_dead(row).values()]
+    dead = [f"{100 * value:.2f}" for value in mean_dead(row).values()]
     spikes = [f"{value:,.0f}" for value in _spikes(runs[0]).values()]
     shown = " / ".join(dead) or "-", " / ".join(spikes) or "-"
     return right + interval, percent(trained), *shown, str(len(runs[0]["epochs"]))
