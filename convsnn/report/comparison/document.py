@@ -139,7 +139,7 @@ def compare_reports(
     found.sort(key=_place)
     document = {**header, "methods": found, "failed": list(failed), "left_out": list(left_out)}
     if ann is None:
-        nothing = {"ann": None, "order": None, "best": None, "graded_places": []}
+        nothing: dict[str, Any] = {"ann": None, "order": None, "best": None, "graded_places": []}
         return document | {"measure": "accuracy", **nothing}
     first = next((r for r in reports if r["comparison"]["method"]["same_network"]), reports[0])
     judged, labelled = measured(first), first["snn"]["accuracy"] is not None
