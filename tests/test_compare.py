@@ -376,11 +376,11 @@ def test_a_lead_of_one_image_is_not_told_apart_and_one_of_many_is():
     found, words = lead({"a": right, "b": right[::-1], "c": [True] * 38 + [False] * 2})
     assert found["name"] == "a"
     assert found["not_told_apart"] == ["b", "c"]
-    assert words == "not told apart by the 40 samples that it was chosen on (95 %): B and C"
+    assert words == "not told apart by the 40 samples that it was chosen on (95 %): B; C"
     found, words = lead({"a": right, "b": [True] * 25 + [False] * 15})
     assert words == "told apart from all others by the 40 samples that it was chosen on (95 %)"
     many = dict.fromkeys("abcdefgh", right)
-    assert lead(many)[1].endswith(": B, C, D, E and 3 more")
+    assert lead(many)[1].endswith(": B; C; D; E; 3 more")
 
 
 def test_the_same_images_tell_more_than_shares_do_and_answers_of_others_are_not_believed():

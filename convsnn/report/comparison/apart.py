@@ -105,7 +105,7 @@ def close_in_words(comparison: Comparison, *, most: int | None = FEW) -> str:
 
 
 def _listed(titles: Sequence[str], most: int | None) -> str:
-    """Names as a sentence has them: all, or the first few and how many more."""
+    """All names, some of which have commas, or the first few and how many more."""
     if most is not None and len(titles) > most + 1:
-        return f"{', '.join(titles[:most])} and {len(titles) - most} more"
-    return " and ".join([part for part in (", ".join(titles[:-1]), titles[-1]) if part])
+        titles = [*titles[:most], f"{len(titles) - most} more"]
+    return "; ".join(titles)
