@@ -27,6 +27,10 @@ class ConfigError(ConvsnnError):
     """An option, a name or a value that the user gave cannot be used."""
 
 
+class TooFewStepsError(ConfigError):
+    """What was asked for takes more time steps than there are."""
+
+
 class LoadError(ConvsnnError):
     """A model, weights or data file is missing, damaged or does not fit."""
 

@@ -194,8 +194,10 @@ class Registry(Generic[T]):
         return f"{spec}{',' if given else ':'}{key}={value}"
 
     def describe(self, name: str) -> str:
-        """The first line of the entry's docstring."""
-        return (inspect.getdoc(self.get(name)) or "").partition("\n")[0]
+        """The first sentence of the entry's docstring, over as many lines as it has."""
+        first = (inspect.getdoc(self.get(name)) or "").partition("\n\n")[0].replace("\n", " ")
+        sentence, end, _ = first.partition(". ")
+        return sentence + end.rstrip()
 
     def create(self, spec: str, **given: Any) -> T:
         """Build `name:key=value,...`; `given` are arguments that text cannot express."""

@@ -67,6 +67,11 @@ def test_a_list_shows_each_name_and_explains_one(kind, capsys, monkeypatch):
     assert all(" ".join(fact.split()) in shown for fact in facts if len(fact) < 40)
 
 
+@pytest.mark.parametrize("kind", ["neurons", "calibrators", "encoders", "readouts", "datasets"])
+def test_a_description_is_a_whole_sentence(kind):
+    assert all(row["description"].endswith(".") for row in catalogue(kind).rows)
+
+
 def test_an_option_is_shown_with_type_unit_and_default(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "160")
     assert main(["list", "neurons", "msat"]) == 0

@@ -9,6 +9,7 @@ from itertools import pairwise, permutations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
@@ -18,8 +19,9 @@ from calibrate.named import LONGEST, NamedMethod
 from calibrate.published import TABLE_2
 from convsnn.commands import main
 from convsnn.errors import ConfigError
+from convsnn.measure.paired import loss, loss_of_shares
 from convsnn.neurons import NEURONS
-from convsnn.report.comparison import charts, scale
+from convsnn.report.comparison import apart, charts, scale
 from convsnn.report.comparison import page as comparison_page
 from convsnn.report.comparison.charts import front
 from convsnn.report.comparison.document import compared_steps
@@ -331,6 +333,101 @@ def test_a_method_that_fails_is_a_row_that_says_why(here_with_page, capsys, monk
     assert (
         "percentile of its activations" in (here_with_page / "out" / "comparison.html").read_text()
     )
+
+
+def test_a_method_that_needs_more_steps_is_left_out_of_all_and_an_error_by_name(
+    here, capsys, monkeypatch
+):
+    some = [method for method in methods() if method.name in ("tsc", "max-0.5")]
+    monkeypatch.setattr("convsnn.workflows.compare.comparison.choose_methods", lambda *_: some)
+    few = ("compare", MODEL, "--timesteps", 4, *SMALL, "-o", "out")
+    code, out, err = run(capsys, *few, "--methods", "all", "--json")
+    document = json.loads(out)
+    assert (code, document["failed"]) == (0, [])
+    (left,) = document["left_out"]
+    assert left["name"] == "tsc"
+    assert left["reason"].endswith("more than 4; use --timesteps 5 or more")
+    assert "results are in out/ (open comparison.html)" in err
+    code, out, _ = run(capsys, *few, "--methods", "max-0.5,tsc", "--json")
+    document = json.loads(out)
+    assert (code, document["left_out"], len(document["failed"])) == (1, [], 1)
+
+
+# The best, and what the scored images tell of its lead
+
+
+def lead(answers, scores=None, samples=40):
+    """The sentence on rows by name, whose answers are right or not."""
+    rows = [
+        {"name": name, "title": name.upper(), "score": {"4": score}, "energy": {"4": place}}
+        for place, (name, score) in enumerate((scores or {}).items())
+    ] or [
+        {"name": n, "title": n.upper(), "score": {"4": sum(a) / len(a)}, "energy": {"4": place}}
+        for place, (n, a) in enumerate(answers.items())
+    ]
+    document = {"timesteps": 4, "methods": rows}
+    digits = {name: apart.as_digits(torch.tensor(each)) for name, each in answers.items()}
+    best = apart.best_section(document, digits, samples=samples, shares=True)
+    return best, apart.close_in_words({**document, "best": best})
+
+
+def test_a_lead_of_one_image_is_not_told_apart_and_one_of_many_is():
+    right = [True] * 39 + [False]
+    found, words = lead({"a": right, "b": right[::-1], "c": [True] * 38 + [False] * 2})
+    assert found["name"] == "a"
+    assert found["not_told_apart"] == ["b", "c"]
+    assert words == "not told apart by the 40 samples that it was chosen on (95 %): B; C"
+    found, words = lead({"a": right, "b": [True] * 25 + [False] * 15})
+    assert words == "told apart from all others by the 40 samples that it was chosen on (95 %)"
+    many = dict.fromkeys("abcdefgh", right)
+    assert lead(many)[1].endswith(": B; C; D; E; 3 more")
+
+
+def test_the_same_images_tell_more_than_shares_do_and_answers_of_others_are_not_believed():
+    right, worse = [True] * 180 + [False] * 20, [True] * 170 + [False] * 30
+    found, _ = lead({"a": right, "b": worse}, samples=200)
+    assert found["not_told_apart"] == []  # ten lost, none won
+    found, _ = lead({}, {"a": 0.9, "b": 0.85}, samples=200)
+    assert found["not_told_apart"] == ["b"]
+    for other in ({"a": right}, {"a": right, "b": worse[:-8]}, {"a": right, "b": right}):
+        found, _ = lead(other, {"a": 0.9, "b": 0.85}, samples=200)
+        assert found["not_told_apart"] == ["b"]
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60))
+def test_answers_are_kept_bit_by_bit_and_both_intervals_hold_the_loss(pairs):
+    right, before = (torch.tensor(side) for side in zip(*pairs, strict=True))
+    kept = apart.from_digits(apart.as_digits(right), len(pairs))
+    assert kept.tolist() == right.tolist()
+    assert apart.from_digits(apart.as_digits(right), len(pairs) + 8) is None
+    assert apart.from_digits("no digits", len(pairs)) is None
+    share, had = float(right.double().mean()), float(before.double().mean())
+    for drop, low, high in (
+        loss(right[None], before),
+        loss_of_shares(share, had, samples=len(pairs)),
+    ):
+        assert float(drop) == pytest.approx(had - share)
+        assert -share - 1e-9 <= low <= drop + 1e-9
+        assert drop - 1e-9 <= high <= had + 1e-9
+
+
+def test_a_comparison_says_what_its_images_do_not_tell_apart(here_with_page, capsys):
+    code, document, _ = compare(capsys, methods="p-norm,max-0.5")
+    assert code == 0
+    best = document["best"]
+    rows = {row["name"]: row["score"]["8"] for row in document["methods"]}
+    (other,) = rows.keys() - {best["name"]}
+    assert best["samples"] == 40
+    assert best["behind"][other]["drop"] == pytest.approx(rows[best["name"]] - rows[other])
+    kept = json.loads((here_with_page / "out" / f"{other}.json").read_text())
+    right = apart.from_digits(kept["comparison"]["right"], 40)
+    assert float(right.double().mean()) == pytest.approx(rows[other])
+    assert "right" not in kept
+    words = apart.close_in_words(document)
+    assert words in " ".join((here_with_page / "out" / "comparison.html").read_text().split())
+    console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(render_comparison(document))
+    assert words in " ".join(console.export_text().split())
 
 
 def test_a_budget_leaves_out_and_says_so(here, capsys):

@@ -446,6 +446,27 @@ def test_a_network_beyond_the_memory_is_a_row():
     assert rows["timm:test_resnet"].verdict == EXACT
 
 
+def test_a_file_that_cannot_be_read_is_counted_as_no_kind_of_network(tmp_path):
+    weights = onnx.numpy_helper.from_array(np.eye(3, dtype=np.float32), "w")
+    weights.ClearField("raw_data")
+    weights.data_location = onnx.TensorProto.EXTERNAL
+    entry = weights.external_data.add()
+    entry.key, entry.value = "location", "missing.bin"
+    ends = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", 3]) for name in "xz"
+    ]
+    nodes = [
+        onnx.helper.make_node("MatMul", ["x", "w"], ["y"]),
+        onnx.helper.make_node("Relu", ["y"], ["z"]),
+    ]
+    graph = onnx.helper.make_graph(nodes, "g", ends[:1], ends[1:], [weights])
+    (tmp_path / "lost.onnx").write_bytes(onnx.helper.make_model(graph).SerializeToString())
+    assert count_onnx(tmp_path / "lost.onnx").rectified
+    row = judge("onnx:lost.onnx", Extent(folder=str(tmp_path)))
+    assert (row.verdict, row.reason.partition(":")[0]) == (REFUSED, "LoadError")
+    assert summarise([row, ROWS[0]]).rectified == 1
+
+
 # The file of rows.
 
 ROWS = [

@@ -1,15 +1,22 @@
 """Energy from the command line: sets of constants, and the number of steps that is worth it."""
 
+import html
+import io
 import json
 from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 
 from convsnn.commands import main
 from convsnn.errors import ConfigError
 from convsnn.report.document import validate
+from convsnn.report.page import costs
 from convsnn.report.page.html import render_html
+from convsnn.report.page.summary import expected_in_words
+from convsnn.report.page.table import POOLED, render_table
+from convsnn.report.wording import significant
 from convsnn.workflows.evaluate.best import plan_best
 from convsnn.workflows.evaluate.pricing import Pricing
 from convsnn.workflows.subject.given import as_part
@@ -127,6 +134,45 @@ def test_what_cannot_be_chosen(converted, capsys):
     ):
         with pytest.raises(ConfigError, match=words):
             plan_best("energy", data=data, calibration=lambda: used, **options)
+
+
+def test_the_first_screen_tells_one_energy_at_every_stop(converted):
+    page = render_html(converted)
+    moved = json.loads(page.split('id="steps">')[1].split("</script>")[0])
+    told = [costs.ratio(converted["estimate"], "original", step) for step in moved["stops"]]
+    assert moved["texts"]["spent"] == told
+    first = page[page.index("<header>") : page.index("Energy, three ways")]
+    assert f"It spends {told[-1]} times the ANN" in html.unescape(" ".join(first.split()))
+    assert first.count(f'data-at="spent">{told[-1]}<') == 2  # the card and the slider
+    assert 'data-at="counted"' not in first
+    bare = {**converted, "estimate": None}
+    assert costs.spent(bare, 4) == significant(converted["energy"]["counted"][3])
+
+
+@pytest.mark.parametrize(("bound", "words"), [(1.0, "1 point"), (0.5, "0.5 points")])
+def test_the_loss_that_chose_and_the_bound_on_it_are_told_apart(converted, bound, words):
+    held = {"source": "d", "split": "train", "samples": 500, "ann": 1.0, "snn": [0.9, 0.994, 1, 1]}
+    point = {"best": "energy", "max_drop": bound, "step": 2, "held_out": held}
+    expected = {"source": "d", "split": "train", "samples": 500, "bound": bound, "from": 3}
+    expected |= {"drop": [0.1, 0.006, 0, 0], "low": [0.0] * 4, "high": [0.2, 0.013, 0.005, 0.004]}
+    report = {**converted, "point": point, "expected": expected}
+    said = costs.point_in_words(report)
+    assert said.endswith(f"loses 0.60 of the {words} allowed (as measured; up to 1.30 at 95 %)")
+    assert expected_in_words(report).endswith(
+        f"95 %), its upper end at most {words} from step 3 on"
+    )
+    assert costs.point_in_words({**report, "expected": None}).endswith(f"{words} allowed")
+
+
+def test_max_pooling_is_said_to_have_no_form_elsewhere(converted):
+    console = Console(width=80, file=io.StringIO())
+    console.print(render_table(converted))
+    pooled = any(source["kind"] == "max_pool" for source in converted["sources"])
+    assert pooled
+    assert console.file.getvalue().count(POOLED) == 1
+    console.file.truncate(0)
+    console.print(render_table({**converted, "sources": []}))
+    assert POOLED not in console.file.getvalue()
 
 
 def test_the_step_to_run_at_is_chosen_on_held_out_images(converted, capsys, monkeypatch):

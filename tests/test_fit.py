@@ -103,6 +103,14 @@ def test_figures_that_nobody_confirmed_say_so_wherever_they_count(tmp_path: Path
     assert "not confirmed" in lines["estimate,"]
 
 
+def test_the_command_that_counts_spikes_names_the_network(monkeypatch) -> None:
+    monkeypatch.setattr("convsnn.workflows.fit.chip.load_saved", lambda _: network())
+    for net, name in (("my net.safetensors", "'my net.safetensors'"), (network(), "ARTIFACT")):
+        console = Console(width=400, record=True, file=io.StringIO())
+        console.print(fit(net, "loihi2").render(width=400))
+        assert f"convsnn evaluate {name} -o DIR" in console.export_text()
+
+
 def test_a_chip_of_ones_own_and_unknown_names(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text("name = 'Mine'\n[limits.layers]\nmost = 3\nsource = 'data sheet'")

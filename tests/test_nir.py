@@ -143,6 +143,16 @@ def test_the_same_spikes_come_back(
         assert max(v.max() for k, v in wanted.items() if k != "answers") == 1
 
 
+@pytest.mark.parametrize("readout", ["mean", "rising", "mean:delay=2"])
+def test_a_readout_that_the_graph_does_not_hold_is_remarked(readout: str, tmp_path: Path) -> None:
+    graph = built(images_in)
+    net = replace(to_spiking(graph, powers(graph, 1)), readout=readout)
+    said = save_nir(net, tmp_path / "net.nir")
+    warned = [text for text in said.remarks if f"read out by '{readout}'" in text]
+    assert len(warned) == (readout != "mean")
+    assert all("--readout mean" in text for text in warned)
+
+
 def test_initial_potentials_are_refused_kept_or_spread(tmp_path: Path) -> None:
     graph = built(images_in)
     net = to_spiking(graph, powers(graph, 1, start=0.5))

@@ -9,7 +9,7 @@ import pytest
 
 from convsnn.commands import main
 from convsnn.commands.train import _seeds
-from convsnn.report.training.document import half_interval, render_training_page, summarise
+from convsnn.report.training.document import dead, half_interval, render_training_page, summarise
 
 SHORT = ("--device", "cpu", "--samples", "30")
 QUICK = (*SHORT, "--set", "epochs=2", "--set", "training_samples=64", "--set", "timesteps=2")
@@ -189,6 +189,13 @@ def test_recipes_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_seeds_are_read_as_numbers() -> None:
     assert _seeds("3, 1") == [3, 1]
+
+
+def test_shares_of_dead_neurons_stand_in_one_word() -> None:
+    few = {"a": 0.015, "b": 0.005, "c": 0.3}
+    assert dead({"epochs": [{"dead": few}]}) == "1.50/0.50/30.00"
+    assert dead({"epochs": [{"dead": {**few, "d": 0.0}}]}) == "8.00"
+    assert dead({"epochs": [{}]}) == "-"
 
 
 def test_the_interval_is_student_s() -> None:

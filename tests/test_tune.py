@@ -1,6 +1,7 @@
 """The search for a neuron's constants: what is searched, how it goes on, what it may look at."""
 
 import csv
+import io
 import json
 import math
 import pickle
@@ -11,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from calibrate.tuning import Study, Trial, space_of, start_of, with_options
 from convsnn.commands import main
@@ -18,7 +20,7 @@ from convsnn.errors import CalibrationError, ConfigError, LoadError
 from convsnn.neurons import NEURONS
 from convsnn.neurons.msat import SETS
 from convsnn.registry import split_spec
-from convsnn.report.tuned import verdict
+from convsnn.report.tuned import render_tuned, verdict
 from convsnn.workflows.subject import job
 from convsnn.workflows.subject.images import Chosen
 from convsnn.workflows.tune.error import Score, fixed_methods, scored_steps, split
@@ -254,6 +256,17 @@ def test_the_verdict_is_plain():
     assert bad["at_least_as_good"] == {"32": True, "64": False}
     assert "NOT at least as good" in bad["text"]
     assert "after 64 steps its error is 0.110, that of a threshold 0.5 0.100" in bad["text"]
+
+
+@pytest.mark.parametrize("agreement", [None, {"32": 0.9}])
+def test_the_table_promises_no_column_that_it_has_not(agreement):
+    rows = [{"name": "tuned", "neuron": "msat", "error": {"32": 0.1}, "agreement": agreement}]
+    data = {part: {"samples": 9} for part in ("calibration", "trials", "check")}
+    document = {"model": {"name": "m"}, "trials": 1, "data": data, "rows": rows}
+    console = Console(width=80, file=io.StringIO())
+    console.print(render_tuned({**document, "verdict": {"text": "good"}}))
+    text = console.file.getvalue()
+    assert ("answers equal" in text) == ("agree 32" in text) == (agreement is not None)
 
 
 # The command

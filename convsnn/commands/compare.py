@@ -9,6 +9,7 @@ from convsnn.commands import groups, options, printing
 from convsnn.commands.terminal import messages
 from convsnn.report.comparison.table import WIDTH
 from convsnn.train.samples import Augmentation
+from convsnn.workflows.compare import PAGE
 from convsnn.workflows.compare import compare as compare_methods
 
 _TRAINED = "Rows that are trained"
@@ -101,5 +102,5 @@ def compare(
         force=force, schedule=schedule, fit=fit,
     )  # fmt: skip
     printing.show_result(found, as_json=as_json, csv=csv, width=WIDTH)
-    messages().print(f"results are in {found.folder}/", markup=False)
+    messages().print(f"results are in {found.folder}/ (open {PAGE})", markup=False)
     return 1 if found.failed else 0

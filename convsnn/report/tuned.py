@@ -65,13 +65,14 @@ def render_tuned(document: Mapping[str, Any]) -> RenderableType:
     agreeing = document["rows"][0]["agreement"] is not None
     for step in steps if agreeing else ():
         table.add_column(f"agree {step}", justify="right", no_wrap=True)
+    same_answers = ", and answers equal to the ANN's" if agreeing else ""
     for row in document["rows"]:
         errors = (significant(row["error"][step]) for step in steps)
         same = (percent(row["agreement"][step]) for step in steps) if agreeing else ()
         table.add_row(Text(row["name"]), *errors, *same)
     return Group(
         Text(lines),
-        Text("\nRelative error of the outputs, and answers equal to the ANN's", style="bold"),
+        Text(f"\nRelative error of the outputs{same_answers}", style="bold"),
         table,
         Text(f"\n{document['verdict']['text']}"),
     )

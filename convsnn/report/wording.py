@@ -31,6 +31,11 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
+def bound_in_points(bound: float) -> str:
+    """What may be lost, as the user says it: 1 point, 0.5 points."""
+    return f"{bound:g} point{'' if bound == 1 else 's'}"
+
+
 def _scaled(value: float, steps: list[tuple[float, str]]) -> tuple[float, str]:
     for size, prefix in steps:
         if abs(value) >= size:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from convsnn.encoders import ENCODERS
-from convsnn.errors import ConfigError
+from convsnn.errors import ConfigError, TooFewStepsError
 from convsnn.graph import Graph
 from convsnn.graph.ops import Role
 from convsnn.neurons import NEURONS
@@ -45,7 +45,7 @@ def fill_windows(
 ) -> tuple[str, str, str]:
     """The three specs with the longest window that `steps` leave to each layer, where none is set.
 
-    ConfigError where only some of the three take turns, or where there are too few steps.
+    ConfigError where only some of the three take turns, TooFewStepsError.
     """
     require_together(neuron, encoder, readout)
     if not takes_turns(neuron):
@@ -61,7 +61,7 @@ def fill_windows(
     specs = [registry.with_default(spec, "window", max(1, window)) for registry, spec in given]
     used = require_together(*specs)
     if 1 + windows * used > steps:
-        raise ConfigError(
+        raise TooFewStepsError(
             f"the input and {windows - 1} layers, one after another in windows of {used}, take "
             f"{1 + windows * used} time steps, more than {steps}",
             hint=f"use --timesteps {1 + windows * used} or more, or a shorter window",

@@ -98,6 +98,12 @@ def _remarks(net: Spiking, initial: Initial, place: Place) -> list[str]:
     found = []
     if net.encoder.spec().startswith("poisson") and place == "node":
         found.append("the input is the encoded image: spikes are drawn on the host")
+    if net.readout != "mean":
+        found.append(
+            f"the network is read out by '{net.readout}', which the graph does not hold: programs "
+            "that form the mean over the time steps give other answers (convsnn convert --readout "
+            "mean makes a network that is read out so)"
+        )
     if initial == "bias":
         found.append(
             "initial potentials are spread over the time steps: the sums are equal at the end, the "

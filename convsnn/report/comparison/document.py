@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
+from convsnn.report.comparison.apart import best_section
 from convsnn.report.comparison.ordering import order
 from convsnn.report.document import Report
 from convsnn.report.page.metrics import Metric, headline
@@ -138,15 +139,20 @@ def compare_reports(
     found.sort(key=_place)
     document = {**header, "methods": found, "failed": list(failed), "left_out": list(left_out)}
     if ann is None:
-        return document | {"measure": "accuracy", "ann": None, "order": None, "graded_places": []}
+        nothing: dict[str, Any] = {"ann": None, "order": None, "best": None, "graded_places": []}
+        return document | {"measure": "accuracy", **nothing}
     first = next((r for r in reports if r["comparison"]["method"]["same_network"]), reports[0])
     judged, labelled = measured(first), first["snn"]["accuracy"] is not None
-    standing = order(found, samples=first["data"]["evaluation"]["samples"]) if labelled else None
+    samples = first["data"]["evaluation"]["samples"]
+    standing = order(found, samples=samples) if labelled else None
+    digits = {r["comparison"]["method"]["name"]: r["comparison"].get("right") for r in reports}
+    shares = judged.name == "accuracy" or any(digits.values())
     return document | {
         "measure": judged.label,
         "unit": judged.unit,
         "ann": {**ann, "score": ann["accuracy"] if judged.name == "accuracy" else judged.ann},
         "order": None if standing is None else vars(standing) | {"notes": list(standing.notes)},
+        "best": best_section(document, digits, samples=samples, shares=shares),
         "graded_places": [s["name"] for s in first["sources"] if s["kind"] == "max_pool"],
     }
 
@@ -162,16 +168,6 @@ def _place(one: Mapping[str, Any]) -> tuple[object, ...]:
         one["labels"],
     )
     return *kind, -sum(one["score"].values()), one["name"]
-
-
-def best_row(comparison: Comparison) -> Mapping[str, Any] | None:
-    """The row with the best score after the last step, of equals the one that costs least."""
-    last = str(comparison["timesteps"])
-    return max(
-        comparison["methods"],
-        key=lambda one: (one["score"][last], -one["energy"][last]),
-        default=None,
-    )
 
 
 def ann_score(comparison: Comparison) -> float | None:

@@ -3,6 +3,7 @@
 from functools import partial
 
 from convsnn.errors import ExportError, MissingExtraError
+from convsnn.report.comparison.apart import best_row, close_in_words
 from convsnn.report.comparison.document import (
     Comparison,
     ann_score,
@@ -54,6 +55,8 @@ def render_comparison_page(comparison: Comparison) -> str:
             family=family,
             trained=any(row["trained"] for row in rows),
             anew=any(row.get("each") for row in rows),
+            leader=best_row(comparison),
+            close=close_in_words(comparison, most=None),
             fronts={name: charts.front(rows, name) for name in families},
             switches=[
                 {

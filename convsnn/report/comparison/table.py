@@ -7,10 +7,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from convsnn.report.comparison.apart import best_row, close_in_words
 from convsnn.report.comparison.document import (
     Comparison,
     ann_score,
-    best_row,
     compared_steps,
     heading,
     in_words,
@@ -66,7 +66,9 @@ def _methods(comparison: Comparison, width: int) -> list[RenderableType]:
     if best is not None and best["network"] is not None:
         place = PurePath(comparison["folder"], best["network"])
         steps = counted(comparison["timesteps"], "step")
-        parts.append(Text(f"best after {steps}: {best['title']}, kept in {place}"))
+        close = close_in_words(comparison)
+        text = f"best after {steps}: {best['title']}, kept in {place}{'; ' * bool(close)}{close}"
+        parts.append(Text(text))
     if hidden:
         names = ", ".join(dict.fromkeys(hidden))
         parts.append(Text(f"not shown, for want of width: {names} (the page has them)"))

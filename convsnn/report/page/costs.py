@@ -8,7 +8,7 @@ from convsnn.report.document import Report
 from convsnn.report.page.crossing import crossing_in_words
 from convsnn.report.page.metrics import headline
 from convsnn.report.page.summary import by_layers
-from convsnn.report.wording import counted, points, significant
+from convsnn.report.wording import bound_in_points, counted, points, significant
 
 NAMES = {
     "original": "the ANN",
@@ -58,6 +58,22 @@ def ratio(estimate: Mapping[str, Any], baseline: str, step: int) -> str:
     """What the spiking network costs as a ratio to a baseline, over the sets; a dash for none."""
     found = estimate["ratios"][baseline]
     return "-" if found is None else span(found["low"][step - 1], found["high"][step - 1])
+
+
+def spent(report: Report, step: int) -> str:
+    """The energy after `step` steps as a ratio to the original's, which is what stands at the top:
+    the estimate over the sets that price the original, else what was counted."""
+    estimate = estimate_of(report)
+    if estimate is None or estimate["ratios"]["original"] is None:
+        return significant(report["energy"]["counted"][step - 1])
+    return ratio(estimate, "original", step)
+
+
+def spent_by(report: Report) -> str:
+    """Where `spent` is from."""
+    estimate = estimate_of(report)
+    found = estimate is not None and estimate["ratios"]["original"] is not None
+    return str(estimate["kind"]) if estimate is not None and found else "counted"
 
 
 def narrow(text: str) -> str:
@@ -115,7 +131,7 @@ def point_in_words(report: Report) -> str:
     held, total = point["held_out"], report["timesteps"]
     where = f"{held['samples']} held-out samples of {held['source']} ({held['split']})"
     if point["step"] is None:
-        most = f"{point['max_drop']:g} points"
+        most = bound_in_points(point["max_drop"])
         return f"no number of steps up to {total} loses at most {most} on {where}"
     step = point["step"]
     here, before = first.snn[step - 1], held["snn"][step - 1]
@@ -123,8 +139,17 @@ def point_in_words(report: Report) -> str:
     return (
         f"run it for {step} of {total} steps: {first.label} {first.text(here)}{lost}; "
         f"{energy_in_words(report, step)}; chosen on {where}, where it loses "
-        f"{points(held['ann'] - before)} of the {point['max_drop']:g} points allowed"
+        f"{points(held['ann'] - before)} of the {bound_in_points(point['max_drop'])} allowed"
+        f"{_upper_end(report, step)}"
     )
+
+
+def _upper_end(report: Report, step: int) -> str:
+    """How far the loss that was measured may reach: the choice is by the loss itself."""
+    found = report.get("expected")
+    if found is None:
+        return ""
+    return f" (as measured; up to {points(found['high'][step - 1])} at 95 %)"
 
 
 def cheaper_in_words(report: Report) -> str:

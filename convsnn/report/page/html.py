@@ -70,6 +70,8 @@ def render_html(report: Report) -> str:
         below={form: steps_below_ann(report, form) for form in FORMS},
         forms=FORMS,
         estimate=costs.estimate_of(report),
+        spent=costs.spent(report, report["timesteps"]),
+        spent_by=costs.spent_by(report),
         spends=costs.energy_in_words(report, report["timesteps"]),
         point=costs.point_in_words(report),
         expected=expected_in_words(report),

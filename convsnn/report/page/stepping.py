@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from convsnn.report.document import Report
+from convsnn.report.page.costs import spent
 from convsnn.report.page.metrics import headline
 from convsnn.report.page.summary import dead_fraction, row, shown_steps
 from convsnn.report.templating import FILTERS
@@ -66,6 +67,7 @@ def _whole(report: Report, chosen: Sequence[int]) -> dict[str, list[str]]:
     rows, first = [row(report, step) for step in chosen], headline(report)
     texts = {
         "agreement": [FILTERS["percent"](at.agreement) for at in rows],
+        "spent": [spent(report, step) for step in chosen],
     }
     for form in ("paper", "counted", "cached"):
         texts[form] = [FILTERS["significant"](getattr(at, form)) for at in rows]

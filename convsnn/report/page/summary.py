@@ -5,7 +5,7 @@ from typing import Any
 
 from convsnn.report.document import Report
 from convsnn.report.page.metrics import headline
-from convsnn.report.wording import percent
+from convsnn.report.wording import bound_in_points, percent
 
 SETTLED = 0.005  # within half a point of the best step counts as being there
 
@@ -127,8 +127,8 @@ def expected_in_words(report: Report) -> str:
     if found is None:
         return ""
     drop, low, high = (100 * found[key][-1] for key in ("drop", "low", "high"))
-    begin, bound = found["from"], f"{found['bound']:g} points"
-    trust = f"at most {bound} from step {begin} on"
+    begin, bound = found["from"], bound_in_points(found["bound"])
+    trust = f"its upper end at most {bound} from step {begin} on"
     if begin is None:
         trust = f"more than {bound} may still be lost after {total} steps"
     return (

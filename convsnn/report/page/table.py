@@ -23,6 +23,7 @@ from convsnn.report.page.summary import (
 )
 from convsnn.report.wording import counted, percent, points, significant
 
+POOLED = "Max-pooling has no form in NIR and on most chips (convsnn fit tells)"
 LAST_STEPS = 5  # columns of a table of scores in a terminal
 
 
@@ -176,6 +177,8 @@ def _notes(report: Report) -> list[Text]:
     if report["sources"]:
         names = ", ".join(f"{s['name']} ({s['kind']})" for s in report["sources"])
         notes.append(Text(f"\nSends graded values, charged as multiply-accumulates: {names}"))
+        if any(source["kind"] == "max_pool" for source in report["sources"]):
+            notes.append(Text(POOLED))
     signed = [layer["name"] for layer in report["layers"] if layer["kind"] == "signed"]
     if signed:
         text = f"\nSends signed spikes (-1, 0, 1), charged as additions: {', '.join(signed)}"

@@ -89,7 +89,7 @@ def render_training(document: Mapping[str, Any]) -> RenderableType:
         "loss",
         "thresholds",
         "firing rate",
-        "dead",
+        "dead %",
         "epochs",
         "seconds",
     ):
@@ -160,11 +160,12 @@ def memory(run: Run) -> str:
 
 
 def dead(run: Run) -> str:
-    """The share of dead neurons at the end of a run, layer by layer where these are few."""
+    """The dead neurons at the end of a run in per cent, layer by layer where these are few."""
     found = run["epochs"][-1].get("dead", {})
     if not found:
         return "-"
-    return "/".join(percent(v) for v in found.values()) if len(found) < 4 else percent(_mean(found))
+    shown = list(found.values()) if len(found) < 4 else [_mean(found)]
+    return "/".join(f"{100 * value:.2f}" for value in shown)
 
 
 def _mean(values: Mapping[str, float]) -> float:

@@ -12,7 +12,7 @@ from convsnn.report.templating import template
 from convsnn.report.training.words import words
 from convsnn.report.wording import counted, percent
 
-_COLUMNS = ("dead neurons", "spikes a sample", "epochs")
+_COLUMNS = ("dead neurons, %", "spikes a sample", "epochs")
 
 
 def _columns(document: Mapping[str, Any]) -> tuple[str, ...]:
@@ -34,7 +34,7 @@ def _line(row: Mapping[str, Any]) -> tuple[str, ...]:
     interval = "" if half is None else f" +- {100 * half:.2f}"
     last = [run["epochs"][-1] for run in runs]
     trained = sum(epoch["accuracy"] for epoch in last) / len(last)
-    dead = [percent(value) for value in mean_dead(row).values()]
+    dead = [f"{100 * value:.2f}" for value in mean_dead(row).values()]
     spikes = [f"{value:,.0f}" for value in _spikes(runs[0]).values()]
     shown = " / ".join(dead) or "-", " / ".join(spikes) or "-"
     return right + interval, percent(trained), *shown, str(len(runs[0]["epochs"]))

@@ -1,5 +1,5 @@
 """One network, every method of conversion and training, one table."""
 
-from convsnn.workflows.compare.comparison import Comparison, compare
+from convsnn.workflows.compare.comparison import PAGE, Comparison, compare
 
-__all__ = ["Comparison", "compare"]
+__all__ = ["PAGE", "Comparison", "compare"]

@@ -104,7 +104,7 @@ class Added:
                 f"its readout leaves out {counted(delay, 'step')}, of {under.steps} here",
                 hint="compare with a larger --timesteps",
             )
-        report = self.job.score(self.net, steps=under.steps, samples=under.samples)
+        report = under.score(self.net, steps=under.steps, job=self.job)
         if not self.same:
             report["warnings"] = [*report["warnings"], self._other(under.job.graph)]
         training = self._training()

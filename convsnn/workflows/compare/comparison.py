@@ -12,7 +12,7 @@ from calibrate.named import NamedMethod
 from convsnn.errors import ConfigError, MissingExtraError
 from convsnn.export import load_artifact
 from convsnn.registry import split_spec
-from convsnn.report.comparison.document import best_row
+from convsnn.report.comparison.apart import best_row
 from convsnn.report.comparison.sheets import comparison_sheets
 from convsnn.report.comparison.table import render_comparison
 from convsnn.report.document import to_json
@@ -30,6 +30,8 @@ from convsnn.workflows.running.resume import check, early_settings
 from convsnn.workflows.running.voice import note
 from convsnn.workflows.subject.opening import Subject, as_opening, opened
 from convsnn.workflows.train.lessons import require_labels
+
+PAGE = "comparison.html"
 
 
 @dataclass(frozen=True, repr=False)
@@ -140,23 +142,24 @@ def compare(
         require_labels(job.data.train)
     rows += [*open_added(add, job), *trained]  # what takes longest comes last
     bench = open_bench(job, folder, steps=timesteps, samples=samples, force=force)
-    document = bench.run(rows, budget=None if budget is None else 60 * budget)
+    offered = [row.name for row in rows if isinstance(row, Conversion) and names.strip() == "all"]
+    document = bench.run(rows, budget=None if budget is None else 60 * budget, offered=offered)
     found = Comparison(document, folder)
     _write(found)
     return found
 
 
 def _write(found: Comparison) -> None:
-    """Write comparison.json and comparison.html."""
+    """Write comparison.json and the page."""
     write_text(found.folder / "comparison.json", found.to_json())
     try:
         from convsnn.report.comparison.page import render_comparison_page
 
         page = render_comparison_page(found.document)
     except MissingExtraError as error:
-        note(f"comparison.html was not written: {error}; {error.hint}")
+        note(f"{PAGE} was not written: {error}; {error.hint}")
         return
-    write_text(found.folder / "comparison.html", page)
+    write_text(found.folder / PAGE, page)
 
 
 def _of_if(methods: Sequence[NamedMethod], names: str) -> list[NamedMethod]:

@@ -176,7 +176,7 @@ class FineTuned:
             progress=lambda epoch: show_epoch(epoch, settings.epochs),
             compile=worth_compiling(net.graph, len(images), settings, wanted=job.wanted.compile),
         )
-        report = job.score(tuned.net, steps=under.steps, samples=under.samples)
+        report = under.score(tuned.net, steps=under.steps)
         return Made(tuned.net, report, net.provenance["calibration_seconds"], tuned.state.seconds)
 
     def tidy(self, under: Conditions) -> None:

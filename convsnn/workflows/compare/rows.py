@@ -1,17 +1,21 @@
 """What can be a row of a comparison, what all rows share, and the rows that need no training."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from calibrate.fits import Fit
 from calibrate.named import NamedMethod, kind_in_words
+from convsnn.measure import Evaluation
+from convsnn.measure.tasks.classify import class_numbers
+from convsnn.report.comparison.apart import as_digits
 from convsnn.report.comparison.document import compared_steps
 from convsnn.spiking.network import Spiking
 from convsnn.workflows.subject.job import Job
 from convsnn.workflows.subject.method import Method
+from zoo.data import Part, choose
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,28 @@ class Conditions:
     steps: int
     samples: int | None
     settings: Mapping[str, Any]
+
+    def score(self, net: Spiking, *, steps: int, job: Job | None = None) -> dict[str, Any]:
+        """The report on `net`, with the answers that are `right`; `job` is another than its own
+        where the images are prepared otherwise."""
+        job = job or self.job
+        indices = choose(job.data.test, self.samples, seed=job.seed)
+
+        def also(_: Spiking, evaluation: Evaluation, *__: object) -> Mapping[str, Any]:
+            return right_answers(evaluation, job.data.test, indices)
+
+        return job.score(net, steps=steps, samples=self.samples, also=also)
+
+
+def right_answers(evaluation: Evaluation, part: Part, indices: Sequence[int]) -> dict[str, Any]:
+    """Which answers after the last step are right, or are the original's where nothing is scored;
+    nothing where answers are no classes."""
+    found, wanted = evaluation.predictions, evaluation.ann_predictions
+    if found is None or wanted is None:
+        return {}
+    if evaluation.scores and part.targets is not None:
+        wanted = class_numbers(part.targets[list(indices)])
+    return {"right": as_digits(found[-1].cpu() == wanted.cpu())}
 
 
 @dataclass(frozen=True)
@@ -167,7 +193,7 @@ class Conversion:
             start = time.perf_counter()
             net = under.job.convert(self._how(steps), steps=steps, samples=under.samples)
             spent = time.perf_counter() - start  # of the last, as that of the simulation
-            columns[steps] = under.job.score(net, steps=steps, samples=under.samples)
+            columns[steps] = under.score(net, steps=steps)
         report = columns.pop(self.steps)
         return Made(net, report, spent, columns=columns)
 

@@ -2,12 +2,12 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from convsnn.errors import ConvsnnError, ExportError
+from convsnn.errors import ConvsnnError, ExportError, TooFewStepsError
 from convsnn.export import save_artifact
 from convsnn.measure import energy, score_ann
 from convsnn.report.comparison.document import column, compare_reports
@@ -56,10 +56,13 @@ class Bench:
     under: Conditions
     elapsed: dict[bool, list[float]] = field(default_factory=lambda: {False: [], True: []})
 
-    def run(self, rows: Sequence[Row], *, budget: float | None) -> dict[str, Any]:
+    def run(
+        self, rows: Sequence[Row], *, budget: float | None, offered: Collection[str] = ()
+    ) -> dict[str, Any]:
         """The comparison of `rows`; `budget` in seconds stops new ones from being begun.
 
-        A row that cannot be made becomes an entry that says why; its error is not raised.
+        A row that cannot be made becomes an entry that says why; its error is not raised. Of those
+        that are `offered`, by name, and not asked for, one that needs more steps is left out.
         """
         start = time.perf_counter()
         reports: list[Report] = []
@@ -83,8 +86,14 @@ class Bench:
             except ExportError:
                 raise  # the directory cannot be written: no other row would fare better
             except ConvsnnError as error:
-                warn(f"failed: {error}")
                 about = {"name": row.name, "title": row.title}
+                if isinstance(error, TooFewStepsError) and row.name in offered:
+                    note(f"left out: {error}")
+                    left_out.append(
+                        {**about, "reason": f"{error}; {error.hint.partition(', or ')[0]}"}
+                    )
+                    continue
+                warn(f"failed: {error}")
                 failed.append({**about, "message": str(error), "hint": error.hint})
         return compare_reports(
             reports,
@@ -107,6 +116,7 @@ class Bench:
             "method": row.describe(),
             "network": self._network(row).name if row.place is None else str(row.place.resolve()),
             "fingerprint": self._fingerprint(row),
+            "right": report.pop("right", None),
             "columns": {str(steps): column(other) for steps, other in made.columns.items()},
             "calibration_seconds": made.calibration_seconds,
             "training_seconds": made.training_seconds,

@@ -113,6 +113,8 @@ def judge(network: str, extent: Extent) -> Row:
     except LoadError as error:  # a file may be damaged or too old; a library's network is neither
         foreign = network.startswith("onnx:")
         record.note(verdict=REFUSED if foreign else FAILED, reason=_first_line(error))
+        if foreign:  # what cannot be read is counted with no kind of network
+            record.note(census=Census())
     except Exception as error:  # every other type is a fault, and has to be seen as one
         record.note(verdict=FAILED, reason=_first_line(error))
     record.note(seconds=round(time.perf_counter() - began, 1))

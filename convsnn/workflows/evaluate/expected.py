@@ -1,22 +1,17 @@
 """What new images are expected to lose, told before they are scored, from training images that were
 held out from calibration.
 
-Of N of them b are right in the original network alone and c in the spiking one alone. The loss of
-accuracy is (b - c) / N; its interval is that of a difference of paired shares with half a pair
-added to each of the four outcomes (Agresti and Min 2005):
-
-    (b - c) / (N + 2)  +-  1.96 sqrt(b + c + 1 - (b - c)^2 / (N + 2)) / (N + 2)
-
-The original was trained on these images and knows them; of new ones both networks get fewer right.
+Both networks answer the same images, so that the interval is a paired one: see
+`convsnn.measure.paired`. The original was trained on these images and knows them; of new ones both
+networks get fewer right.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
-
 from convsnn.measure import Evaluation
+from convsnn.measure.paired import loss
 from convsnn.report.page.series import per_step
 from convsnn.spiking.network import Spiking
 from convsnn.workflows.evaluate.held_out import (
@@ -35,7 +30,6 @@ MOST = 200  # images, and one for every SHARE that are scored, for they take as 
 SHARE = 4
 FEWEST = 20  # fewer tell nothing
 TRUST = 2.0  # points that may be lost where the user names no bound
-_WIDE = 1.959964  # standard deviations, for 95 %
 
 
 @dataclass(frozen=True)
@@ -80,20 +74,6 @@ def expected(found: Evaluation, images: Chosen, bound: float) -> dict[str, Any]:
         "from": _from_here_on((100 * high <= bound + 1e-9).tolist(), found.activity.at),
     }
     return {"expected": section}
-
-
-def loss(right: Tensor, before: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The loss of accuracy and both ends of its 95 % interval, (T,) each, fractions.
-
-    `right` (T, N) and `before` (N,) say which answers of the spiking network after each step, and
-    of the original, are right.
-    """
-    lost = (before & ~right).sum(1).double()
-    won = (right & ~before).sum(1).double()
-    count = len(before) + 2
-    apart = lost - won
-    reach = _WIDE * (lost + won + 1 - apart**2 / count).sqrt() / count
-    return apart / len(before), apart / count - reach, apart / count + reach
 
 
 def _from_here_on(within: list[bool], at: list[int]) -> int | None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from calibrate.cautions import cautions
-from convsnn.errors import ConfigError, MissingExtraError
+from convsnn.errors import ConfigError, MissingExtraError, TooFewStepsError
 from convsnn.export import save_artifact
 from convsnn.graph import Graph
 from convsnn.measure import Evaluation, evaluate
@@ -164,7 +164,7 @@ def require_answer(net: Spiking, steps: int) -> None:
     whole(steps, "the number of time steps", least=1, most=STEPS)
     late = READOUTS.create(net.readout).delay
     if late >= steps:
-        raise ConfigError(
+        raise TooFewStepsError(
             f"the readout leaves out the first {late} of {steps} time steps, so there is no answer",
             hint=f"use more than {late} --timesteps",
         )

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -65,6 +66,7 @@ def fit(
     The estimate takes the spikes that `report` (a report.json; that of a result directory is found
     by itself) has counted.
     """
+    place = None if isinstance(net, Spiking) else net
     if not isinstance(net, Spiking):
         report = report or report_beside(Path(net))
         net = load_saved(Path(net))
@@ -79,6 +81,7 @@ def fit(
             "fits": all(finding["fits"] for finding in findings),
             "findings": findings,
             "estimate": None if report is None else _estimate(net, found, report),
+            "artifact": None if place is None else str(place),
         }
     )
 
@@ -137,7 +140,8 @@ def _remarks(document: Mapping[str, Any]) -> list[Text]:
 def _costs(document: Mapping[str, Any]) -> list[str]:
     found = document["estimate"]
     if found is None:
-        return ["no spikes were counted: convsnn evaluate ARTIFACT -o DIR counts them"]
+        place = document["artifact"] or "ARTIFACT"
+        return [f"no spikes were counted: convsnn evaluate {quote(place)} -o DIR counts them"]
     lines = [
         f"an image, {found['timesteps']} steps: {found['spikes']:,.0f} spikes of "
         f"{found['neurons']:,} neurons, {found['synaptic_operations']:,.0f} synaptic operations"
