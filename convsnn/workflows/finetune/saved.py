@@ -86,7 +86,7 @@ def finetune_saved(
     compile: bool | None = None,
     device: str = "auto",
     gate: float | None = None,
-    folder: Path | None = None,
+    folder: str | Path | None = None,
     resume: bool = False,
     force: bool = False,
 ) -> Finetuned:
@@ -104,7 +104,7 @@ def finetune_saved(
     with leaving_together():
         settings, tuning, artifact = settings or Settings(), tuning or Tuning(), Path(artifact)
         target = pick_device(device)
-        folder = folder or _beside(artifact, tuning.method)
+        folder = Path(folder or _beside(artifact, tuning.method))
         ResultDirectory(folder, force=force).check()
         checkpoints = checkpoints_of(folder)
         claim(checkpoints, resume=resume, force=force)
