@@ -133,7 +133,7 @@ def compare(
     if budget is not None and not 0 <= budget < float("inf"):
         raise ConfigError(f"--budget is a number of minutes of at least 0, not {budget}")
     names = methods if isinstance(methods, str) else ",".join(methods)
-    asked = subject_of("compare", subject, data, test, reading=reading)
+    asked = subject_of(compare, subject, data, test, reading=reading)
     rows: list[Row] = [Conversion(method, timesteps) for method in _chosen(names, schedule)]
     trained = plan_finetuning(
         finetune, timesteps=timesteps, seed=asked.seed, steps=finetune_steps, epochs=epochs,

@@ -91,7 +91,7 @@ def figures(
         raise ConfigError(f"--timesteps must be at least 1, not {timesteps}")
     plans = methods(neuron, confidence)
     require_drawing()
-    asked = subject_of("figures", subject, data, test, reading=reading)
+    asked = subject_of(figures, subject, data, test, reading=reading)
     folder = Path(folder or f"{asked.source.name}-figures")
     conversions = {"methods": {name: method.to_json() for name, method in plans.items()}}
     early = early_settings(asked.source, steps=timesteps, seed=asked.seed) | conversions

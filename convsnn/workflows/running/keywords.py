@@ -14,8 +14,10 @@ def require_known(verb: str, given: Iterable[str], known: Iterable[str]) -> None
     for name in given:
         if name not in options:
             close = nearest(name, options)
-            also = f"{close} " if close.startswith("did") else ""
-            raise TypeError(f"{verb}() has no option '{name}'; {also}It takes {', '.join(options)}")
+            said = f"{close} " if close.startswith("did") else ""
+            raise TypeError(
+                f"{verb}() has no option '{name}': {said}its options are {', '.join(options)}"
+            )
 
 
 def options_of(function: Callable[..., Any], *, without: Iterable[str] = ()) -> list[str]:

@@ -1,11 +1,11 @@
 """A model and its data as verbs take them from Python: how both are read, in plain keywords."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
 from convsnn.errors import ConfigError
-from convsnn.workflows.running.keywords import require_known
+from convsnn.workflows.running.keywords import options_of, require_known
 from convsnn.workflows.running.precision import Asked, Wanted
 from convsnn.workflows.subject.given import Images
 from convsnn.workflows.subject.job import Job
@@ -36,7 +36,7 @@ class Reading(TypedDict, total=False):
 
 
 def subject_of(
-    verb: str,
+    verb: Callable[..., Any],
     subject: Subject,
     data: Images | str | None = None,
     test: Images | str | None = None,
@@ -50,19 +50,20 @@ def subject_of(
     TypeError for a keyword that `Reading` does not have, ConfigError where `test` is missing, and
     where an `Opening` is given that says all of it itself.
     """
-    require_known(verb, reading, Reading.__annotations__)
+    name_of = verb.__name__
+    require_known(name_of, reading, [*options_of(verb), *Reading.__annotations__])
     told = [name for name, value in (("data", data), ("test", test)) if value is not None]
     told += [name for name, value in reading.items() if value is not None]
     if isinstance(subject, Job | Opening):
         if told:
             raise ConfigError(
-                f"{verb}() was given {', '.join(told)} beside an open subject, which says itself "
+                f"{name_of}() was given {', '.join(told)} beside a subject that says itself "
                 "how it is read",
                 hint="give the model in its place, or say it in the Opening",
             )
         return subject
     if scores and not (data is None or isinstance(data, str)) and test is None:
-        raise ConfigError(f"{verb}() was not told which images to score", hint=_UNTOLD)
+        raise ConfigError(f"{name_of}() was not told which images to score", hint=_UNTOLD)
     rest = {name: value for name, value in reading.items() if value is not None}
     if not scores:
         rest.setdefault("task", "none")  # it asks for no labels, whatever they are

@@ -105,7 +105,7 @@ def tune(
     Method(calibrate, neuron)
     space_of(neuron)
     load_optuna()
-    asked = subject_of("tune", subject, data, reading=reading, scores=False)
+    asked = subject_of(tune, subject, data, reading=reading, scores=False)
     folder = Path(folder or f"{asked.source.name}-tune")
     method = {"neuron": neuron, "calibrate": calibrate, "trial_samples": trial_samples}
     early = early_settings(asked.source, steps=timesteps, seed=asked.seed) | method
