@@ -11,12 +11,13 @@ from typing import Any, Unpack
 from rich.console import RenderableType
 
 from calibrate.tuning import Study, load_optuna, space_of
-from convsnn.errors import CalibrationError, ConfigError, SimulationError
+from convsnn.errors import CalibrationError, ConfigError, MissingExtraError, SimulationError
 from convsnn.registry import split_spec
 from convsnn.report.files import write_text
 from convsnn.report.page.assemble import packages, versions
 from convsnn.report.sheets import Sheet
 from convsnn.report.tuned import Row, render_tuned, tuned_sheets, verdict
+from convsnn.report.tuning.page import render_tuning_page
 from convsnn.workflows.running.result import Result
 from convsnn.workflows.running.resume import check, claim, early_settings, job_settings
 from convsnn.workflows.running.voice import command_line, line, note, progress, warn
@@ -28,7 +29,8 @@ from convsnn.workflows.subject.opening import Subject, opened
 from convsnn.workflows.subject.reading import Reading, subject_of
 from convsnn.workflows.tune.error import Score, Split, fixed_methods, measure, scored_steps, split
 
-JOURNAL, HISTORY, BEST = "trials.log", "history.csv", "best.json"
+JOURNAL, HISTORY, BEST, PAGE = "trials.log", "history.csv", "best.json", "tuning.html"
+RESULTS = (JOURNAL, HISTORY, BEST, PAGE)
 
 
 @dataclass(frozen=True, repr=False)
@@ -115,13 +117,17 @@ def tune(
         asked = replace(asked, calibration_samples=more)
     parts = split(opened(asked), trials=trial_samples)
     settings = job_settings(parts.job, steps=timesteps) | method
-    claim(folder, settings, command="tune", force=force, results=(JOURNAL, HISTORY, BEST))
+    claim(folder, settings, command="tune", force=force, results=RESULTS)
     study = Study(neuron, folder / JOURNAL, seed=asked.seed)
     steps = scored_steps(timesteps)
     _search(study, parts, calibrate, steps=steps, trials=trials, minutes=minutes)
     found = Tuned(_document(study, parts, calibrate, steps), folder)
     write_text(folder / HISTORY, _history(study))
     write_text(folder / BEST, found.to_json())
+    try:
+        write_text(folder / PAGE, render_tuning_page(found.document, found.options))
+    except MissingExtraError as error:
+        note(f"{PAGE} was not written: {error}; {error.hint}")
     return found
 
 
@@ -176,7 +182,13 @@ def _document(study: Study, parts: Split, calibrate: str, steps: list[int]) -> M
         "calibrate": calibrate,
         "error": best.error,
         "trials": len(study.trials()),
-        "model": {"name": parts.job.source.name, "source": parts.job.source.text},
+        "history": [trial.error for trial in study.trials()],
+        "seed": parts.job.seed,
+        "model": {
+            "name": parts.job.source.name,
+            "source": parts.job.source.text,
+            "sha256": parts.job.source.sha256,
+        },
         "data": {
             use: describe_part(images.part, len(images.indices))
             for use, images in (
