@@ -50,11 +50,11 @@ def explained(module: nn.Module, example: Tensor, error: Exception) -> Unsupport
             f"of {len(example)}",
             hint=_FREE,
         )
-    if _takes_more(module, failed):
+    if _takes_another_number(module, failed):
         return UnsupportedError(
-            f"{name} takes more than one input: {_first_line(failed)}",
-            hint="networks of one input, a batch of samples, are converted: give a module whose "
-            "forward takes them as one tensor, or gives all others a default",
+            f"{name} does not take one input: {_first_line(failed)}",
+            hint="a network of one input, a batch of samples, is what is converted: give a module "
+            "whose forward takes them as one tensor, and has a default for all else",
         )
     return UnsupportedError(
         f"{name} fails on an input of {shape}{where}: {_first_line(failed)}",
@@ -87,9 +87,10 @@ def _run(module: nn.Module, example: Tensor) -> Exception | None:
     return None
 
 
-def _takes_more(module: nn.Module, error: Exception) -> bool:
-    """Whether it was the module's own `forward` that missed arguments, not one of its layers."""
-    if not isinstance(error, TypeError) or "missing" not in str(error):
+def _takes_another_number(module: nn.Module, error: Exception) -> bool:
+    """Whether it is the module's own `forward`, not one of its layers, that cannot be called with
+    one argument."""
+    if not isinstance(error, TypeError):
         return False
     try:
         inspect.signature(unwrap(module).forward).bind(None)
