@@ -94,7 +94,7 @@ def test_a_subject_is_read_as_convert_reads_it(verb):
     """The same keywords, and each is said in the docstring; a wrong one is refused by name."""
     ways = inspect.signature(convsnn.convert).parameters
     assert set(Reading.__annotations__) | {"data"} <= set(ways)
-    for name in set(Reading.__annotations__) - ({"task"} if verb is convsnn.tune else set()):
+    for name in Reading.__annotations__:
         assert re.search(rf"\b{name}\b", verb.__doc__), name
     with pytest.raises(
         TypeError, match=rf"{verb.__name__}\(\) has no option 'weigths': did you .*"

@@ -65,7 +65,5 @@ def subject_of(
     if scores and not (data is None or isinstance(data, str)) and test is None:
         raise ConfigError(f"{name_of}() was not told which images to score", hint=_UNTOLD)
     rest = {name: value for name, value in reading.items() if value is not None}
-    if not scores:
-        rest.setdefault("task", "none")  # it asks for no labels, whatever they are
     wanted = {name: rest.pop(name) for name in tuple(vars(Wanted())) if name in rest}
     return Opening(subject, data=data, test=test, wanted=Wanted(**wanted), **rest)

@@ -88,7 +88,7 @@ def tune(
     `subject` and `data` are a model and training images as `convsnn.convert` takes them, a torch
     module, an ONNX file, `zoo:NAME` and the like with a tensor (N, ...), a pair (images, labels), a
     DataLoader, or a text that names a data set. `reading` are the keywords of
-    `convert` that say how both are read: weights, input_shape, answer, preprocessing,
+    `convert` that say how both are read: weights, input_shape, answer, task, preprocessing,
     calibration_samples, batch_size, seed, device, precision, weight_bits, compile, verify. An
     `Opening` or an open `Job` says all of that itself.
 
