@@ -17,7 +17,9 @@ from calibrate.staircases import BINS, ENOUGH, best_thresholds
 from calibrate.statistics import histograms, maxima
 from calibrate.thresholds import guarded, site_plan
 from convsnn.encoders import ENCODERS
+from convsnn.errors import UnsupportedError
 from convsnn.graph import Graph, Node
+from convsnn.graph.fits import fitted_nodes
 from convsnn.spiking.network import Spiking, to_spiking
 from convsnn.spiking.plan import Plan
 
@@ -32,7 +34,13 @@ def levels(bits: int) -> int:
 
 def quantised(graph: Graph, batches: Iterable[Tensor], widths: Sequence[int]) -> dict[int, Spiking]:
     """By bits, the network whose values have so many; `graph` is the original in the exact form
-    that a spiking network was made from. Raises CalibrationError as any calibration does."""
+    that a spiking network was made from. Raises CalibrationError as any calibration does, and
+    UnsupportedError where functions were fitted."""
+    if fits := fitted_nodes(graph):
+        names = ", ".join(node.name for node in fits)
+        raise UnsupportedError(
+            f"there is no form of few bits for functions that were fitted: {names}"
+        )
     plain = replace(graph, nodes=tuple(_undone(node) for node in graph.nodes))
     encoder = ENCODERS.create("direct")
     context = Context(plain, batches, "if", encoder, levels(max(widths)), 0, "layers")

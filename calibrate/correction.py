@@ -11,7 +11,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from calibrate.replay import Layer, Replay, means
+from calibrate.replay import Layer, Replay
+from calibrate.sent import means
 from convsnn.spiking.plan import SitePlan
 
 Per = Literal["neuron", "channel"]

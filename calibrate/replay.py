@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from calibrate.base import Context
-from calibrate.sent import Sent
+from calibrate.sent import Sent, means
 from convsnn.errors import CalibrationError
 from convsnn.graph import Node, Site
 from convsnn.graph.ops import OPS, Role
@@ -99,6 +99,12 @@ class Replay:
     def length(self) -> int:
         """How many values there are of each neuron: one a step, or one mean."""
         return 1 if self.by_layers else self.steps
+
+    @property
+    def moving(self) -> frozenset[str]:
+        """What changes from step to step: all that does not hang on a constant input alone."""
+        constant = self.context.encoder.constant
+        return self.context.graph.behind({Role.ACTIVATION, *(() if constant else (Role.INPUT,))})
 
     def _read(self) -> Iterator[_Images]:
         context, seen = self.context, 0
@@ -183,6 +189,29 @@ class Replay:
             own = _run(layer, tensors, sent)
             yield own, _run(layer, self.context.graph.tensors, plain) if original else {}
 
+    def averages(
+        self, layer: Layer, at: Sequence[int]
+    ) -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]:
+        """What `values` gives, as means over the first t steps for each t of `at`, which rises:
+        (len(at), B, ...) or (1, B, ...). A running maximum of means is the mean of what it sends,
+        and everything else is affine, so that the steps themselves are not computed."""
+        if any(node.role is Role.MAX_POOL and node.attrs.get("each_step") for node in layer.nodes):
+            for own, original in self.values(layer, at[-1]):
+                yield (
+                    {
+                        name: value if len(value) == 1 else torch.stack(means(value, at))
+                        for name, value in own.items()
+                    },
+                    original,
+                )
+            return
+        tensors = {**self.context.graph.tensors, **self.plan.weights}
+        for images in self._batches:
+            sent = {n: v.means(at) for n, v in images.sent.items() if n in _reads(layer)}
+            plain = {n: v[None] for n, v in images.original.items() if n in _reads(layer)}
+            own = _run(layer, tensors, sent, means=True)
+            yield own, _run(layer, self.context.graph.tensors, plain)
+
     def ids(self) -> Iterator[Tensor]:
         """Per batch the numbers of its samples."""
         return (images.ids for images in self._batches)
@@ -214,19 +243,6 @@ class Replay:
         self._kept = None
 
 
-def means(values: Tensor, at: Sequence[int]) -> list[Tensor]:
-    """Means of `values` (T, B, ...) over the first t steps for each t of `at`, which rises;
-    (1, B, ...) is the same at every step."""
-    if len(values) == 1:
-        return [values[0]] * len(at)
-    found, total, start = [], torch.zeros_like(values[0]), 0
-    for step in at:  # a sum of slices: a cumulative sum over the steps is many times slower
-        total = total + values[start:step].sum(0)
-        found.append(total / step)
-        start = step
-    return found
-
-
 def _stops(context: Context) -> list[Layer]:
     graph = context.graph
     tail = graph.behind([Role.READOUT])
@@ -256,22 +272,24 @@ def _reads(layer: Layer) -> set[str]:
 
 
 def _run(
-    layer: Layer, tensors: Mapping[str, Tensor], read: Mapping[str, Tensor]
+    layer: Layer, tensors: Mapping[str, Tensor], read: Mapping[str, Tensor], *, means: bool = False
 ) -> dict[str, Tensor]:
-    """Every value of the layer beside those it reads."""
+    """Every value of the layer beside those it reads, which are those of steps, or their means."""
     values = dict(read)
     for node in layer.nodes:
         data = [values[name] for name in node.inputs if name not in tensors]
         steps = max(len(value) for value in data)
         given = iter(v.expand(steps, *v.shape[1:]) for v in data)
         arguments = [tensors[n] if n in tensors else next(given) for n in node.inputs]
-        values[node.name] = _apply(node, arguments, steps, set(tensors))
+        running = node.role is Role.MAX_POOL and not node.attrs.get("each_step") and not means
+        values[node.name] = _apply(node, arguments, steps, set(tensors), pooled=running)
     return values
 
 
-def _apply(node: Node, arguments: list[Tensor], steps: int, constant: set[str]) -> Tensor:
-    """Run an op on all steps at once; max-pooling as the simulation does, on the running sum."""
-    pooled = node.role is Role.MAX_POOL and not node.attrs.get("each_step")
+def _apply(
+    node: Node, arguments: list[Tensor], steps: int, constant: set[str], *, pooled: bool
+) -> Tensor:
+    """Run an op on all steps at once; where `pooled`, as max-pooling does, on the running sum."""
     merged = [
         a if name in constant else (a.cumsum(0) if pooled else a).flatten(0, 1)
         for name, a in zip(node.inputs, arguments, strict=True)

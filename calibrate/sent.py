@@ -1,33 +1,36 @@
 """What a population sent, kept in little memory while the layers behind it are calibrated."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
+
+from convsnn.neurons.base import sequence_like
 
 
 @dataclass(frozen=True)
 class Sent:
-    """What a population sent, (T, B, ...): bits along the steps times a threshold, or values.
+    """What a population sent, (T, B, ...): values, or spikes times a threshold, where `bits` says
+    so eight steps to a byte.
 
     Where spikes have a sign, `negative` holds the bits of the negative ones.
     """
 
-    data: np.ndarray[Any, Any] | Tensor
+    data: Tensor
     threshold: Tensor
     steps: int
-    negative: np.ndarray[Any, Any] | None = None
+    bits: bool = False
+    negative: Tensor | None = None
     parts: int = 0  # of which the data are numbers, where layers fire one after another
 
     @staticmethod
     def pack(values: Tensor, threshold: Tensor) -> "Sent":
         """Keep `values` exactly, as bits where each is zero or the threshold with either sign."""
-        bits, minus = values > 0, values < 0
-        if torch.equal(bits * threshold - minus * threshold, values):
-            negative = _packed(minus) if bool(minus.any()) else None
-            return Sent(_packed(bits), threshold, len(values), negative)
+        signs = values.sign()
+        if torch.equal(signs * threshold, values):
+            negative = _packed(values < 0) if float(values.amin()) < 0 else None
+            return Sent(_packed(values > 0), threshold, len(values), True, negative)
         return Sent(values, threshold, len(values))
 
     @staticmethod
@@ -42,19 +45,57 @@ class Sent:
 
     def values(self, steps: int) -> Tensor:
         """The values that were packed, of the first `steps` at most."""
-        if isinstance(self.data, Tensor):
-            kept = self.data[:steps]
-            return kept.to(self.threshold) * self.threshold / self.parts if self.parts else kept
-        count = min(steps, self.steps)
+        if self.bits:
+            return self._spikes(min(steps, self.steps)).to(self.threshold).mul_(self.threshold)
+        kept = self.data[:steps]
+        return kept.to(self.threshold) * self.threshold / self.parts if self.parts else kept
+
+    def means(self, at: Sequence[int]) -> Tensor:
+        """Means over the first t steps for each t of `at`, which rises, (len(at), B, ...); of what
+        is the same at every step, (1, B, ...)."""
+        if self.steps == 1 or (len(self.data) == 1 and not self.bits):
+            return self.values(1)
+        if not self.bits:
+            return torch.stack(means(self.values(at[-1]), at))
+        spikes = self._spikes(min(at[-1], self.steps))
+        # counted in bytes, up to 127 steps at once: a few times sooner than in wider numbers
+        narrow = spikes.dtype if len(spikes) < 128 else torch.int32
+        found = torch.stack(means(spikes, at, sums=narrow)).to(self.threshold)
+        steps = torch.tensor(at, device=found.device).view(-1, *[1] * (found.dim() - 1))
+        return found.mul_(self.threshold).div_(steps)
+
+    def _spikes(self, count: int) -> Tensor:
         spikes = _unpacked(self.data, count)
-        if self.negative is not None:
-            spikes = spikes - _unpacked(self.negative, count)
-        return spikes.to(self.threshold.device) * self.threshold
+        return spikes if self.negative is None else spikes - _unpacked(self.negative, count)
 
 
-def _packed(bits: Tensor) -> np.ndarray[Any, Any]:
-    return np.packbits(bits.cpu().numpy(), axis=0)
+def means(values: Tensor, at: Sequence[int], *, sums: torch.dtype | None = None) -> list[Tensor]:
+    """Means of `values` (T, B, ...) over the first t steps for each t of `at`, which rises;
+    (1, B, ...) is the same at every step. With `sums` the sums, in that type."""
+    if len(values) == 1:
+        return [values[0]] * len(at)
+    found, total, start = [], torch.zeros_like(values[0], dtype=sums), 0
+    for step in at:
+        for value in values[start:step]:  # many times sooner than a sum over the first axis
+            total += value
+        found.append(total.clone() if sums else total / step)
+        start = step
+    return found
 
 
-def _unpacked(data: np.ndarray[Any, Any], count: int) -> Tensor:
-    return torch.from_numpy(np.unpackbits(data, axis=0, count=count)).to(torch.int8)
+def _packed(bits: Tensor) -> Tensor:
+    """`bits` (T, ...) as bytes (T / 8, ...), the first step in the highest bit."""
+    steps = bits.view(torch.uint8)
+    bytes_ = sequence_like(steps[: -(-len(steps) // 8)]).zero_()
+    for place in range(min(8, len(steps))):
+        part = steps[place::8]
+        bytes_[: len(part)] |= part << (7 - place)
+    return bytes_
+
+
+def _unpacked(bytes_: Tensor, count: int) -> Tensor:
+    """The first `count` steps, 0 or 1."""
+    steps = sequence_like(bytes_[:1].expand(8 * len(bytes_), *bytes_.shape[1:]))
+    for place in range(8):
+        torch.bitwise_and(bytes_ >> (7 - place), 1, out=steps[place::8])
+    return steps[:count].view(torch.int8)

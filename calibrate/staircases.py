@@ -14,8 +14,8 @@ ENOUGH = 1 << 12  # values of a channel in each batch, where a pass over the ima
 
 def staircase(values: Tensor, threshold: Tensor, steps: int, potential: float) -> Tensor:
     """Mean output of a soft-reset neuron under the constant current `values` over `steps`."""
-    levels = torch.floor(values * steps / threshold + potential).clamp(0, steps)
-    return levels * threshold / steps
+    levels = (values * steps / threshold).add_(potential).floor_().clamp_(0, steps)
+    return levels.mul_(threshold).div_(steps)
 
 
 def best_thresholds(found: Histogram, steps: int, potential: float, grid: int) -> Tensor:
@@ -27,8 +27,8 @@ def best_thresholds(found: Histogram, steps: int, potential: float, grid: int) -
     chosen = found.top.double()
     for index in range(grid, 0, -1):  # from the largest, so that ties clip less
         threshold = (found.top.double() * index / grid).clamp(min=torch.finfo(torch.float32).tiny)
-        error = counts * (staircase(centres, threshold[:, None], steps, potential) - centres) ** 2
-        total = error.sum(1)
+        error = staircase(centres, threshold[:, None], steps, potential).sub_(centres).square_()
+        total = error.mul_(counts).sum(1)
         chosen = torch.where(total < best, threshold, chosen)
         best = torch.minimum(total, best)
     return chosen

@@ -36,7 +36,7 @@ from calibrate.least_squares import (
     passes_on,
 )
 from calibrate.quantised import Fit, images_held, refit_quantised
-from calibrate.replay import Layer, Replay, means
+from calibrate.replay import Layer, Replay
 from convsnn.graph import Graph, Node
 from convsnn.spiking.plan import Plan
 
@@ -174,14 +174,11 @@ def _refit(
     wide = weight[0].numel() > WIDEST
     biased = len(node.inputs) > 2
     place = layer.end if passes_on(layer, node) else node.name
-    if wide and not biased:
-        return
+    if node.inputs[0] not in replay.moving or (wide and not biased):
+        return  # driven by the input itself, nothing is lost on the way; or nothing to change
     found: Normal | None = None
-    for spiking, original in replay.values(layer):
-        source = spiking[node.inputs[0]]
-        if len(source) == 1:
-            return  # driven by the input itself: nothing is lost on the way
-        for x, z, step in zip(means(source, at), means(spiking[place], at), at, strict=True):
+    for spiking, original in replay.averages(layer, at):
+        for x, z, step in zip(spiking[node.inputs[0]], spiking[place], at, strict=True):
             rows = features(node, weight, x, wide=wide, biased=biased)
             missing = by_group(node, original[place][0] - z)
             part = Normal(

@@ -34,6 +34,7 @@ OPTIONAL = {
     "point": "_POINT",
     "classes": "_CLASSES",
     "examples": "_EXAMPLES",
+    "fitted": "_FITTED",
 }
 KINDS: Mapping[str, Registry[Any]] = {
     "Neurons": NEURONS,

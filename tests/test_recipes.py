@@ -16,7 +16,7 @@ from convsnn.graph import Graph, run
 from convsnn.load import load_module
 from convsnn.neurons import NEURONS
 from convsnn.simulate import simulate
-from convsnn.train.direct import DROPOUT, READ, Form, accuracies, groups, lateral_kernels, prepare
+from convsnn.train.direct import DROPOUT, READ, Form, groups, lateral_kernels, prepare, scores
 from convsnn.train.lif import LIF
 from convsnn.train.sawb import Sawb
 from zoo.models import MODELS
@@ -228,7 +228,7 @@ def test_accuracy_counts_the_mean_up_to_each_step() -> None:
     with torch.no_grad():
         logits = network(x, steps=3)
     labels = logits.mean(0).argmax(1)
-    found = accuracies(network, [(x[:7], labels[:7]), (x[7:], labels[7:])], steps=3)
+    found = scores(network, [(x[:7], labels[:7]), (x[7:], labels[7:])], steps=3)
     first = float((logits[0].argmax(1) == labels).double().mean())
     assert found == [pytest.approx(first), found[1], 1.0]
 

@@ -66,6 +66,19 @@ def test_it_answers_and_shows_what_it_is(snn, images):
     assert torch.equal(snn(images[:5], timesteps=2), snn.run(images[:5]).outputs[0][1])
 
 
+@pytest.mark.parametrize("schedule", ["steps", "layers"])
+def test_it_is_the_same_where_gradients_are_switched_off(module, images, schedule):
+    found = []
+    for place in (torch.enable_grad, torch.no_grad, torch.inference_mode):
+        with place():
+            made = convsnn.convert(module, images[:20], timesteps=6, schedule=schedule)
+            ran = made.run(images[:5], record=["act"])
+        found.append((ran.outputs[0].clone(), ran.values["act"].clone()))
+    assert all(
+        torch.equal(a, b) for other in found[1:] for a, b in zip(other, found[0], strict=True)
+    )
+
+
 @pytest.mark.parametrize(
     "form",
     ["array", "pair", "loader", "loader with labels", "data set", "batches", "double"],

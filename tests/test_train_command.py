@@ -115,7 +115,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_numbers(
     asked = ["lt-snn-mnist-short-stsg", *QUICK, "--data", arrays]
     _, whole = run(capsys, *asked, "-o", str(tmp_path / "whole"))
 
-    def stop(*_: object) -> str:
+    def stop(*_: object, **__: object) -> str:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from convsnn.errors import LoadError
 from convsnn.load import load_module, load_onnx, onnx_reference
 from convsnn.load.verify import module_reference, verify_import
 
@@ -126,6 +127,7 @@ OPS: dict[str, Op] = {
     "of another's type": lambda _m, x: x.type_as(x.tanh()),
     "clamp without bounds": lambda _m, x: x.clamp(-torch.inf, torch.inf).tanh(),
     "heads beside the batch": heads_by_batch,
+    "directions of windows": lambda _m, x: whole(F.normalize(parts(x), dim=1)),
     "keys of several heads": shared_keys,
     "a learned query": pooled_by_attention,
     "a query for all windows": global_query,
@@ -184,6 +186,13 @@ FILES: dict[str, tuple[list[tuple[Any, ...]], dict[str, Any]]] = {
          "g": W[0, :1] + 3, "h": W[1, :1], "u": W[2, :1], "v": W[3, :1] ** 2 + 1,
          "back": [-1, 5, 4]},
     ),
+    "directions in parts of samples": (
+        [("Reshape", "m apart", "a"), ("ReduceL2", "a", "b", {"axes": [2], "keepdims": 1}),
+         ("Clip", "b least", "c"), ("Shape", "a", "s"), ("Expand", "c s", "d"),
+         ("Expand", "b last", "e"), ("Div", "a d", "g"), ("Add", "g e", "h"),
+         ("Reshape", "h back", "f")],
+        {"apart": [-1, 2, 4], "least": np.float32(1e-3), "last": [2, 4], "back": [-1, 5, 8]},
+    ),
     "a slice written over": (
         [("Transpose", "m", "a", {"perm": [1, 0, 2]}), ("Slice", "a s e", "b"),
          ("Tanh", "b", "c"), ("ScatterND", "a places c", "d"),
@@ -203,11 +212,8 @@ FILES: dict[str, tuple[list[tuple[Any, ...]], dict[str, Any]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_a_file_enters_as_onnx_runtime_runs_it(name: str, tmp_path: Path) -> None:
-    nodes, constants = FILES[name]
-    whole = [("MatMul", "x w", "m"), *nodes, ("Tanh", "f", "y")]
-    held = {"w": W, **{k: np.asarray(v) for k, v in constants.items()}}
+def written_file(path: Path, whole: list[tuple[Any, ...]], held: dict[str, Any]) -> Path:
+    """A file of nodes `(op, inputs, output, attributes)` from x (B, 5, 8) to y."""
     made = [
         helper.make_node(op, inputs.split(), [output], name=f"{op}_{output}", **(rest or [{}])[0])
         for op, inputs, output, *rest in whole
@@ -217,13 +223,30 @@ def test_a_file_enters_as_onnx_runtime_runs_it(name: str, tmp_path: Path) -> Non
         "g",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 5, 8])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
-        [numpy_helper.from_array(v, k) for k, v in held.items()],
+        [numpy_helper.from_array(np.asarray(v), k) for k, v in held.items()],
     )
-    opset = 18 if name == "windows added up" else 13
+    opset = 18 if any(op == "Col2Im" for op, *_ in whole) else 13
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
     model.ir_version = 9
-    path = tmp_path / "m.onnx"
     onnx.save(model, path)
+    return path
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_enters_as_onnx_runtime_runs_it(name: str, tmp_path: Path) -> None:
+    nodes, constants = FILES[name]
+    whole = [("MatMul", "x w", "m"), *nodes, ("Tanh", "f", "y")]
+    path = written_file(tmp_path / "m.onnx", whole, {"w": W, **constants})
     read = load_onnx(path)
     assert not read.blockers()
     verify_import(read, onnx_reference(path), torch.randn(3, 5, 8))
+
+
+def test_where_the_batch_stays_away_the_node_that_moved_it_is_named(tmp_path: Path) -> None:
+    nodes = [
+        ("Transpose", "x", "a", {"perm": [1, 0, 2]}), ("Tanh", "a", "b"), ("Add", "b b", "c"),
+        ("Split", "c", "d", {"axis": 2}), ("Slice", "d s e", "f"), ("Relu", "f", "y"),
+    ]  # fmt: skip
+    path = written_file(tmp_path / "m.onnx", nodes, {"s": [0], "e": [4]})
+    with pytest.raises(LoadError, match="Transpose_a"):
+        load_onnx(path)

@@ -66,6 +66,7 @@ def compare(
         Literal["steps", "layers"] | None,
         typer.Option(metavar="MODE", help="Only methods whose layers fire so (default: both)."),
     ] = None,
+    fit: options.Fit = None,
     task: options.Task = None,
     network: groups.Network,
     samples: options.Samples = None,
@@ -97,7 +98,7 @@ def compare(
         subject, methods=methods, timesteps=timesteps, samples=samples, budget=budget,
         finetune=finetune, finetune_steps=finetune_steps, epochs=epochs, minutes=minutes,
         training_samples=training_samples, augment=augment, add=add or (), folder=output,
-        force=force, schedule=schedule,
+        force=force, schedule=schedule, fit=fit,
     )  # fmt: skip
     printing.show_result(found, as_json=as_json, csv=csv, width=WIDTH)
     messages().print(f"results are in {found.folder}/", markup=False)

@@ -124,6 +124,7 @@ class Neurons:
     readout_delay: options.ReadoutDelay = 0
     schedule: options.Schedule = None
     spikes: options.Spikes = "any"
+    fit: options.Fit = None
 
 
 def opening(

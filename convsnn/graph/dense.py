@@ -7,27 +7,43 @@ fire one after another; sums that they are made of are dense state besides.
 from dataclasses import dataclass
 from math import prod
 
-from convsnn.graph import Graph
+from convsnn.graph.form import Graph
+from convsnn.graph.node import Node
 from convsnn.graph.ops import OPS, Role
+from convsnn.graph.ops.base import Arithmetic
 
 
 @dataclass(frozen=True)
 class Dense:
-    """`evaluations` of functions, `multiplications` of products, and the elements of the inputs of
-    both (`state`), which are summed up over time."""
+    """`evaluations` are values that functions give, `multiplications` those of products, `state`
+    the elements of the inputs of both, which are summed up over time."""
 
     evaluations: int
     multiplications: int
     state: int
 
 
+def arithmetic(graph: Graph, node: Node) -> Arithmetic:
+    """What a function or a product takes for one sample."""
+    count = OPS[node.op].dense
+    if count is None:
+        return Arithmetic()
+    inputs = [graph.shapes[name] for name in graph.data_inputs(node)]
+    return count(inputs, graph.shapes[node.name], node.attrs)
+
+
+def read_elements(graph: Graph, node: Node) -> int:
+    """How many values a node reads."""
+    return sum(prod(graph.shapes[name]) for name in graph.data_inputs(node))
+
+
 def dense_operations(graph: Graph) -> Dense:
     """Of one sample of `graph`."""
-    found = {Role.FUNCTION: 0, Role.PRODUCT: 0}
-    state = 0
+    evaluations = multiplications = state = 0
     for node in graph.smooth:
-        inputs = [graph.shapes[name] for name in graph.data_inputs(node)]
-        count = OPS[node.op].dense
-        found[node.role] += 0 if count is None else count(inputs, graph.shapes[node.name])
-        state += sum(map(prod, inputs))
-    return Dense(found[Role.FUNCTION], found[Role.PRODUCT], state)
+        if node.role is Role.FUNCTION:
+            evaluations += prod(graph.shapes[node.name])
+        else:
+            multiplications += arithmetic(graph, node).multiplications
+        state += read_elements(graph, node)
+    return Dense(evaluations, multiplications, state)

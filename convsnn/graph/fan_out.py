@@ -13,10 +13,11 @@ from torch import Tensor
 
 from convsnn.graph import Graph, Node
 from convsnn.graph.ops import OPS, Role
+from convsnn.graph.ops.fitted import FITTED
 
 _PASSED_ON = (
     "add", "sub", "add_constant", "scale", "batch_norm", "concat", "slice", "pad", "reshape",
-    "permute", "identity",
+    "permute", "identity", FITTED,
 )  # fmt: skip
 
 
@@ -39,6 +40,8 @@ def _structure(graph: Graph, node: Node) -> Callable[..., Tensor]:
     if node.op in ("scale", "add_constant", "batch_norm"):
         shape = graph.shapes[node.name]
         return lambda x: x.expand(1, *shape)  # a constant may repeat it along an axis
+    if node.op == FITTED:
+        return lambda x: x
     if node.op == "sub":
         return lambda a, b: a + b
     return lambda *x: op.run(*x, **node.attrs)
@@ -56,6 +59,7 @@ def _pull_back(graph: Graph, node: Node, behind: Tensor) -> list[Tensor]:
         return list(torch.autograd.grad(out, inputs, behind.expand_as(out)))
 
 
+@torch.inference_mode(False)  # the caller's own: there are no gradients in it
 def fan_out(graph: Graph) -> dict[str, Tensor]:
     """Synapses behind every element of every sending node: name -> (*sample shape), float64."""
     device = next((t.device for t in graph.tensors.values()), torch.device("cpu"))
@@ -81,6 +85,7 @@ def fan_out(graph: Graph) -> dict[str, Tensor]:
     }
 
 
+@torch.inference_mode(False)
 def synapses(graph: Graph, node: Node) -> Tensor:
     """Connections of one layer with weights behind every element of its input, (*sample shape)."""
     shape = (1, *graph.shapes[node.name])

@@ -18,6 +18,7 @@ from convsnn.graph.channels import channel_axes
 from convsnn.graph.node import Node, Site
 from convsnn.graph.ops import OPS, Role
 from convsnn.graph.ops.base import SMOOTH
+from convsnn.graph.ops.fitted import FITTABLE, FITTED
 from convsnn.graph.shapes import sample_shapes
 
 _UNWANTED = {
@@ -90,8 +91,10 @@ class Graph:
         return {name: tuple(nodes) for name, nodes in found.items()}
 
     def data_inputs(self, node: Node) -> tuple[str, ...]:
-        """The inputs of `node` that are nodes, not constant tensors."""
-        return tuple(name for name in node.inputs if name not in self.tensors)
+        """The inputs of `node` that are nodes, not constant tensors; of a function that neurons
+        stand for what they give, which is what a spiking network reads."""
+        inputs = node.inputs[:1] if node.op == FITTED else node.inputs
+        return tuple(name for name in inputs if name not in self.tensors)
 
     def weight(self, node: Node) -> Tensor:
         """The weight of a node whose op counts multiply-accumulates."""
@@ -172,7 +175,12 @@ class Graph:
         for node in self.nodes:
             if node.role in refused:
                 op = str(node.attrs.get("kind", node.op)).removesuffix("_inside")
-                found.append(Blocker(node.name, op, *_UNWANTED[node.role], node.source))
+                reason, remedy = _UNWANTED[node.role]
+                if node.op in FITTABLE:
+                    remedy = (
+                        f"stand neurons for it with --fit {FITTABLE[node.op]}=if:8, or {remedy}"
+                    )
+                found.append(Blocker(node.name, op, reason, remedy, node.source))
         return tuple(found)
 
     def _read_by_layers(self, readout: Node) -> bool:

@@ -43,7 +43,7 @@ def run(
                 values[node.name] = OPS[node.op].run(*arguments, **node.attrs)
         if watch is not None:
             watch(node, values[node.name])
-        for name in dict.fromkeys(graph.data_inputs(node)):
+        for name in dict.fromkeys(i for i in node.inputs if i in uses):
             uses[name] -= 1
             if uses[name] == 0 and name not in wanted:
                 del values[name]

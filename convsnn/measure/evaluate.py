@@ -15,7 +15,6 @@ from convsnn.measure.energy.zeros import Seen, Zeros, ZerosOfBatch
 from convsnn.measure.fitting import Batches, in_pieces
 from convsnn.measure.sharing import Alone, Share, joined
 from convsnn.measure.tasks import TASKS, Score, Tally, Task, decide
-from convsnn.measure.tasks.base import added
 from convsnn.simulate import Engine, Program, simulate
 from convsnn.spiking.network import Spiking
 
@@ -185,8 +184,8 @@ class _Scorer:
         self._zeros.keep(zeros)
         self._agreed += grains
         if tallies:
-            self._tally = added(self._tally, tallies[0])
-            self._ann_tally = added(self._ann_tally, tallies[1])
+            self._tally = task.added(self._tally, tallies[0])
+            self._ann_tally = task.added(self._ann_tally, tallies[1])
             self._labelled += len(x)
         if task.name == "classify" and answers is not None and right is not None:
             self._keep(answers.cpu(), right[0].cpu())
@@ -227,8 +226,9 @@ class _Scorer:
         labelled = int(share.add(torch.tensor(self._labelled)))
         if labelled not in (0, activity.samples):
             raise LoadError("some images of the evaluation data have labels and some have none")
-        tally = {name: share.add(value) for name, value in self._tally.items()}
-        ann_tally = {name: share.add(value) for name, value in self._ann_tally.items()}
+        tally, ann_tally = (
+            self._task.of_all(found, share) for found in (self._tally, self._ann_tally)
+        )
         agreed = share.add(self._agreed)
         scores = self._scores(tally, ann_tally) if labelled and share.number == 0 else {}
         accuracy = scores.get("accuracy") if classes else None

@@ -10,7 +10,6 @@ from convsnn.measure.evaluate import joint
 from convsnn.measure.fitting import Batches, in_pieces
 from convsnn.measure.sharing import Share
 from convsnn.measure.tasks import Tally, Task
-from convsnn.measure.tasks.base import added
 from convsnn.simulate import Engine, Program, simulate
 from convsnn.spiking.network import Spiking
 
@@ -56,14 +55,11 @@ def score_quantised(
         return found, len(x)
 
     for found, images in in_pieces(batches, score, shrunk=shrunk):
-        tallies = {name: added(tally, found[name]) for name, tally in tallies.items()}
+        tallies = {name: task.added(tally, found[name]) for name, tally in tallies.items()}
         shown += images
         if progress is not None:
             progress(shown)
-    summed = {
-        name: {key: share.add(value) for key, value in tally.items()}
-        for name, tally in tallies.items()
-    }
+    summed = {name: task.of_all(tally, share) for name, tally in tallies.items()}
     return {name: _headline(task, tally) for name, tally in summed.items()}
 
 

@@ -87,3 +87,14 @@ def joined(
         mine = torch.cat(list(parts), -1)
         found[..., first : first + mine.shape[-1]] = mine
     return share.add(found)
+
+
+def rows_of_all(share: Share, rows: Tensor) -> Tensor:
+    """The rows (n, width) of all processes, those of the first process first."""
+    counts = torch.zeros(share.count, dtype=torch.int64)
+    counts[share.number] = len(rows)
+    counts = share.add(counts)
+    found = torch.zeros(int(counts.sum()), rows.shape[1], dtype=rows.dtype)
+    start = int(counts[: share.number].sum())
+    found[start : start + len(rows)] = rows
+    return share.add(found)

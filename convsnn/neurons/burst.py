@@ -66,10 +66,7 @@ class Burst:
         out = sequence_like(currents)
         for step, current in enumerate(currents):
             potential += current
-            spikes = torch.floor(potential / threshold)
-            # a quotient that was rounded up would send a spike that the potential does not cover
-            spikes -= (spikes * threshold > potential).to(spikes.dtype)
-            spikes.clamp_(0, self.gamma)
+            spikes = levels(potential, threshold).clamp_(0, self.gamma)
             torch.mul(spikes, threshold, out=out[step])
             potential -= out[step]
         return out, State(potential, threshold)

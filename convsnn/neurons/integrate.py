@@ -58,7 +58,8 @@ class IntegrateAndFire:
         out = sequence_like(currents)
         for step, current in enumerate(currents):
             potential += current
-            torch.mul(potential >= threshold, threshold, out=out[step])
+            # compared into floats: a product with truth values takes many times longer
+            torch.ge(potential, threshold, out=out[step]).mul_(threshold)
             if self.reset == "soft":
                 potential -= out[step]
             else:

@@ -122,7 +122,7 @@ class Msat:
         for step, (current, sent) in enumerate(zip(currents, out, strict=True), start.step):
             threshold = self._threshold(units, potential, total, current, step)
             potential += current
-            torch.mul(potential >= threshold, threshold, out=sent)
+            torch.ge(potential, threshold, out=sent).mul_(threshold)
             if confidence is None or step >= self.early:
                 potential -= sent
             else:

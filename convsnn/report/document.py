@@ -155,6 +155,8 @@ _EXPECTED: Mapping[str, Any] = {  # there where training images were held out; 9
     "from": either(null, count),
 }
 
+_FITTED = [{"name": text, "function": text, "neurons": count, "error": amount}]
+
 _SECTIONS = {
     "early_exit": _EARLY_EXIT,
     "estimate": _ESTIMATE,
@@ -162,6 +164,7 @@ _SECTIONS = {
     "point": _POINT,
     "classes": _CLASSES,
     "examples": _EXAMPLES,
+    "fitted": _FITTED,
 }
 
 _METRIC: Mapping[str, Any] = {  # of a report with scores, under the name of each

@@ -12,6 +12,7 @@ SIDE = 96  # pixels of the longer side at most
 LEAST = 8  # pixels of the shorter side of what is taken for an image
 LONGEST = 4  # times the shorter side
 UNSCORED = (128, 128, 128)
+BOXED = 192  # pixels of the longer side of what boxes are drawn on
 
 
 def planes(value: Tensor) -> Tensor | None:
@@ -47,6 +48,32 @@ def stretched(image: Tensor, low: float, high: float) -> Tensor:
     return ((image - low) / max(high - low, 1e-12)).clamp(0, 1)
 
 
+def events(x: Tensor) -> Tensor:
+    """A frame of events (2, H, W) as a grey image (1, H, W) in 0..1: pixels that grew darker in a
+    dark grey, those that grew brighter in a light one."""
+    less, more = x.float().clamp(min=0)
+    most = float(torch.maximum(less, more).max()) or 1.0
+    return (0.15 + 0.4 * less / most + 0.85 * more / most).clamp(max=1)[None]
+
+
+def boxed(image: Tensor, corners: Tensor, classes: Tensor) -> str:
+    """An image (1 or 3, H, W) in 0..1 with boxes, their edges (n, 4) as parts of its sides, as a
+    data URI; a colour for each class (n,)."""
+    from torchvision.utils import draw_bounding_boxes
+
+    height, width = image.shape[1:]
+    scale = BOXED / max(height, width)
+    size = [max(1, round(height * scale)), max(1, round(width * scale))]
+    mode = "nearest" if scale > 1 else "area"
+    large = torch.nn.functional.interpolate(image[None].float(), size, mode=mode)[0]
+    values = (large * 255).round().to(torch.uint8).expand(3, -1, -1)
+    if len(corners):
+        places = corners.clamp(0, 1) * torch.tensor([size[1], size[0]] * 2)
+        colours = [colour(number + 1) for number in classes.long().tolist()]
+        values = draw_bounding_boxes(values, places, colors=colours, width=2)
+    return _uri(values.permute(1, 2, 0), smooth=True, side=BOXED)
+
+
 def picture(image: Tensor) -> str:
     """An image (C, H, W) in 0..1 as a data URI."""
     grey = len(image) == 1
@@ -73,14 +100,14 @@ def colour(number: int) -> tuple[int, int, int]:
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
-def _uri(values: Tensor, *, smooth: bool) -> str:
+def _uri(values: Tensor, *, smooth: bool, side: int = SIDE) -> str:
     from PIL import Image
 
     image = Image.fromarray(values.contiguous().cpu().numpy())
     way = Image.Resampling.BOX if smooth else Image.Resampling.NEAREST
     longest = max(image.size)
-    if longest > SIDE:
-        size = [max(1, round(side * SIDE / longest)) for side in image.size]
+    if longest > side:
+        size = [max(1, round(each * side / longest)) for each in image.size]
         image = image.resize((size[0], size[1]), way)
     data = io.BytesIO()
     image.save(data, "PNG", optimize=True)

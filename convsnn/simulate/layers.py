@@ -83,9 +83,9 @@ def fire(net: Spiking, name: str, mean: Tensor, steps: int) -> Fired:
         current += planned.shift * steps
     if isinstance(neuron, Coding):
         counts, events = neuron.code(current, steps)
-        return Fired(current, counts, counts * planned.threshold / steps, events)
-    counts = neuron.count(current, steps)
-    return Fired(current, counts, counts * planned.threshold / steps)
+    else:
+        counts, events = neuron.count(current, steps), None
+    return Fired(current, counts, (counts * planned.threshold).div_(steps), events)
 
 
 def run_layers(
@@ -165,7 +165,8 @@ class _Tally:
             elif fired is not None and fired.events is not None:
                 events = fired.events
             elif node.name in self._counts:
-                events = torch.ceil(self._counts[node.name].abs() / self._most)
+                events = self._counts[node.name].abs()
+                events = events if self._most == 1 else torch.ceil(events / self._most)
             else:
                 events = self._graded(node, value)
             self.found[node.name] = _summed(events, fan_out)
@@ -214,8 +215,12 @@ class _Tally:
 
 def _summed(events: Tensor, fan_out: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """Events of each sample, (B,), and their synaptic operations; exact, as whole numbers are."""
+    if events.dim() == 4:  # images lie with their channels last: read as they lie
+        events = events.movedim(1, -1)
+        fan_out = None if fan_out is None else fan_out.movedim(0, -1)
     rows = events.flatten(1).double()
-    found = rows.sum(1).round().long()
     if fan_out is None:
-        return found, None
-    return found, rows @ fan_out.flatten().to(rows)
+        return rows.sum(1).round().long(), None
+    behind = fan_out.flatten().to(rows)
+    events, operations = (rows @ torch.stack((torch.ones_like(behind), behind), 1)).unbind(1)
+    return events.round().long(), operations

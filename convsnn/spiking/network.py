@@ -13,6 +13,7 @@ from convsnn.encoders import ENCODERS, Encoder
 from convsnn.errors import ConfigError, UnsupportedError
 from convsnn.graph import Graph
 from convsnn.graph.fan_out import fan_out
+from convsnn.graph.fits import without_functions
 from convsnn.neurons import NEURONS, Neuron
 from convsnn.readouts import READOUTS
 from convsnn.spiking.kinds import kind_of
@@ -78,8 +79,10 @@ class Spiking:
 
     @cached_property
     def body(self) -> Graph:
-        """The graph as it is simulated: with the weights that the plan replaces."""
-        return replace(self.graph, tensors={**self.graph.tensors, **self.plan.weights})
+        """The graph as it is simulated: with the weights that the plan replaces, and neurons in
+        the place of the functions that they stand for."""
+        tensors = {**self.graph.tensors, **self.plan.weights}
+        return replace(without_functions(self.graph), tensors=tensors)
 
     @cached_property
     def fan_out(self) -> Mapping[str, Tensor]:

@@ -16,12 +16,14 @@ from torch.nn.utils import parametrizations, parametrize
 
 from convsnn.errors import ConfigError, LoadError
 from convsnn.graph import Graph, Node
+from convsnn.measure.tasks import TASKS
 from convsnn.passes.edit import rebuild
 from convsnn.registry import nearest
 from convsnn.spiking.kinds import require_neurons_only
 from convsnn.spiking.network import Spiking
 from convsnn.train.annealing import advance
 from convsnn.train.binary import rounding
+from convsnn.train.boxes import BoxLoss
 from convsnn.train.dropout import ModerateDropout, Twin
 from convsnn.train.form import Form
 from convsnn.train.lateral import Lateral
@@ -160,26 +162,26 @@ def lateral_kernels(graph: Graph) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def accuracies(
+def scores(
     network: TrainableNetwork,
     batches: Iterable[tuple[Tensor, Tensor | None]],
     *,
     steps: int,
+    task: str = "classify",
     device: torch.device | str = "cpu",
 ) -> list[float]:
-    """The share of right answers up to each step, on samples (B, ...), or sequences (T, B, ...),
-    with labels (B,)."""
-    before = network.training
+    """The headline score of `task` up to each step, on samples (B, ...), or sequences
+    (T, B, ...), with labels or boxes: the share of right answers, or mean average precision."""
+    told, before = TASKS.create(task), network.training
     network.to(device).eval()
-    right, seen = torch.zeros(steps, dtype=torch.float64), 0
+    tally = told.nothing(steps, tuple(network.graph.shapes[network.graph.outputs[0]]))
     for x, labels in batches:
         if labels is None:
             raise LoadError("the data has no labels to score a trained network by")
-        answers = network.predict(network(x.to(device), steps=steps)).argmax(2).cpu()
-        right += (answers == labels).sum(1)
-        seen += len(labels)
+        answers = network.predict(network(x.to(device), steps=steps)).cpu()
+        tally = told.added(tally, told.tally(answers, told.decided(answers), labels))
     network.train(before)
-    return [float(value) for value in right / max(1, seen)]
+    return [float(value) for value in told.scores(tally)[0][1]]
 
 
 @dataclass(frozen=True)
@@ -191,8 +193,15 @@ class Judged:
     def __call__(self, logits: Tensor, batch: Batch, network: TrainableNetwork) -> Tensor:
         """ConfigError for labels that are not the samples', or of no class of the network."""
         batch.require_labels()
-        batch.require_classes(logits.shape[2])
+        if not isinstance(self.loss, BoxLoss):
+            batch.require_classes(logits.shape[2])
         return self.loss(logits, batch.labels, thresholds=tuple(network.thresholds().values()))
+
+    def right(self, answers: Tensor, batch: Batch) -> Tensor:
+        """See `loop.Judging`."""
+        if isinstance(self.loss, BoxLoss):
+            return self.loss.right(answers, batch.labels)
+        return (answers.argmax(1) == batch.labels).float()
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -35,6 +35,15 @@ class Objective(Protocol):
 
     def __call__(self, logits: Tensor, batch: Batch, network: TrainableNetwork) -> Tensor:
         """The loss of logits (T, B, K), a mean over the batch."""
+        ...
+
+
+@runtime_checkable
+class Judging(Protocol):
+    """An objective that says itself how right an answer is; of others the class has to be."""
+
+    def right(self, answers: Tensor, batch: Batch) -> Tensor:
+        """How right each of the answers (B, ...) is, (B,) from 0 to 1."""
         ...
 
 
@@ -183,7 +192,7 @@ class _Run:
         self.prepared.step()
         if self.after is not None:
             self.after()
-        right = logits.detach().mean(0)[: len(batch.labels)].argmax(1) == batch.labels
+        right = self._right(logits.detach().mean(0)[: len(batch.labels)], batch)
         state.sums = [
             state.sums[0] + value * len(right),
             state.sums[1] + float(right.sum()),
@@ -192,6 +201,11 @@ class _Run:
         state.done += 1
         state.seconds = time.perf_counter() - self.started
         state.progress = self._agreed(self._progress())
+
+    def _right(self, answers: Tensor, batch: Batch) -> Tensor:
+        if isinstance(self.objective, Judging):
+            return self.objective.right(answers, batch)
+        return (answers.argmax(1) == batch.labels).float()
 
     def _progress(self) -> float:
         """How far along the schedule; by the clock where minutes bound the run."""
@@ -226,13 +240,12 @@ class _Run:
     def score(self, numbers: Sequence[int]) -> float:
         """Accuracy on samples of these numbers, as they are."""
         self.network.eval()
-        right = 0
+        right = 0.0
         for start in range(0, len(numbers), self.size):
             batch = self.samples.batch(numbers[start : start + self.size], generator=None)
             batch = _moved(batch, self.accelerator.device)
             logits = self.network(batch.x, steps=self.settings.steps)
-            answer = self.network.predict(logits)[-1].argmax(1)
-            right += int((answer == batch.labels).sum())
+            right += float(self._right(self.network.predict(logits)[-1], batch).sum())
         self.network.train()
         return right / len(numbers)
 

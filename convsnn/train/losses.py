@@ -72,17 +72,18 @@ class Tet:
         every = functional.cross_entropy(logits.flatten(0, 1), labels.repeat(len(logits)))
         if self.beta == 1:
             return every
-        omega = self._omega(thresholds)
+        named = self.target == "mean-threshold"
+        omega = mean_threshold(thresholds) if named else float(self.target)
         return self.beta * every + (1 - self.beta) * (logits - omega).square().mean()
 
-    def _omega(self, thresholds: tuple[Tensor, ...]) -> Tensor | float:
-        if self.target != "mean-threshold":
-            return self.target
-        if not thresholds:
-            raise ConfigError(
-                "the loss 'tet' has no thresholds to take the mean of", hint="use tet:target=1"
-            )
-        return torch.stack([value.detach().mean() for value in thresholds]).mean()
+
+def mean_threshold(thresholds: tuple[Tensor, ...]) -> Tensor:
+    """The mean threshold of all layers, as a constant; ConfigError where there is none."""
+    if not thresholds:
+        raise ConfigError(
+            "the loss has no thresholds to take the mean of", hint="use tet:target=1, or beta=1"
+        )
+    return torch.stack([value.detach().mean() for value in thresholds]).mean()
 
 
 @LOSSES.register("twin-ce")

@@ -18,7 +18,8 @@ SHIFT = 8  # an image is moved by up to an eighth of its side, as crops of CIFAR
 
 @dataclass(frozen=True)
 class Batch:
-    """Some samples: `x` (B, ...), or sequences (T, B, ...), and `labels` int64 (B,).
+    """Some samples: `x` (B, ...), or sequences (T, B, ...), and `labels` int64 (B,), or boxes
+    (B, M, 5).
 
     Where samples are `mixed`, labels are those of a part of each: only a teacher can judge them.
     """
@@ -153,7 +154,12 @@ class Sequences:
 
 
 def _check(labels: Tensor, augment: str) -> None:
-    if int(labels.min()) == int(labels.max()):
+    if labels.dim() > 1:
+        if augment != "none":
+            raise ConfigError(
+                "boxes do not move with what is moved", hint="train with augment=none"
+            )
+    elif int(labels.min()) == int(labels.max()):
         raise ConfigError(
             f"all {len(labels)} training samples are of class {int(labels[0])}",
             hint="training needs samples of two classes at least",

@@ -50,7 +50,13 @@ def _annealing(data: str, source: str) -> dict[str, Study]:
     return {f"annealing-{data}-study": Study(f"Threshold annealing, {source}", named)}
 
 
+_DETECTORS = {
+    "threshold fixed": "lt-snn-yolo-short-fixed",
+    "threshold learnable": "lt-snn-yolo-short",
+}
+
 STUDIES: dict[str, Study] = {
+    "lt-snn-yolo-short-study": Study("LT-SNN, table 6 in short", _DETECTORS),
     **_rouser("nmnist"),
     **_rouser("dvs128"),
     **_rouser("shd"),

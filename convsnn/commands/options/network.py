@@ -79,6 +79,14 @@ ReadoutDelay = Annotated[
         metavar=NUMBER, help="First steps that the readout leaves out; they count in T.", min=0
     ),
 ]
+Fit = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="WHAT=if:N",
+        help="Stand N neurons for each value of a smooth activation (gelu=if:8) or of a layer "
+        "that is one; repeatable.",
+    ),
+]
 Verify = Annotated[
     bool, typer.Option(help="Compare the imported network's output with the original's.")
 ]

@@ -4,9 +4,10 @@ Every value carries the batch on axis 0. Attributes are plain JSON values. Paddi
 [begin of every spatial axis..., end of every spatial axis...], as ONNX does.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from torch import Tensor
 
@@ -24,9 +25,27 @@ class Role(Enum):
     BLOCKED = "blocked"  # would stay analog; stops the conversion
 
 
+@dataclass(frozen=True)
+class Arithmetic:
+    """What a function or a product takes; `lookups` are elementary functions (an exponential, a
+    root, a reciprocal, GELU), each of which a chip reads off a table."""
+
+    additions: int = 0
+    multiplications: int = 0
+    comparisons: int = 0
+    lookups: int = 0
+
+    def __mul__(self, times: int) -> "Arithmetic":
+        return Arithmetic(*(count * times for count in vars(self).values()))
+
+    def __add__(self, other: "Arithmetic") -> "Arithmetic":
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        return Arithmetic(*(mine + theirs for mine, theirs in pairs))
+
+
 Shape = Sequence[int]
 MacCount = Callable[[Shape, Shape, Shape], int]
-DenseCount = Callable[[Sequence[Shape], Shape], int]
+DenseCount = Callable[[Sequence[Shape], Shape, Mapping[str, Any]], Arithmetic]
 SMOOTH = (Role.FUNCTION, Role.PRODUCT)
 
 
@@ -34,8 +53,8 @@ SMOOTH = (Role.FUNCTION, Role.PRODUCT)
 class Op:
     """One row of the table; `macs(weight shape, input shape, output shape)` per sample.
 
-    `dense(input shapes, output shape)` is what a function or a product takes per sample, whatever
-    the spikes: evaluations of the one, multiplications of the other.
+    `dense(input shapes, output shape, attributes)` is what a function or a product takes per
+    sample, whatever the spikes.
     """
 
     name: str

@@ -7,30 +7,45 @@ A spiking network computes them on accumulated values, not on single spikes:
 which adds up to T f(mean of the input), exactly at every T. Where layers fire one after another
 that is f of the finished mean. Either way they are analog: what has one is called so and charged
 for it. Affine parts (of norms) are separate `scale` and `add_constant` nodes, which fold into
-weights. Sources of the forms: torch's and ONNX's own definitions.
+weights. Sources of the forms: torch's and ONNX's own definitions. What an element takes counts a
+function of one value, and an exponential, a root or a reciprocal, as one lookup; a softmax besides
+subtracts its largest value, adds up and multiplies, and a layer norm adds three times (its mean,
+what is left, the squares) and multiplies twice.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from convsnn.graph.ops.base import Role, Shape, op
+from convsnn.graph.ops.base import Arithmetic, Role, Shape, op
 
 Run = Callable[..., Tensor]
 
 
-def _evaluations(_inputs: Sequence[Shape], output: Shape) -> int:
-    return prod(output)
+LOOKUP = Arithmetic(lookups=1)
 
 
-def function(name: str) -> Callable[[Run], Run]:
-    """Decorator: enter a row of the table."""
-    return op(name, Role.FUNCTION, dense=_evaluations)
+def function(
+    name: str, each: Arithmetic = LOOKUP, row: Arithmetic | None = None
+) -> Callable[[Run], Run]:
+    """Decorator: enter a row of the table. `each` is what an element takes; `row` what is done
+    once for all elements that the function reads together, along its `dim` or `dims`."""
+
+    def count(inputs: Sequence[Shape], output: Shape, attrs: Mapping[str, Any]) -> Arithmetic:
+        elements = max(prod(shape) for shape in (*inputs, output))
+        work = each * elements
+        if row is None:
+            return work
+        along = attrs["dims"] if "dims" in attrs else [attrs["dim"]]
+        whole = (1, *inputs[0])  # axes are counted with the batch
+        return work + row * (elements // max(1, prod(whole[axis] for axis in along)))
+
+    return op(name, Role.FUNCTION, dense=count)
 
 
 @function("gelu")
@@ -45,13 +60,13 @@ def silu(x: Tensor, *, alpha: float = 1.0) -> Tensor:
     return F.silu(x) if alpha == 1 else x * torch.sigmoid(alpha * x)
 
 
-@function("hard_swish")
+@function("hard_swish", Arithmetic(additions=1, multiplications=2, comparisons=2))
 def hard_swish(x: Tensor) -> Tensor:
     """x min(max(x + 3, 0), 6) / 6."""
     return F.hardswish(x)
 
 
-@function("hard_sigmoid")
+@function("hard_sigmoid", Arithmetic(additions=1, multiplications=1, comparisons=2))
 def hard_sigmoid(x: Tensor, *, alpha: float = 1 / 6, beta: float = 0.5) -> Tensor:
     """min(max(alpha x + beta, 0), 1)."""
     return (x * alpha + beta).clamp(0.0, 1.0)
@@ -75,7 +90,7 @@ def tanh(x: Tensor) -> Tensor:
     return torch.tanh(x)
 
 
-@function("elu")
+@function("elu", Arithmetic(comparisons=1, lookups=1))
 def elu(x: Tensor, *, alpha: float = 1.0, scale: float = 1.0, inner: float = 1.0) -> Tensor:
     """scale x where x > 0, else scale alpha (exp(inner x) - 1): ELU, SELU and CELU."""
     below = scale * alpha * torch.expm1(inner * x.clamp(max=0))
@@ -101,19 +116,19 @@ def mish(x: Tensor) -> Tensor:
     return F.mish(x)
 
 
-@function("softmax_inside")
+@function("softmax_inside", Arithmetic(2, 1, 1, 1), LOOKUP)
 def softmax_inside(x: Tensor, *, dim: int) -> Tensor:
     """Softmax anywhere but at the end, where it is a readout."""
     return torch.softmax(x, dim)
 
 
-@function("log_softmax_inside")
+@function("log_softmax_inside", Arithmetic(3, 0, 1, 1), LOOKUP)
 def log_softmax_inside(x: Tensor, *, dim: int) -> Tensor:
     """Logarithm of softmax, the same."""
     return torch.log_softmax(x, dim)
 
 
-@function("layer_norm")
+@function("layer_norm", Arithmetic(3, 2), Arithmetic(1, 2, 0, 1))
 def layer_norm(x: Tensor, *, dims: Sequence[int], epsilon: float) -> Tensor:
     """(x - mean) / sqrt(variance + epsilon) over the axes `dims`; group and instance norm too,
     which stand between reshapes."""
@@ -121,25 +136,25 @@ def layer_norm(x: Tensor, *, dims: Sequence[int], epsilon: float) -> Tensor:
     return centred * torch.rsqrt(centred.square().mean(list(dims), keepdim=True) + epsilon)
 
 
-@function("rms_norm")
+@function("rms_norm", Arithmetic(1, 2), Arithmetic(1, 1, 0, 1))
 def rms_norm(x: Tensor, *, dims: Sequence[int], epsilon: float) -> Tensor:
     """x / sqrt(mean square + epsilon) over the axes `dims`."""
     return x * torch.rsqrt(x.square().mean(list(dims), keepdim=True) + epsilon)
 
 
-@function("vector_norm")
+@function("vector_norm", Arithmetic(1, 1), LOOKUP)
 def vector_norm(x: Tensor, *, dims: Sequence[int], order: float = 2.0) -> Tensor:
     """Length of vectors along the axes `dims`, which are kept."""
     return torch.linalg.vector_norm(x, order, list(dims), keepdim=True)
 
 
-@function("quotient")
+@function("quotient", Arithmetic(multiplications=1, lookups=1))
 def quotient(a: Tensor, b: Tensor) -> Tensor:
     """a / b, element by element."""
     return a / b
 
 
-@function("modulate")
+@function("modulate", Arithmetic(multiplications=1))
 def modulate(a: Tensor, b: Tensor) -> Tensor:
     """a * b, both made of one and the same value without weights between: a function of it, as
     x sigmoid(x) is. What has weights between is a `multiply` (see `convsnn.passes.smooth`)."""
@@ -168,25 +183,25 @@ def elementary(x: Tensor, *, kind: str) -> Tensor:
     return _PLAIN[kind](x)
 
 
-@function("bound")
+@function("bound", Arithmetic(comparisons=2))
 def bound(x: Tensor, *, low: float | None, high: float | None) -> Tensor:
     """x between bounds, either of which may be missing, and which are no neuron's."""
     return torch.clamp(x, low, high)
 
 
-@function("largest")
+@function("largest", Arithmetic(comparisons=1))
 def largest(x: Tensor, *, dims: Sequence[int]) -> Tensor:
     """The largest value along the axes `dims`, which are kept."""
     return x.amax(list(dims), keepdim=True)
 
 
-@function("larger")
+@function("larger", Arithmetic(comparisons=1))
 def larger(a: Tensor, b: Tensor) -> Tensor:
     """The larger of two values."""
     return torch.maximum(a, b)
 
 
-@function("smaller")
+@function("smaller", Arithmetic(comparisons=1))
 def smaller(a: Tensor, b: Tensor) -> Tensor:
     """The smaller of two values."""
     return torch.minimum(a, b)

@@ -8,21 +8,24 @@ and sends P(t) / t - P(t-1) / (t-1), which adds up to T times the product of the
 every T. Where layers fire one after another that is the product of the finished means.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from convsnn.graph.ops.base import Role, Shape, op
+from convsnn.graph.ops.base import Arithmetic, Role, Shape, op
 
 
-def _matmul_count(inputs: Sequence[Shape], output: Shape) -> int:
-    return inputs[0][-1] * prod(output)
+def _matmul_count(inputs: Sequence[Shape], output: Shape, attrs: Mapping[str, Any]) -> Arithmetic:
+    del attrs
+    return Arithmetic(additions=1, multiplications=1) * (inputs[0][-1] * prod(output))
 
 
-def _multiply_count(_inputs: Sequence[Shape], output: Shape) -> int:
-    return prod(output)
+def _multiply_count(inputs: Sequence[Shape], output: Shape, attrs: Mapping[str, Any]) -> Arithmetic:
+    del inputs, attrs
+    return Arithmetic(multiplications=1) * prod(output)
 
 
 @op("matmul", Role.PRODUCT, dense=_matmul_count)

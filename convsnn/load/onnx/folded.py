@@ -30,7 +30,7 @@ CHANNELLED = frozenset((
     *("Conv", "ConvTranspose", "BatchNormalization", "MaxPool", "AveragePool"),
     "GlobalAveragePool",
 ))  # fmt: skip
-FOLDABLE = _PLAIN | _ALONG.keys() | _OVER | CHANNELLED | {"Transpose", "Pad"}
+FOLDABLE = _PLAIN | _ALONG.keys() | _OVER | CHANNELLED | {"Transpose", "Pad", "Expand"}
 
 
 def parts(net: Net, x: Data) -> int:
@@ -66,6 +66,11 @@ def arranged(
         changed["perm"] = [0, *(p + 1 for p in perm)]
     elif op == "Pad":
         return _padded(net, given, changed, rank)
+    elif op == "Expand":
+        target = _expanded(net, given, rank)
+        if target is None:
+            return None
+        given[1] = target
     elif op in _ALONG:
         axis = _from_end(attributes.get("axis", _ALONG[op]), rank)
         if axis is None:
@@ -102,6 +107,18 @@ def _padded(
     else:
         attributes["pads"] = wide
     return inputs, attributes
+
+
+def _expanded(net: Net, inputs: Sequence[Value], rank: int) -> Constant | None:
+    """The target shape of Expand that repeats nothing but axes of the parts of a sample."""
+    x, held = inputs[0], inputs[1]
+    assert isinstance(x, Data)  # by the caller
+    target = [] if isinstance(held, Lost) else as_ints(held, "target shape") or []
+    if len(target) > rank or (len(target) == rank and target[0] not in (1, *(x.dims or ())[:1])):
+        return None
+    behind = target[1:] if len(target) == rank else target
+    wide = [1] * (rank + 1 - len(behind)) + behind
+    return net.made(np.array(wide, dtype=np.int64), "target")
 
 
 def merged(

@@ -111,7 +111,7 @@ class Reader:
             if not any(isinstance(v, Data) for v in inputs):
                 net.values.update(self._fold(node, inputs))
                 return
-            results = self._apply(node, inputs)
+            results = turned.since(inputs, self._apply(node, inputs))
         except Blocked as refusal:
             self._opaque(node, inputs, refusal)
             return

@@ -46,6 +46,16 @@ def applied(
     return None
 
 
+def since(inputs: Sequence[Value], made: Sequence[Data | Constant]) -> list[Data | Constant]:
+    """What a node made, where its batch stays away with the error of the node that moved it."""
+    known = (value.mixed for value in inputs if isinstance(value, Data))
+    first = next((error for error in known if error is not None), None)
+    return [
+        replace(value, mixed=first) if isinstance(value, Data) and value.mixed and first else value
+        for value in made
+    ]
+
+
 def _ints(value: Any, what: str) -> list[int]:
     return [] if isinstance(value, Lost) else as_ints(value, what) or []
 

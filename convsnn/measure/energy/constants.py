@@ -30,10 +30,13 @@ OPERATIONS = {
     "add": "an addition of whole numbers",
     "multiply": "a multiplication of whole numbers",
     "compare": "a comparison (left out: an addition)",
+    "lookup": "an elementary function, such as an exponential or a root (left out: a line between "
+    "two entries of a table, which is a multiplication and an addition)",
     "address": "an addition that finds a weight's or neuron's place",
     "event_bit": "a bit of an event moved on the chip",
     "value_bit": "a bit of a dense value moved on the chip",
 }
+TABLE = 256  # entries of an elementary function's table
 _FOLDER = "energy/sets"
 _FORM = "see convsnn/measure/energy/constants.py, or a file of energy/sets, for what it holds"
 _KEYS = {"name": str, "about": str, "operations": dict, "memory": list}
@@ -89,6 +92,14 @@ class Constants:
             return self._cost("multiply_float")
         bits = self.operations["multiply"].bits if "multiply" in self.operations else None
         return self._cost("multiply") * (1.0 if bits is None else one * other / bits**2)
+
+    def lookup(self, bits: int, *, floats: bool) -> float:
+        """An elementary function of a number of `bits`: a table's two entries nearest to it are
+        read, and the line between them, where the set does not say otherwise."""
+        if "lookup" in self.operations:
+            return self._scaled("lookup", bits)
+        line = self.multiply(bits, bits, floats=floats) + self.add(bits, floats=floats)
+        return line + 2 * bits * self.memory_bit(TABLE * bits / 8)
 
     def other(self, key: str) -> float:
         """`address`, `event_bit` or `value_bit`."""

@@ -8,8 +8,10 @@ from collections.abc import Iterator, Mapping
 
 from torch import Tensor
 
+from convsnn.graph.fits import parts_of_fits
 from convsnn.graph.ops import Role
 from convsnn.measure.energy.rows import Row, one, shared
+from convsnn.measure.energy.smooth import original_rows
 from convsnn.measure.energy.spiking import ADDRESSES, GRADED_BITS
 from convsnn.measure.energy.structure import Structure
 from convsnn.measure.energy.zeros import Seen
@@ -28,6 +30,7 @@ def dense_rows(
         *_activations(structure, quantised=quantised),
         *_sums(structure),
         *_pools(structure),
+        *original_rows(structure, quantised=quantised),
     ]
 
 
@@ -58,16 +61,23 @@ def _layers(structure: Structure, skipped: Seen | None, samples: int) -> Iterato
 
 
 def _activations(structure: Structure, *, quantised: bool) -> Iterator[Row]:
-    for name in structure.graph.sites:
+    inside = parts_of_fits(structure.graph)
+    for name, site in structure.graph.sites.items():
+        if name in inside:  # the original has one function there
+            continue
         size = one(structure.size(name))
-        counts: dict[str, Tensor] = {"comparisons": size}
+        # a coding neuron stands where the original has nothing, and a quantised one a rounding
+        counts: dict[str, Tensor] = {} if site.kind == "code" else {"comparisons": size}
         if quantised:
             counts["scalings"] = size
         yield Row(name, counts, owners={name: 1.0})
 
 
 def _sums(structure: Structure) -> Iterator[Row]:
+    inside = parts_of_fits(structure.graph)
     for node in structure.sums:
+        if node.name in inside:
+            continue
         work = structure.size(node.name) * (len(structure.graph.data_inputs(node)) - 1)
         owners = shared(structure.drivers[node.name].sites)
         yield Row(node.name, {"residual_sums": one(work)}, owners=owners)

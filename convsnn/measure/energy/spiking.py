@@ -12,9 +12,12 @@ import torch
 from torch import Tensor
 
 from convsnn.graph import Node
+from convsnn.graph.dense import read_elements
 from convsnn.graph.ops import Role
+from convsnn.graph.ops.base import SMOOTH
 from convsnn.measure.activity import Activity
 from convsnn.measure.energy.rows import Row, shared
+from convsnn.measure.energy.smooth import spiking_rows
 from convsnn.measure.energy.structure import Structure
 from convsnn.simulate.trains import sends_graded
 from convsnn.spiking.network import Spiking
@@ -47,6 +50,7 @@ class Work:
             *self._sums(),
             *self._pools(),
             *self._answers(),
+            *spiking_rows(self.structure, steps=self._steps, waits=self._waits, fixed=self._fixed),
         ]
 
     @cached_property
@@ -61,10 +65,13 @@ class Work:
     def _fixed(self) -> set[str]:
         return fixed_nodes(self.net)
 
+    @property
+    def _waits(self) -> bool:
+        return self.net.schedule == "layers"
+
     def _each_step(self, name: str) -> Tensor:
         """How often an addition to the current of what reads `name` is made."""
-        waits = self.net.schedule == "layers"
-        return self._once if waits or name in self._fixed else self._steps
+        return self._once if self._waits or name in self._fixed else self._steps
 
     def events(self, name: str) -> Tensor:
         """Events per image up to each step; of what never changes, those of one step."""
@@ -137,8 +144,7 @@ class Work:
             readers = self.net.graph.consumers[name]
             kept = name in self._fixed and any(r.name not in self._fixed for r in readers)
             if kept:
-                waits = self.net.schedule == "layers"
-                times = size * (self._once if waits else self._steps)
+                times = size * (self._once if self._waits else self._steps)
                 counts |= {"kept_currents": times, "state_accesses": times}
             if counts:
                 sites = dict.fromkeys(self.structure.feeds[name], 1.0)
@@ -147,9 +153,15 @@ class Work:
     def _sums(self) -> Iterator[Row]:
         for node in self.structure.sums:
             for name, share in self.structure.shortcuts(node):
-                if name in self.activity.events and name not in self._fixed:
+                if name in self._fixed:
+                    continue
+                if name in self.activity.events:
                     found = self.events(name) * share
-                    yield Row(node.name, {"residual_sums": found}, owners=self.owners(name))
+                elif self.net.graph.by_name[name].role in SMOOTH:  # a value of every element
+                    found = self.structure.size(name) * share * self._each_step(name)
+                else:
+                    continue
+                yield Row(node.name, {"residual_sums": found}, owners=self.owners(name))
 
     def _pools(self) -> Iterator[Row]:
         for node, work in self.structure.pools:
@@ -183,6 +195,7 @@ def values_held(net: Spiking, structure: Structure) -> Mapping[str, int]:
     )
     kept = [n for n in structure.weighted if n.name in fixed_nodes(net)]
     state = net.graph.neurons + sum(structure.size(name) for name in structure.answers)
+    state += sum(read_elements(net.graph, node) for node in net.graph.smooth)
     return {
         "weights": weights,
         "biases": biases,

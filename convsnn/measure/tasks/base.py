@@ -2,7 +2,7 @@
 
 Outputs are (T, B, *shape), the answer after each of T time steps for B samples; the original
 network is scored by the same code as a run of one step. Scores are made from sums over samples (a
-tally), so that batches and processes can be added up.
+tally), so that batches and processes can be added up; what cannot be summed is put in rows.
 """
 
 from abc import ABC, abstractmethod
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from convsnn.graph import Graph
+from convsnn.measure.sharing import Share
 from convsnn.registry import Registry
 
 Shape: TypeAlias = tuple[int, ...]
@@ -81,6 +82,14 @@ class Task(ABC):
     def nothing(self, steps: int, shape: Shape) -> Tally:
         """The sums over no samples at all."""
 
+    def added(self, one: Tally, other: Tally) -> Tally:
+        """The tally of the samples of both."""
+        return {name: one[name] + other[name] for name in one}
+
+    def of_all(self, tally: Tally, share: Share) -> Tally:
+        """The tally of the samples of all processes."""
+        return {name: share.add(value) for name, value in tally.items()}
+
     @abstractmethod
     def scores(self, tally: Tally) -> list[tuple[Score, Tensor]]:
         """Every score at every step, (T,) of float64; NaN where it has no value."""
@@ -91,11 +100,6 @@ class Task(ABC):
 
 
 TASKS: Registry[Task] = Registry("task")
-
-
-def added(one: Tally, other: Tally) -> Tally:
-    """The sums over the samples of both."""
-    return {name: one[name] + other[name] for name in one}
 
 
 def described(targets: Tensor) -> str:

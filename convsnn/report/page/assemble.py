@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from convsnn.graph import Graph
 from convsnn.graph.dense import dense_operations
+from convsnn.graph.fits import fitted_nodes, parts_of_fits
 from convsnn.graph.ops import Role
 from convsnn.measure import Evaluation, energy
 from convsnn.measure.energy.spiking import fixed_nodes
@@ -83,6 +85,7 @@ def assemble(
         "estimate": estimate_section(net, evaluation, asked or energy.Asked()),
         "layers": [_layer(net, evaluation, name) for name in graph.sites],
         "sources": _sources(net, evaluation),
+        **({"fitted": fits} if (fits := _fitted(graph)) else {}),
         "not_counted": [*energy.NOT_COUNTED, *_lateral(net), *_smooth(net)],
         **({"smooth": vars(dense_operations(graph))} if graph.smooth else {}),
         "versions": packages(),
@@ -90,14 +93,28 @@ def assemble(
 
 
 def _smooth(net: Spiking) -> list[str]:
-    """What functions and products would cost, in both networks."""
+    """Functions and products, in both networks, which only the estimate charges."""
     if not net.graph.smooth:
         return []
     found = dense_operations(net.graph)
     return [
         f"functions and products, in both networks ({found.evaluations:,} evaluations and "
         f"{found.multiplications:,} multiplications an image in the original), and the "
-        f"{found.state:,} sums they are made of over time"
+        f"{found.state:,} sums they are made of over time, all of which the estimate charges"
+    ]
+
+
+def _fitted(graph: Graph) -> list[dict[str, Any]]:
+    """The functions that neurons stand for, each with their number and the error of their sum."""
+    inside = parts_of_fits(graph)
+    return [
+        {
+            "name": node.name,
+            "function": node.attrs["function"].removesuffix("_inside"),
+            "neurons": sum(inside.get(site) == node.name for site in graph.sites),
+            "error": node.attrs["error"],
+        }
+        for node in fitted_nodes(graph)
     ]
 
 

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from convsnn.report.document import Report
+from convsnn.report.page.crossing import crossing_in_words
 from convsnn.report.page.metrics import headline
+from convsnn.report.page.summary import by_layers
 from convsnn.report.wording import counted, points, significant
 
 NAMES = {
@@ -194,6 +196,15 @@ def notes(report: Report) -> list[str]:
         found.append(
             f"Same levels: values of the bits given, which tell apart as much as the steps "
             f"do, calibrated on {samples} without training."
+        )
+    first = headline(report)
+    if crossed := crossing_in_words(estimate, first.label if first else ""):
+        found.append(crossed)
+    if "lookups" in estimate["items"]:
+        found.append(
+            f"Functions and products are charged "
+            f"{'once for each T' if by_layers(report) else 'at every step'}, an elementary "
+            "function as a line between two entries of a table."
         )
     found.append(f"Left out of the estimate: {'; '.join(estimate['left_out'])}.")
     return found

@@ -11,6 +11,7 @@ spiking network is held against.
                      below which it costs less than its part of the baseline (0: at no rate)
     quantised        scores of the networks with few bits, where they were measured
     neurobench       see `convsnn.measure.energy.neurobench`
+    crossing         see `convsnn.report.page.crossing`; of networks with functions and products
 """
 
 from collections.abc import Mapping
@@ -18,10 +19,11 @@ from typing import Any
 
 from convsnn.measure import Evaluation
 from convsnn.measure.energy import Asked, Estimate, Measured, estimate
-from convsnn.measure.energy.constants import Constants, Figure, Memory
+from convsnn.measure.energy.constants import TABLE, Constants, Figure, Memory
 from convsnn.measure.energy.estimate import BASELINES, Priced, bits_for
 from convsnn.measure.energy.neurobench import neurobench
 from convsnn.measure.energy.rows import ITEMS
+from convsnn.report.page.crossing import crossing
 from convsnn.report.page.series import per_step
 from convsnn.spiking.network import Spiking
 
@@ -62,6 +64,7 @@ def estimate_section(net: Spiking, evaluation: Evaluation, asked: Asked) -> dict
         "left_out": [*ALWAYS_LEFT_OUT, *found.left_out],
         "quantised": None,
         "neurobench": neurobench(net, activity, seen.connections, weight_bits=asked.weight_bits),
+        **({"crossing": crossing(evaluation, found)} if net.graph.smooth else {}),
     }
 
 
@@ -82,7 +85,7 @@ def _set(evaluation: Evaluation, found: Estimate, one: Priced) -> dict[str, Any]
         "about": one.constants.about,
         "weight_bits": one.form.weight,
         "floats": one.form.floats,
-        "figures": _figures(one.constants),
+        "figures": [*_figures(one.constants), *_derived(found, one.constants)],
         "left_out": one.constants.left_out(),
         "joules": {
             "spiking": per_step(evaluation, one.spiking),
@@ -107,6 +110,19 @@ def _figures(constants: Constants) -> list[dict[str, Any]]:
         for m in constants.memory
     ]
     return found
+
+
+def _derived(found: Estimate, constants: Constants) -> list[dict[str, Any]]:
+    """What elementary functions cost where a set does not say, and there are some."""
+    if "lookups" not in _items(found) or "lookup" in constants.operations:
+        return []
+    source = (
+        f"derived: a line between two of {TABLE} entries of a table, which is a multiplication and "
+        "an addition of this set, and both entries read"
+    )
+    joules = constants.lookup(32, floats=constants.knows_floats)
+    figure = {"name": "lookup", "joules": joules, "bits": 32, "bytes": None}
+    return [figure | {"source": source, "confirmed": False}]
 
 
 def _origin(figure: Figure | Memory) -> dict[str, Any]:

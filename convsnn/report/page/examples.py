@@ -76,6 +76,11 @@ def convinced(report: Report) -> str:
         )
     if task == "segment":
         return "At each place the output neurons sum up; the largest sum there is the answer."
+    if task == "detect":
+        return (
+            "The output neurons sum up boxes, how sure each is and of what class. Drawn are those "
+            "of a score of 40 % or more, a colour for each class, on all events of the sample."
+        )
     return "What the output neurons have summed up is the answer."
 
 

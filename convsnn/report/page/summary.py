@@ -5,6 +5,7 @@ from typing import Any
 
 from convsnn.report.document import Report
 from convsnn.report.page.metrics import headline
+from convsnn.report.wording import percent
 
 SETTLED = 0.005  # within half a point of the best step counts as being there
 
@@ -81,6 +82,22 @@ def dead_fraction(layer: Report) -> float:
     """Share of neurons that never fired up to the last step."""
     dead: Any = layer["dead_fraction"]
     return dead[-1] if isinstance(dead, list | tuple) else dead
+
+
+def fits_in_words(report: Report) -> str:
+    """Which functions neurons stand for, and how far off; empty where none was fitted."""
+    fits = report.get("fitted")
+    if not fits:
+        return ""
+    said = [
+        f"{fit['name']} ({fit['function']}, {fit['neurons']} neurons a value, error "
+        f"{percent(fit['error'])})"
+        for fit in fits
+    ]
+    return (
+        f"Sums of neurons stand for functions: {', '.join(said)}. The error is the root of the "
+        "mean square, relative, on calibration images that were not fitted, before any spike."
+    )
 
 
 def by_layers(report: Report) -> bool:

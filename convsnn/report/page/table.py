@@ -15,6 +15,7 @@ from convsnn.report.page.summary import (
     by_layers,
     dead_fraction,
     expected_in_words,
+    fits_in_words,
     latency_in_words,
     row,
     rows,
@@ -179,6 +180,8 @@ def _notes(report: Report) -> list[Text]:
     if signed:
         text = f"\nSends signed spikes (-1, 0, 1), charged as additions: {', '.join(signed)}"
         notes.append(Text(text))
+    if fits := fits_in_words(report):
+        notes.append(Text(f"\n{fits}"))
     if by_layers(report):
         made = report["schedule"]["calibrated_for"]
         text = "\nEach row is a network run to its own last step"

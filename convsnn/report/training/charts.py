@@ -8,6 +8,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from convsnn.report.page.charts import NAME_WIDTH, WIDTH, legend
 from convsnn.report.svg import AXIS, FIRST, SECOND, THIRD, draw
+from convsnn.report.training.words import words
 from convsnn.report.wording import distinct, percent, shortened
 
 STROKES = ("-", (0, (4, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
@@ -92,7 +93,8 @@ def progress_chart(document: Mapping[str, Any]) -> str:
         legend(axes, 2)
 
     last = document["runs"][0]["epochs"][-1]["accuracy"]
-    label = f"Accuracy over the epochs; after the last {percent(last)} on the training images"
+    what = words(document).watched.capitalize()
+    label = f"{what} over the epochs; after the last {percent(last)} on the training images"
     return draw("progress", paint, size=(WIDTH, 3.4), label=label)
 
 

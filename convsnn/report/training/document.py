@@ -14,6 +14,7 @@ from rich.text import Text
 from convsnn.errors import MissingExtraError
 from convsnn.report.page.assemble import packages, versions
 from convsnn.report.templating import template
+from convsnn.report.training.words import words
 from convsnn.report.wording import counted, percent, significant
 
 Run: TypeAlias = Mapping[str, Any]
@@ -44,14 +45,17 @@ def summarise(
     name: str,
     recipe: Mapping[str, Any],
     data: Mapping[str, Any],
+    task: str = "classify",
 ) -> dict[str, Any]:
-    """The document: the runs as they are, and their accuracy together, up to each step."""
+    """The document: the runs as they are, and their accuracy together, up to each step; of the
+    `task` detect that is the mean average precision."""
     steps = list(zip(*(run["accuracy"] for run in runs), strict=True))
     return {
         "schema": 1,
         "convsnn": versions()["convsnn"],
         "command": command,
         "name": name,
+        "task": task,
         "recipe": dict(recipe),
         "data": dict(data),
         "timesteps": len(steps),
@@ -70,7 +74,7 @@ def verdict(document: Mapping[str, Any]) -> str:
     accuracy, runs = document["accuracy"], document["runs"]
     half = accuracy["half_interval"][-1]
     steps = counted(document["timesteps"], "step")
-    text = f"{percent(accuracy['mean'][-1])} of the test images right after {steps}"
+    text = f"{percent(accuracy['mean'][-1])} {words(document).verdict} after {steps}"
     if half is None:
         return f"{text}, one run"
     return f"{text}, mean of {len(runs)} seeds, +- {100 * half:.2f} points (95 % interval)"
@@ -81,7 +85,7 @@ def render_training(document: Mapping[str, Any]) -> RenderableType:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for title in (
         "seed",
-        "accuracy",
+        words(document).score,
         "loss",
         "thresholds",
         "firing rate",
@@ -120,6 +124,7 @@ def render_training_page(document: Mapping[str, Any]) -> str:
         threshold_chart=charts.layers_chart(document, "thresholds"),
         rate_chart=charts.layers_chart(document, "rates"),
         progress_chart=charts.progress_chart(document),
+        words=words(document),
         dead_chart=_drawn(charts, document, "dead"),
         silent_chart=_drawn(charts, document, "silent"),
         moved_chart=_drawn(charts, document, "moved"),

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from convsnn.report.sheets import ACTIVATION, FRACTION, RATE, SECONDS, Sheet
+from convsnn.report.training.words import words
 
 _EPOCH = {
     "loss": "",
@@ -41,6 +42,7 @@ def study_sheets(document: Mapping[str, Any]) -> list[Sheet]:
 
 def _sheets(rows: Mapping[str, Mapping[str, Any]]) -> list[Sheet]:
     steps = max(row["timesteps"] for row in rows.values())
+    score = words(next(iter(rows.values()))).column
     first = {"training": ""} if list(rows) != [""] else {}
     runs = [
         (row, one)
@@ -54,20 +56,20 @@ def _sheets(rows: Mapping[str, Mapping[str, Any]]) -> list[Sheet]:
             {
                 **first,
                 "seed": "",
-                **{f"accuracy.{step}": FRACTION for step in range(1, steps + 1)},
+                **{f"{score}.{step}": FRACTION for step in range(1, steps + 1)},
                 "loss": "",
                 "epochs": "",
                 "seconds": SECONDS,
             },
-            [row | _run(one) for row, one in runs],
+            [row | _run(one, score) for row, one in runs],
         ),
         epoch_sheet([(row, one["epochs"]) for row, one in runs], {**first, "seed": ""}),
         layer_sheet([(row, one["epochs"]) for row, one in runs], {**first, "seed": ""}),
     ]
 
 
-def _run(one: Mapping[str, Any]) -> dict[str, Any]:
-    accuracy = {f"accuracy.{step}": value for step, value in enumerate(one["accuracy"], start=1)}
+def _run(one: Mapping[str, Any], score: str) -> dict[str, Any]:
+    accuracy = {f"{score}.{step}": value for step, value in enumerate(one["accuracy"], start=1)}
     last = one["epochs"][-1]
     about = {"loss": last["loss"], "epochs": len(one["epochs"]), "seconds": one["seconds"]}
     return accuracy | about

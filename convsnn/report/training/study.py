@@ -9,9 +9,16 @@ from rich.text import Text
 
 from convsnn.errors import MissingExtraError
 from convsnn.report.templating import template
+from convsnn.report.training.words import words
 from convsnn.report.wording import counted, percent
 
-_COLUMNS = ("accuracy", "on training samples", "dead neurons", "spikes a sample", "epochs")
+_COLUMNS = ("dead neurons", "spikes a sample", "epochs")
+
+
+def _columns(document: Mapping[str, Any]) -> tuple[str, ...]:
+    told = words(next(iter(document["rows"].values())))
+    seen = "on training samples"
+    return (told.score, seen if told.watched == told.score else f"{told.watched} {seen}", *_COLUMNS)
 
 
 def lines(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
@@ -48,7 +55,7 @@ def render_study(document: Mapping[str, Any]) -> RenderableType:
     """A rich renderable of a study."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     table.add_column("")
-    for title in _COLUMNS:
+    for title in _columns(document):
         table.add_column(title, justify="right")
     for one in lines(document):
         table.add_row(*one)
@@ -65,7 +72,8 @@ def render_study_page(document: Mapping[str, Any]) -> str:
         raise MissingExtraError("jinja2 and matplotlib", "report") from error
     return template("study.html").render(
         d=document,
-        columns=_COLUMNS,
+        columns=_columns(document),
+        words=words(next(iter(document["rows"].values()))),
         lines=lines(document),
         accuracy_chart=charts.accuracy_chart(document),
         dead_charts=charts.layer_charts(document, "dead"),

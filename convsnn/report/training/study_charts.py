@@ -9,6 +9,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from convsnn.report.page.charts import NAME_WIDTH, WIDTH, legend
 from convsnn.report.svg import draw
 from convsnn.report.training.charts import COLOURS, STROKES
+from convsnn.report.training.words import words
 from convsnn.report.wording import distinct, shortened
 
 _SHARES = ("accuracy", "dead")
@@ -21,7 +22,8 @@ def accuracy_chart(document: Mapping[str, Any]) -> str:
     def values(run: Mapping[str, Any]) -> list[float]:
         return [epoch["accuracy"] for epoch in run["epochs"]]
 
-    label = "Accuracy on training samples over the epochs"
+    row = next(iter(document["rows"].values()))
+    label = f"{words(row).watched.capitalize()} on training samples over the epochs"
     return _chart(document, "accuracy", values, label)
 
 

@@ -7,10 +7,12 @@ from typing import Unpack
 
 from rich.console import RenderableType
 
+from calibrate.fits import chosen_layers, parse_fits
 from calibrate.methods import choose_methods
 from calibrate.named import NamedMethod
 from convsnn.errors import ConfigError, MissingExtraError
 from convsnn.export import load_artifact
+from convsnn.registry import split_spec
 from convsnn.report.comparison.document import best_row
 from convsnn.report.comparison.sheets import comparison_sheets
 from convsnn.report.comparison.table import render_comparison
@@ -105,6 +107,7 @@ def compare(
     folder: str | Path | None = None,
     force: bool = False,
     schedule: str | None = None,
+    fit: str | Sequence[str] | None = None,
     **reading: Unpack[Reading],
 ) -> Comparison:
     """Make and score a row for each of `methods`, of `finetune` and of the saved networks `add`.
@@ -123,7 +126,8 @@ def compare(
     and no longer than `minutes`, on `training_samples` images changed by `augment`. Everything is
     kept in `folder` (default: NAME-compare), where the same call goes on; results of other settings
     there are refused, or made anew with `force`; of a `schedule` only the methods that fire by it
-    are taken.
+    are taken. `fit` stands neurons for smooth activations, as `convert` does, in the methods whose
+    neuron is `if`.
 
     Raises ConfigError (images without `test`, among others), LoadError, UnsupportedError or
     RewriteError, all before any row is made; a row that cannot be made is one that says why.
@@ -134,7 +138,9 @@ def compare(
         raise ConfigError(f"--budget is a number of minutes of at least 0, not {budget}")
     names = methods if isinstance(methods, str) else ",".join(methods)
     asked = subject_of(compare, subject, data, test, reading=reading)
-    rows: list[Row] = [Conversion(method, timesteps) for method in _chosen(names, schedule)]
+    fits = parse_fits(fit)
+    chosen = _of_if(_chosen(names, schedule), names) if fits else _chosen(names, schedule)
+    rows: list[Row] = [Conversion(method, timesteps, fit=fits) for method in chosen]
     trained = plan_finetuning(
         finetune, timesteps=timesteps, seed=asked.seed, steps=finetune_steps, epochs=epochs,
         minutes=minutes, samples=training_samples, augment=augment,
@@ -145,6 +151,7 @@ def compare(
     early = early_settings(asked.source, steps=timesteps, seed=asked.seed)
     check(folder, early, command="compare", force=force)
     job = opened(asked)
+    chosen_layers(job.graph, fits)  # one that is not there is refused before any row
     if trained:
         require_labels(job.data.train)
     added = [Path(place) for place in ([add] if isinstance(add, str | Path) else add)]
@@ -167,6 +174,20 @@ def _write(found: Comparison) -> None:
         note(f"comparison.html was not written: {error}; {error.hint}")
         return
     write_text(found.folder / "comparison.html", page)
+
+
+def _of_if(methods: Sequence[NamedMethod], names: str) -> list[NamedMethod]:
+    """Those whose neurons fits are made of; ConfigError where others were asked for by name."""
+    kept = [method for method in methods if split_spec(method.neuron)[0] == "if"]
+    left = [method.name for method in methods if method not in kept]
+    if left and names != "all":
+        raise ConfigError(
+            f"fits are sums of if neurons, which {', '.join(left)} have none of",
+            hint="leave these methods out, or --fit",
+        )
+    if left:
+        note(f"left out, for fits are sums of if neurons: {', '.join(left)}")
+    return kept
 
 
 def _chosen(names: str, schedule: str | None) -> list[NamedMethod]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from calibrate.fits import Fit
 from calibrate.named import NamedMethod, kind_in_words
 from convsnn.report.comparison.document import compared_steps
 from convsnn.spiking.network import Spiking
@@ -101,6 +102,7 @@ class Conversion:
     place: None = None
     trains: bool = False
     guess: float = 0.0
+    fit: tuple[Fit, ...] = ()
 
     @property
     def name(self) -> str:
@@ -120,6 +122,8 @@ class Conversion:
             known = (*known, "columns")
         if self.method.schedule == "layers":
             known = (*known, "layers")
+        if self.fit:
+            known = (*known, *map(str, self.fit))
         return known if self.method.encoder == "direct" else (*known, self.method.encoder)
 
     def describe(self) -> dict[str, Any]:
@@ -129,6 +133,7 @@ class Conversion:
         read = "" if reading == "auto" else f" --readout {reading}"
         sends = "" if method.encoder == "direct" else f" --encoder {method.encoder}"
         fires = " --schedule layers" if method.schedule == "layers" else ""
+        fires += "".join(f" --fit {fit}" for fit in self.fit)
         return {
             **vars(method),
             "calibrate": stages,
@@ -174,6 +179,7 @@ class Conversion:
             method.encoder,
             readout=method.reading(steps),
             schedule=method.schedule,
+            fit=self.fit,
         )
 
     def tidy(self, under: Conditions) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from torch import nn
 
 from calibrate.defaults import default_stages
+from calibrate.fits import as_if_fitted, parse_fits
 from calibrate.methods import choose_methods
 from convsnn.errors import ConfigError
 from convsnn.graph import Graph
@@ -47,6 +48,7 @@ def convert(
     readout_delay: int = 0,
     schedule: str | None = None,
     spikes: str = "any",
+    fit: str | Sequence[str] | None = None,
     weights: str | Path | None = None,
     input_shape: Sequence[int] | None = None,
     answer: str | None = None,
@@ -89,6 +91,7 @@ def convert(
         readout_delay=readout_delay,
         schedule=schedule,
         spikes=spikes,
+        fit=fit,
     )
     opening = Opening(
         model,
@@ -111,7 +114,7 @@ def convert(
 def converted(job: Job, how: Method, timesteps: int, *, samples: int | None = None) -> Spiking:
     """The spiking network of an open job; `samples` is how many test images will be scored."""
     how = how.settled(job.graph)
-    require_spikes(job.graph, how.spikes, neuron=how.neuron)
+    require_spikes(as_if_fitted(job.graph, how.fit), how.spikes, neuron=how.neuron)
     site_neurons(how.neuron, job.graph)  # layers that it cannot stand for, all at once
     note(f"calibrating on {len(job.images.indices)} training images: {how.calibrate}")
     return job.convert(how, steps=timesteps, samples=samples)
@@ -191,6 +194,7 @@ def chosen_method(
     readout_delay: int = 0,
     schedule: str | None = None,
     spikes: str = "any",
+    fit: str | Sequence[str] | None = None,
 ) -> Method:
     """How to convert for `timesteps`, from what was given; ConfigError where it does not fit."""
     if timesteps < 1:
@@ -232,6 +236,7 @@ def chosen_method(
         schedule,
         spikes,
         left,
+        parse_fits(fit),
     )
     late = READOUTS.create(found.readout).delay
     if late >= timesteps:

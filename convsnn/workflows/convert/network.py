@@ -8,8 +8,10 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from calibrate.coding import CodingThresholds
+from calibrate.fits import Fit, as_if_fitted, fitted, parse_fits
 from convsnn.encoders import ENCODERS
 from convsnn.graph import Graph
+from convsnn.graph.fits import without_functions
 from convsnn.load import load_module, load_onnx, onnx_reference
 from convsnn.load.verify import module_reference, verify_import
 from convsnn.neurons import NEURONS
@@ -39,6 +41,7 @@ def convert(
     readout: str = "mean",
     schedule: str | None = None,
     spikes: str = "any",
+    fit: str | Sequence[str] | Sequence[Fit] = (),
     seed: int = 0,
     provenance: Mapping[str, Any] | None = None,
 ) -> Spiking:
@@ -52,9 +55,10 @@ def convert(
     which the command takes, chooses between it and the mean (see `convsnn.readouts`).
     `schedule="layers"` lets a layer fire once all its input has come, calibrated for `steps` (see
     `convsnn.spiking.schedule`); None takes it where the network has functions or products, and
-    `steps` elsewhere. `spikes` bounds the kind of the network (see `convsnn.spiking.kinds`). Raises
-    UnsupportedError where anything would stay analog, or is not allowed, CalibrationError where no
-    usable threshold is found.
+    `steps` elsewhere. `spikes` bounds the kind of the network (see `convsnn.spiking.kinds`). `fit`
+    puts sums of neurons in the place of smooth activations, as in "gelu=if:8" (see
+    `calibrate.fits`). Raises UnsupportedError where anything would stay analog, or is not allowed,
+    CalibrationError where no usable threshold is found.
     """
     if isinstance(model, Graph):
         graph = model
@@ -66,8 +70,9 @@ def convert(
         graph = load_onnx(model)
         graph.require_convertible()
         verify_import(graph, onnx_reference(model), example)
-    require_spikes(graph, spikes, neuron=neuron)
-    graph = apply_exact(graph, example, EXACT)
+    fits = parse_fits(fit)
+    require_spikes(as_if_fitted(graph, fits), spikes, neuron=neuron)
+    graph = fitted(apply_exact(graph, example, EXACT), batches, fits)
     if max_pool == "current":
         graph = apply_exact(graph, example, [pool_before_neuron])
     neuron = NEURONS.with_default(neuron, "seed", seed)
@@ -85,7 +90,7 @@ def convert(
         schedule, graph=graph, neuron=neuron, encoder=made, readout="mean" if choose else readout
     )
     made = made.fit(batches)
-    context = Context(graph, batches, neuron, made, steps, seed, known)
+    context = Context(without_functions(graph), batches, neuron, made, steps, seed, known)
     plan = _calibrated(context, coded, stages)
     start = delayed("mean", READOUTS.create(readout).delay) if choose else readout
     net = to_spiking(
@@ -106,7 +111,7 @@ def _calibrated(context: Context, coded: Graph, stages: Sequence[Stage]) -> Plan
     coding = [stage for stage in stages if isinstance(stage, CodingThresholds)]
     others = [stage for stage in stages if not isinstance(stage, CodingThresholds)]
     plan = run_stages(context, others) if context.graph.sites else Plan()
-    within = replace(context, graph=coded)
+    within = replace(context, graph=without_functions(coded))
     for stage in coding[-1:] or [CodingThresholds()]:
         plan = stage(within, plan)
     return plan

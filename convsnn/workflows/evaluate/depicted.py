@@ -9,9 +9,20 @@ import torch
 from torch import Tensor
 
 from convsnn.graph import Graph
+from convsnn.measure.boxes import NO_BOX, corners
 from convsnn.measure.tasks import Task
+from convsnn.measure.tasks.detect import LIKELY, Detect
 from convsnn.measure.tasks.segment import IGNORED
-from convsnn.report.pictures import LEAST, mask, picture, planes, stretched, visible
+from convsnn.report.pictures import (
+    LEAST,
+    boxed,
+    events,
+    mask,
+    picture,
+    planes,
+    stretched,
+    visible,
+)
 from convsnn.simulate import Glimpse
 from convsnn.workflows.evaluate.watched import spread
 from zoo.data import Preprocessing
@@ -45,7 +56,9 @@ class Depicted:
         """`picture` of the input, `pictures` of outputs, `maps` of layers; null where none is."""
         return {
             "picture": self._input(x),
-            "pictures": self._outputs(seen.outputs[0][-1, row], originals[0][row], target),
+            "pictures": self._boxes(x, seen.outputs[0][-1, row], originals[0][row], target)
+            if isinstance(self.task, Detect)
+            else self._outputs(seen.outputs[0][-1, row], originals[0][row], target),
             "maps": [
                 {"layer": name, "picture": picture(stretched(found[row][None].float(), 0.0, high))}
                 for name, found in seen.maps.items()
@@ -54,12 +67,35 @@ class Depicted:
         }
 
     def _input(self, x: Tensor) -> str | None:
+        image = self._image(x)
+        return None if image is None else picture(image)
+
+    def _image(self, x: Tensor) -> Tensor | None:
+        """The input as an image (C, H, W) in 0..1; None for what is none."""
         image = planes(x) if tuple(x.shape) == tuple(self.graph.input.attrs["shape"]) else None
         if image is None:
             return None
         known = self.preprocessing
         mean, std = ((), ()) if known is None else (known.mean, known.std)
-        return picture(visible(image, mean, std))
+        return visible(image, mean, std)
+
+    def _boxes(
+        self, x: Tensor, snn: Tensor, ann: Tensor, target: Tensor | None
+    ) -> dict[str, str] | None:
+        """The sample with the boxes that were found in it, and those it has."""
+        assert isinstance(self.task, Detect)
+        one = x.mean(0) if x.dim() > len(self.graph.input.attrs["shape"]) else x
+        image = events(one) if one.shape[0] == 2 else self._image(one)
+        if image is None:
+            return None
+        pictures = {}
+        if target is not None:
+            there = target[target[:, 4] != NO_BOX]
+            pictures["target"] = boxed(image, corners(there), there[:, 4])
+        for name, outputs in (("ann", ann), ("snn", snn)):
+            told = self.task.find(outputs[None], least=LIKELY)
+            pictures[name] = boxed(image, told.corners.cpu(), told.number.cpu())
+        return pictures
 
     def _outputs(self, snn: Tensor, ann: Tensor, target: Tensor | None) -> dict[str, str] | None:
         """Of outputs that are masks or images, beside the target."""

@@ -15,7 +15,6 @@ from torch import Tensor
 from convsnn.errors import ConfigError
 from convsnn.graph import Graph, run
 from convsnn.measure.tasks import Task
-from convsnn.measure.tasks.base import added
 from zoo.data import DataSet, Part, Preprocessing, draw
 
 IMAGES = 200  # enough to tell a score from guessing
@@ -106,7 +105,7 @@ def _score(
         assert y is not None
         with torch.no_grad():
             outputs = run(graph, _flipped(x.to(device)) if flip else x.to(device))[name][None]
-        tally = added(tally, task.tally(outputs, task.decided(outputs), y.to(device)))
+        tally = task.added(tally, task.tally(outputs, task.decided(outputs), y.to(device)))
     return float(task.scores(tally)[0][1][0])
 
 

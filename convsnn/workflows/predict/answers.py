@@ -14,6 +14,7 @@ from torch import Tensor
 from convsnn.measure.early_exit import leave
 from convsnn.measure.margins import Margins
 from convsnn.measure.tasks import Task
+from convsnn.measure.tasks.detect import LIKELY, Detect
 from convsnn.simulate import Program, simulate
 
 Row: TypeAlias = dict[str, Any]
@@ -46,6 +47,8 @@ class Answering:
             return self._classes(left.outputs, left.answers, left.steps.tolist(), left.steps)
         outputs = simulate(program, x, steps=steps, ids=ids, count=False).outputs
         ran = torch.full((len(x),), steps)
+        if isinstance(self.task, Detect):
+            return self._boxes(self.task, outputs[0][-1], steps)
         decided = self.task.decided(outputs[0])
         if decided is None:
             names = program.net.graph.outputs
@@ -88,6 +91,25 @@ class Answering:
         if self.task.name != "multilabel" or self.labels is None:
             return {"label": None}
         return {"label": [self.labels[number] for number in answer]}
+
+    def _boxes(self, task: Detect, outputs: Tensor, steps: int) -> list[Row]:
+        """The classes of the boxes that are likely, the best first, and where these are: left,
+        top, width and height as parts of the image's sides."""
+        rows: list[Row] = []
+        found = task.find(outputs, least=LIKELY)
+        for sample in range(len(outputs)):
+            mine = found.of(sample)
+            left, top, right, bottom = mine.corners.unbind(1)
+            places = torch.stack([left, top, right - left, bottom - top], 1)
+            boxes = [
+                {"class": number, "score": score, "box": place}
+                for number, score, place in zip(
+                    mine.number.tolist(), mine.score.tolist(), places.tolist(), strict=True
+                )
+            ]
+            answer = {"answer": mine.number.tolist(), "label": None, "boxes": boxes}
+            rows.append({**answer, "settled": None, "steps": steps})
+        return rows
 
     def _values(self, outputs: dict[str, Tensor], steps: int) -> Row:
         """Outputs that are themselves the answer, which never settles."""

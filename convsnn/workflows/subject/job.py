@@ -101,6 +101,7 @@ class Job:
             readout=method.readout,
             schedule=method.schedule,
             spikes=method.spikes,
+            fit=method.fit,
             seed=self.seed,
         )
         used = replace(method, readout=net.readout)

@@ -6,11 +6,13 @@ from typing import Any, Literal
 
 from calibrate import parse_stages, plugins_of
 from calibrate.defaults import default_stages
+from calibrate.fits import Fit, as_if_fitted
 from convsnn.encoders import ENCODERS
 from convsnn.errors import ConfigError
 from convsnn.graph import Graph
 from convsnn.neurons import NEURONS
 from convsnn.readouts import READOUTS
+from convsnn.registry import split_spec
 from convsnn.spiking.kinds import refused_roles
 from convsnn.spiking.plan import Stage
 from convsnn.spiking.schedule import as_schedule, require_patient
@@ -22,7 +24,7 @@ class Method:
 
     `given` are stages that came as objects, which `calibrate` then only describes; `spikes` bounds
     the kind of network (see `convsnn.spiking.kinds`); `left` names what the user left open, of
-    `calibrate` and `schedule`.
+    `calibrate` and `schedule`; `fit` are the functions that neurons stand for.
     """
 
     calibrate: str
@@ -34,6 +36,7 @@ class Method:
     schedule: str = "steps"
     spikes: str = "any"
     left: frozenset[str] = frozenset()
+    fit: tuple[Fit, ...] = ()
 
     def __post_init__(self) -> None:
         self.stages()
@@ -46,12 +49,17 @@ class Method:
             )
         READOUTS.create(self.readout)
         refused_roles(self.spikes)
+        if self.fit and split_spec(self.neuron)[0] != "if":
+            raise ConfigError(
+                f"fits are sums of if neurons, and --neuron is '{self.neuron}'",
+                hint="leave out --fit or --neuron",
+            )
         if as_schedule(self.schedule) == "layers":
             require_patient(self.neuron)
 
     def settled(self, graph: Graph) -> "Method":
         """What was left open, as a network with functions or products wants it."""
-        if not graph.smooth:
+        if not as_if_fitted(graph, self.fit).smooth:
             return self
         schedule = "layers" if "schedule" in self.left else self.schedule
         calibrate = self.calibrate
@@ -81,5 +89,6 @@ class Method:
             "readout": self.readout,
             "schedule": self.schedule,
             **({"spikes": self.spikes} if self.spikes != "any" else {}),
+            **({"fit": ",".join(map(str, self.fit))} if self.fit else {}),
             **({"plugins": plugins} if plugins else {}),
         }

@@ -39,15 +39,20 @@ def require_labels(part: Part) -> None:
         )
 
 
-def labelled_images(part: Part, count: int | None, augment: Augmentation, *, seed: int) -> Samples:
-    """Training images and their labels, `count` of them (None: all); LoadError without labels.
+def labelled_images(
+    part: Part, count: int | None, augment: Augmentation, *, seed: int, boxes: bool = False
+) -> Samples:
+    """Training images and their labels, `count` of them (None: all), or the `boxes` in them;
+    LoadError without.
 
     Sequences are read when they are needed: lists of events take far less memory than frames.
     """
-    require_labels(part)
+    if not boxes:
+        require_labels(part)
     numbers = choose(part, count, seed=seed)
-    assert part.labels is not None  # of what has classes
-    labels = part.labels[numbers]
+    targets = part.targets if boxes else part.labels
+    assert targets is not None  # as whoever asks for boxes has seen, or of what has classes
+    labels = targets[numbers]
     if part.steps is None:
         batches = part.batches(USUAL_BATCH, indices=numbers)
         return InMemory(torch.cat([x for x, _ in batches]), labels, augment)
@@ -103,13 +108,13 @@ def worth_compiling(graph: Graph, samples: int, settings: Settings, *, wanted: b
     return wanted and missing is None
 
 
-def show_epoch(epoch: Epoch, epochs: int) -> None:
+def show_epoch(epoch: Epoch, epochs: int, *, watched: str = "accuracy") -> None:
     """How an epoch went, on one line; of several processes one says it."""
     if not is_main():
         return
     held = "" if epoch.held_out is None else f", held out {epoch.held_out:.1%}"
     note(
-        f"epoch {epoch.number}/{epochs}: loss {epoch.loss:.4f}, accuracy {epoch.accuracy:.1%}"
+        f"epoch {epoch.number}/{epochs}: loss {epoch.loss:.4f}, {watched} {epoch.accuracy:.1%}"
         f"{held}, thresholds {_mean(epoch.thresholds):.3f}, "
         f"firing rate {_mean(epoch.rates):.3f}, {_dead(epoch.dead)}{epoch.seconds:.0f} s"
     )

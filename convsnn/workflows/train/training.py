@@ -19,6 +19,7 @@ from convsnn.report.training.document import (
     verdict,
 )
 from convsnn.report.training.sheets import training_sheets
+from convsnn.report.training.words import watched
 from convsnn.train.devices import is_main
 from convsnn.workflows.evaluate import score as scoring
 from convsnn.workflows.running.device import pick_device
@@ -26,8 +27,9 @@ from convsnn.workflows.running.processes import Dismissed, leaving_together
 from convsnn.workflows.running.result import Result
 from convsnn.workflows.running.voice import command_line, note
 from convsnn.workflows.subject.images import describe_part
-from convsnn.workflows.train.course import Course, Run, open_course, train_once
+from convsnn.workflows.train.course import Course, open_course
 from convsnn.workflows.train.lessons import checkpoints_of, claim, show_epoch
+from convsnn.workflows.train.once import Run, train_once
 from zoo.recipes.spiking import SpikingRecipe, find_recipe
 
 LARGEST_SEED = 2**63 - 1
@@ -98,7 +100,9 @@ def train(
                 train_once(
                     course, seed=seed, folder=checkpoints / f"seed-{seed}", device=target,
                     samples=samples, compile=compile,
-                    progress=lambda epoch: show_epoch(epoch, chosen.epochs),
+                    progress=lambda epoch: show_epoch(
+                        epoch, chosen.epochs, watched=watched(course.kind)
+                    ),
                 )
             )  # fmt: skip
         if not is_main():  # of several processes one goes on
@@ -152,6 +156,7 @@ def _document(course: Course, runs: Sequence[Run], samples: int | None) -> dict[
             "training": describe_part(course.data.train, len(course.images)),
             "evaluation": describe_part(test, min(samples or len(test), len(test))),
         },
+        task=course.kind,
     )
 
 

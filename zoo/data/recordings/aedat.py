@@ -33,7 +33,7 @@ def read_aedat(path: Path) -> Events:
         return _version_3(raw, start, path)
     raise LoadError(
         f"{path} is no .aedat file of version 2 or 3.1",
-        hint="version 4 has the ending .aedat4; write it as .npz with t, x, y and p",
+        hint="version 4 has the ending .aedat4",
     )
 
 

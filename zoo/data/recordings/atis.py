@@ -7,15 +7,18 @@
        14 bits of x, 14 of y and one of polarity, before that 9, 8 and one.
 """
 
+from bisect import bisect_left
 from pathlib import Path
 
 import numpy as np
 
 from convsnn.errors import LoadError
 from zoo.data.binning import Events
+from zoo.data.digest import Array
 
 _CARRY, _CARRIED = 240, 2**13
-_LINES = 100  # of a header, at most
+_LINES, _HEAD = 100, 1 << 16  # lines and bytes of a header, at most
+_EVENT = np.dtype([("t", "<u4"), ("place", "<u4")])
 _DAT = "give the file as its camera wrote it"
 
 
@@ -37,7 +40,58 @@ def read_bin(path: Path) -> Events:
 
 def read_dat(path: Path) -> Events:
     """See `read_recording`."""
-    raw = path.read_bytes()
+    start, version = _behind_header(path)
+    return _events(np.fromfile(path, _EVENT, offset=start), version)
+
+
+def read_dat_part(path: Path, first: int, last: int) -> Events:
+    """The events of a .dat file from the time `first` on, before `last`, of which there may be
+    none. They are found by halving, so that of a long recording little is read.
+
+    LoadError where times do not rise, or for what is no .dat file.
+    """
+    rows, version = _mapped(path)
+    begin, end = (
+        bisect_left(range(len(rows)), bound, key=lambda row: int(rows["t"][row]))
+        for bound in (first, last)
+    )
+    found = np.array(rows[begin:end])
+    times = found["t"].astype(np.int64)
+    if (np.diff(times) < 0).any() or (len(times) and not first <= times[0] <= times[-1] < last):
+        raise LoadError(
+            f"{path}: its times do not rise from {first} to {last}",
+            hint="sort the events by their times; parts of a recording are found by them",
+        )
+    return _events(found, version)
+
+
+def dat_ends(path: Path) -> int:
+    """The time of the last event of a .dat file; LoadError where there is none."""
+    rows, _ = _mapped(path)
+    if not len(rows):
+        raise LoadError(f"{path} holds no events", hint="leave empty recordings out")
+    return int(rows["t"][-1])
+
+
+def _mapped(path: Path) -> tuple[Array, int]:
+    """The events of a file as they stand on disk, and its version."""
+    start, version = _behind_header(path)
+    if start == path.stat().st_size:
+        return np.zeros(0, _EVENT), version
+    return np.memmap(path, _EVENT, "r", start), version
+
+
+def _events(rows: Array, version: int) -> Events:
+    time, address = (rows[name].astype(np.int64) for name in ("t", "place"))
+    if version >= 2:
+        return Events(time, address & 0x3FFF, address >> 14 & 0x3FFF, address >> 28 & 1)
+    return Events(time, address & 0x1FF, address >> 9 & 0xFF, address >> 17 & 1)
+
+
+def _behind_header(path: Path) -> tuple[int, int]:
+    """Where the events of a .dat file begin, and its version."""
+    with path.open("rb") as file:
+        raw = file.read(_HEAD)
     start = 0
     lines: list[str] = []
     while raw[start : start + 1] == b"%" and len(lines) < _LINES:
@@ -51,15 +105,12 @@ def read_dat(path: Path) -> Events:
         if len(raw) < start + 2 or raw[start + 1] != 8:
             raise LoadError(f"{path}: its header names no events of eight bytes", hint=_DAT)
         start += 2
-    if (len(raw) - start) % 8:
+    if (size := path.stat().st_size - start) % 8:
         raise LoadError(
-            f"{path}: {len(raw) - start} bytes are no events of eight bytes",
+            f"{path}: {size} bytes are no events of eight bytes",
             hint="the file is cut off; get it again",
         )
-    time, address = np.frombuffer(raw, "<u4", offset=start).astype(np.int64).reshape(-1, 2).T
-    if version >= 2:
-        return Events(time, address & 0x3FFF, address >> 14 & 0x3FFF, address >> 28 & 1)
-    return Events(time, address & 0x1FF, address >> 9 & 0xFF, address >> 17 & 1)
+    return start, version
 
 
 def _version(line: str) -> str:

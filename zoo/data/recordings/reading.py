@@ -4,6 +4,7 @@
 .bin       five bytes an event, as N-MNIST and N-Caltech101 have them
 .dat       eight bytes an event behind lines with %, as N-Cars has them
 .aedat     jAER's versions 2 and 3.1, as DVS-CIFAR10 and DVS128 Gesture have them
+.aedat4    DV's; needs aedat
 .h5 .hdf5  data sets t, x, y and p, alone or in a group `events`; needs h5py
 """
 
@@ -16,8 +17,9 @@ from convsnn.errors import LoadError
 from zoo.data.binning import Events, Plane
 from zoo.data.places import require_file
 from zoo.data.recordings.aedat import read_aedat
+from zoo.data.recordings.aedat4 import read_aedat4
 from zoo.data.recordings.arrays import read_h5, read_npz
-from zoo.data.recordings.atis import read_bin, read_dat
+from zoo.data.recordings.atis import read_bin, read_dat, read_dat_part
 from zoo.data.room import require_room
 from zoo.data.sensor import SPAN
 
@@ -26,6 +28,7 @@ _READERS: dict[str, Callable[[Path], Events]] = {
     ".bin": read_bin,
     ".dat": read_dat,
     ".aedat": read_aedat,
+    ".aedat4": read_aedat4,
     ".h5": read_h5,
     ".hdf5": read_h5,
 }
@@ -51,6 +54,16 @@ def read_recording(path: Path, *, sensor: Plane | None = None) -> Events:
     except OSError as error:
         raise LoadError(f"{path} cannot be read: {error.strerror or error}") from None
     return _checked(events, path, sensor)
+
+
+def read_part(path: Path, first: int, last: int, *, sensor: Plane) -> Events:
+    """The events of a .dat file from the time `first` on, before `last`, of which there may be
+    none; LoadError as `read_recording` raises it, and where times do not rise."""
+    try:
+        events = read_dat_part(path, first, last)
+    except OSError as error:
+        raise LoadError(f"{path} cannot be read: {error.strerror or error}") from None
+    return _checked(events, path, sensor) if len(events.t) else events
 
 
 def _checked(events: Events, path: Path, sensor: Plane | None) -> Events:

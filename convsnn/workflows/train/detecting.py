@@ -1,0 +1,61 @@
+"""What is otherwise where a recipe trains a network to find boxes: its data, its score, what is
+shown of it."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from convsnn.errors import LoadError
+from convsnn.measure import boxes
+from convsnn.measure.tasks.base import described
+from convsnn.measure.tasks.detect import Detect, require_pycocotools
+from convsnn.train import LOSSES
+from convsnn.train.boxes import BoxLoss
+from zoo.data import Part
+
+SHOWN = 6  # samples whose boxes are drawn
+
+
+def task_of(loss: str) -> Detect | None:
+    """How the answers of a network that learns by this loss are read; None for classes."""
+    found = LOSSES.create(loss)
+    return Detect(boxes=found.boxes) if isinstance(found, BoxLoss) else None
+
+
+def spec_of(task: Detect | None) -> str:
+    """The name of the task with its options, as a network keeps it."""
+    return "classify" if task is None else f"{task.name}:boxes={task.boxes}"
+
+
+def require_boxes(parts: Iterable[Part], classes: int) -> None:
+    """Raise LoadError unless all parts have boxes of so many classes, MissingExtraError where
+    nothing scores them: before training, which takes long."""
+    require_pycocotools()
+    for part in parts:
+        where, targets = f"{part.source} ({part.split})", part.targets
+        if targets is None or not boxes.are_boxes(targets):
+            held = "" if targets is None else f" but targets ({described(targets)})"
+            raise LoadError(
+                f"{where} has no boxes{held}, which this training needs",
+                hint="name data with boxes with --data: shapes, gen1:ROOT, or frames:TRAIN.npz,"
+                "TEST.npz with y (N, M, 5)",
+            )
+        if wrong := boxes.misfit(targets, classes):
+            raise LoadError(
+                f"{where}: {wrong}",
+                hint="a box is left, top, width and height as parts of the image's sides, and its "
+                "class from 0 on; rows of class -1 only fill up",
+            )
+
+
+def headline(report: Mapping[str, Any]) -> list[float]:
+    """The score of a trained network at every step, from its report."""
+    found: list[float] = report["metrics"][report["headline"]]["snn"]
+    return found
+
+
+def drawn(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The samples of a report whose boxes were drawn, for the training's page."""
+    found = report.get("examples", {}).get("samples", [])
+    return [
+        {"sample": one["sample"], "pictures": one["pictures"]} for one in found if one["pictures"]
+    ]
