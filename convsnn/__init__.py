@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from convsnn.plugins import load_plugins
     from convsnn.simulate import simulate
     from convsnn.workflows.bench import bench
+    from convsnn.workflows.catalogue import catalogue
     from convsnn.workflows.compare import compare
     from convsnn.workflows.convert.conversion import convert
     from convsnn.workflows.convert.loading import load
@@ -31,6 +32,7 @@ _HOMES = {
     "ConvsnnError": "convsnn.errors",
     "SNN": "convsnn.workflows.snn",
     "bench": "convsnn.workflows.bench",
+    "catalogue": "convsnn.workflows.catalogue",
     "compare": "convsnn.workflows.compare",
     "convert": "convsnn.workflows.convert.conversion",
     "coverage": "convsnn.workflows.coverage",
@@ -51,6 +53,7 @@ __all__ = [
     "SNN",
     "ConvsnnError",
     "bench",
+    "catalogue",
     "compare",
     "convert",
     "coverage",

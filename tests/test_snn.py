@@ -60,9 +60,9 @@ def snn(module, images):
 
 def test_it_answers_and_shows_what_it_is(snn, images):
     assert snn(images[:5]).shape == (5, 3)
-    assert repr(snn) == "SNN(small: 2 layers of 'if', 280 neurons, 6 steps)"
+    assert repr(snn) == "SNN(Small: 2 layers of 'if', 280 neurons, 6 steps)"
     assert snn.layers == ("act", "body.1")
-    assert "SNN(small" in snn._repr_html_()
+    assert "SNN(Small" in snn._repr_html_()
     assert torch.equal(snn(images[:5], timesteps=2), snn.run(images[:5]).outputs[0][1])
 
 

@@ -12,7 +12,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+<<<<<<< HEAD
 from rich.console import Console
+=======
+from test_report import Page
+>>>>>>> pyapi
 
 from calibrate.tuning import Study, Trial, space_of, start_of, with_options
 from convsnn.commands import main
@@ -20,7 +24,12 @@ from convsnn.errors import CalibrationError, ConfigError, LoadError
 from convsnn.neurons import NEURONS
 from convsnn.neurons.msat import SETS
 from convsnn.registry import split_spec
+<<<<<<< HEAD
 from convsnn.report.tuned import render_tuned, verdict
+=======
+from convsnn.report.tuned import verdict
+from convsnn.report.tuning.page import render_tuning_page
+>>>>>>> pyapi
 from convsnn.workflows.subject import job
 from convsnn.workflows.subject.images import Chosen
 from convsnn.workflows.tune.error import Score, fixed_methods, scored_steps, split
@@ -295,6 +304,18 @@ def test_tune_writes_what_can_be_pasted_and_goes_on(here, capsys):
         table = list(csv.DictReader(file))
     assert [row["trial"] for row in table] == ["1", "2", "3"]
     assert min(float(row["error"]) for row in table) == json.loads(captured.out)["error"]
+    document = json.loads(captured.out)
+    assert document["history"] == [float(row["error"]) for row in table]
+    text = (here / "out" / "tuning.html").read_text()
+    page = Page(text)
+    how = f"--calibrate max --neuron {document['neuron']} --readout mean"
+    assert text == render_tuning_page(document, how)
+    assert f"convsnn convert MODEL {how}" in page.text
+    assert page.tags.count("svg") == 2
+    assert not {"link", "image", "iframe", "object"} & set(page.tags)
+    assert document["verdict"]["text"] in " ".join(page.text.split())
+    assert all(row["name"] in page.text for row in document["rows"])
+    assert "None" not in page.text
     assert main([*TUNE, "--trials", "3", "--seed", "1"]) == 2
     err = capsys.readouterr().err
     assert "seed: 0 there, 1 now" in err

@@ -47,7 +47,7 @@ _UNREADABLE = (
 )  # fmt: skip
 
 
-def save_artifact(net: Spiking, path: Path) -> None:
+def save_artifact(net: Spiking, path: str | Path) -> None:
     """Write `net` to `path`, all of it or nothing; equal networks give equal bytes.
 
     Tensors are written as contiguous ones, from whatever device they are on. Raises ExportError
@@ -68,7 +68,7 @@ def save_artifact(net: Spiking, path: Path) -> None:
     write_bytes_via(Path(path), writer)
 
 
-def load_artifact(path: Path) -> Spiking:
+def load_artifact(path: str | Path) -> Spiking:
     """The spiking network in `path`, on the CPU; it simulates to the last bit as it was saved.
 
     Raises LoadError where the file is missing, damaged, not an artifact, or of a newer format.

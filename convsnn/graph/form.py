@@ -73,7 +73,11 @@ class Graph:
         """The only input node; UnsupportedError where there are several."""
         if len(self.inputs) != 1:
             names = ", ".join(node.name for node in self.inputs) or "none"
-            raise UnsupportedError(f"a network needs exactly one data input; this has: {names}")
+            raise UnsupportedError(
+                f"a network needs exactly one data input; this has: {names}",
+                hint="join the inputs to one tensor, or keep all but one as constants, before it "
+                "is exported",
+            )
         return self.inputs[0]
 
     @cached_property

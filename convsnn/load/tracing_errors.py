@@ -1,5 +1,6 @@
 """Why a module cannot be traced, said in words of the user's own code, not of torch's."""
 
+import inspect
 import re
 import sysconfig
 import traceback
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from convsnn.errors import UnsupportedError
-from convsnn.load.wrappers import own_copy
+from convsnn.load.wrappers import own_copy, unwrap
 
 _BATCHES = (1, 2, 3, 4, 8, 10, 16, 20, 32, 50, 64, 100, 128, 256)
 _SYMBOLS = re.compile(r"\b[suz]\d+\b|SymInt|FakeTensor|fake tensor|torch\._|dynamo|guard", re.I)
@@ -49,6 +50,12 @@ def explained(module: nn.Module, example: Tensor, error: Exception) -> Unsupport
             f"of {len(example)}",
             hint=_FREE,
         )
+    if _takes_another_number(module, failed):
+        return UnsupportedError(
+            f"{name} does not take one input: {_first_line(failed)}",
+            hint="a network of one input, a batch of samples, is what is converted: give a module "
+            "whose forward takes them as one tensor, and has a default for all else",
+        )
     return UnsupportedError(
         f"{name} fails on an input of {shape}{where}: {_first_line(failed)}",
         hint="check that the input shape is the one that the network was built for",
@@ -78,6 +85,18 @@ def _run(module: nn.Module, example: Tensor) -> Exception | None:
     except Exception as error:  # user code can raise anything
         return error
     return None
+
+
+def _takes_another_number(module: nn.Module, error: Exception) -> bool:
+    """Whether it is the module's own `forward`, not one of its layers, that cannot be called with
+    one argument."""
+    if not isinstance(error, TypeError):
+        return False
+    try:
+        inspect.signature(unwrap(module).forward).bind(None)
+    except TypeError:
+        return True
+    return False
 
 
 def _runs(module: nn.Module, example: Tensor, size: int) -> bool:

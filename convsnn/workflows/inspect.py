@@ -10,7 +10,7 @@ import torch
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
-from torch import nn
+from torch import Tensor, nn
 
 from convsnn.errors import Blocker, ConfigError, LoadError, UnsupportedError
 from convsnn.graph import Graph, Node
@@ -23,7 +23,9 @@ from convsnn.report.sheets import Sheet
 from convsnn.report.wording import counted
 from convsnn.spiking.kinds import kind_of
 from convsnn.workflows.running.result import Result
-from convsnn.workflows.subject.source import source_of
+from convsnn.workflows.subject.given import Images, as_part, require_shape
+from convsnn.workflows.subject.named_data import natural_shape
+from convsnn.workflows.subject.source import Source, source_of
 
 _BECOMES = {
     Role.INPUT: "input",
@@ -71,32 +73,30 @@ class Inspection(Result):
 
 def inspect(
     model: nn.Module | Graph | str | Path,
+    data: Images | str | None = None,
     *,
     weights: str | Path | None = None,
-    input_shape: tuple[int, ...] | None = None,
+    input_shape: Sequence[int] | None = None,
     answer: str | None = None,
     verify: bool = False,
 ) -> Inspection:
     """What each layer of `model` becomes and what blocks its conversion; nothing is calibrated.
 
-    `verify` compares the imported network with the original on random input. Raises ConfigError
-    where nobody knows what input it takes, LoadError where it cannot be read.
+    What input a torch module takes is told by `input_shape` (of one sample, without the batch) or
+    by `data`, images or the name of a data set as for `convsnn.convert`.
+    `verify` compares the imported network with the original on two images, else on random input.
+    Raises ConfigError where nobody knows what input it takes or images are of another shape,
+    LoadError where it cannot be read.
     """
     name = str(model) if isinstance(model, str | Path) else type(model).__name__
     try:
         source = source_of(
             model,
             weights=None if weights is None else Path(weights),
-            input_shape=input_shape,
+            input_shape=None if input_shape is None else tuple(input_shape),
             answer=answer,
         )
-        if source.input_shape is None:
-            raise ConfigError(
-                f"'{name}' does not say what input it takes",
-                hint="give --input-shape, like 3,32,32",
-            )
-        generator = torch.Generator().manual_seed(0)
-        example = torch.randn(2, *source.input_shape, generator=generator)
+        example = _example(source, name, data)
         graph = source.graph(example)
     except UnsupportedError as error:
         return Inspection({"model": name, **_refused(error, name)})
@@ -110,6 +110,24 @@ def inspect(
         found["tolerance"] = allowed_gap(graph, source.reference(), example)
         found["verify"] = {k: gap if math.isfinite(gap) else None for k, gap in measured.items()}
     return Inspection(found)
+
+
+def _example(source: Source, name: str, data: Images | str | None) -> Tensor:
+    """Two samples (2, *input shape): the first of images given in Python, else random ones."""
+    if not (data is None or isinstance(data, str)):
+        part = as_part(data)
+        require_shape(part, source.input_shape)
+        first = range(min(2, len(part)))
+        return next(part.batches(2, indices=first))[0]
+    shape = source.input_shape
+    if shape is None and data is not None:
+        shape = natural_shape(data, source.preprocessing.resize)
+    if shape is None:
+        raise ConfigError(
+            f"'{name}' does not say what input it takes",
+            hint="give --input-shape, like 3,32,32",
+        )
+    return torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
 
 
 def _refused(error: UnsupportedError, model: str) -> dict[str, Any]:

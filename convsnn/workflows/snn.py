@@ -1,7 +1,6 @@
 """The object that Python users hold: a spiking network, and all that can be done with it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -20,15 +19,15 @@ from convsnn.workflows.evaluate.score import require_answer
 from convsnn.workflows.evaluate.scores import Scores
 from convsnn.workflows.export.network import Format
 from convsnn.workflows.export.network import export as write_network
-from convsnn.workflows.finetune import finetune_network
+from convsnn.workflows.finetune import finetune_given, finetune_into
 from convsnn.workflows.fit.chip import Fit
 from convsnn.workflows.fit.chip import fit as fit_network
 from convsnn.workflows.predict import Predictions, predict
 from convsnn.workflows.running.device import pick_device
+from convsnn.workflows.running.keywords import options_of, require_known
 from convsnn.workflows.running.precision import Asked
 from convsnn.workflows.subject.given import Images
 from convsnn.workflows.subject.saved import data_of
-from zoo.data import data_place
 
 
 class SNN:
@@ -91,6 +90,7 @@ class SNN:
 
         `options` are those of `convsnn predict`: top, labels, timesteps, early_exit, ...
         """
+        require_known("predict", options, options_of(predict))
         return predict(self._net, images, **options)
 
     def evaluate(
@@ -161,20 +161,33 @@ class SNN:
         train: Images | str | None = None,
         timesteps: int = 4,
         *,
+        test: Images | str | None = None,
+        folder: str | Path | None = None,
         preprocessing: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> "SNN":
         """Train for few time steps on labelled images, with the original as teacher.
 
-        `options` are those of `convsnn finetune`: method, epochs, minutes, learning_rate, ...
+        `train` and `test` are as for `convsnn.convert`: (images, labels), a text, None for the data
+        that the network was made for. With a `folder` the network is scored before and after on
+        `test` and all is written there, as `convsnn finetune` does: finetuning.html, report.html,
+        the network. `options` are those of the command: method, epochs, minutes, learning_rate,
+        training_samples, augment, seed, device, ..., with a `folder` also samples, resume, force.
+        Raises TypeError for an unknown one, LoadError without labels, ConfigError where there is a
+        `folder` and nothing to score, or a `test` and no folder.
         """
-        data, settings = data_of(self._net, train, preprocessing or {})
-        tuned = finetune_network(self._net, data.train, timesteps=timesteps, **options)
-        known: dict[str, Any] = {"preprocessing": settings.to_json()}
-        if train is not None:
-            known["data"] = train if isinstance(train, str) else None
-            known |= data_place(known["data"])
-        return SNN(replace(tuned, provenance={**tuned.provenance, **known}))
+        asked, settings = (self._net, train, timesteps), preprocessing or {}
+        if folder is not None:
+            found = finetune_into(
+                Path(folder), *asked, test=test, preprocessing=settings, options=options
+            )
+            return SNN(found.net, scores=Scores(found.document, found.net))
+        if test is not None:
+            raise ConfigError(
+                "finetune() writes the scores on `test`, and was not told where",
+                hint="give a folder too, or score what it gives back: .evaluate(test)",
+            )
+        return SNN(finetune_given(*asked, preprocessing=settings, options=options))
 
     def with_thresholds(self, thresholds: Mapping[str, Tensor | float | Sequence[float]]) -> "SNN":
         """The same with other thresholds in some layers: one number, one a channel, or a tensor
@@ -196,9 +209,10 @@ class SNN:
         are; what the format cannot say exactly is refused. Figures of the last `evaluate` go
         along."""
         report = None if self._scores is None else self._scores.document
+        require_known("export", options, options_of(write_network, without=["report"]))
         return write_network(self._net, path, to, report=report, **options)
 
-    def fit(self, chip: str, *, weight_bits: int | None = None) -> Fit:
+    def fit(self, chip: str | Path, *, weight_bits: int | None = None) -> Fit:
         """What of it does not fit a chip (loihi2, speck, spinnaker2, xylo or FILE.toml), and what
         would: see `convsnn fit`; spikes are those of the last `evaluate`."""
         report = None if self._scores is None else self._scores.document

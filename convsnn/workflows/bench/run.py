@@ -5,12 +5,13 @@ The way in to the folder.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from rich.console import RenderableType
+from torch import nn
 
 from convsnn.errors import ConfigError
 from convsnn.report.files import require_writable, write_text
@@ -32,9 +33,11 @@ from convsnn.workflows.bench.settings import Settings
 from convsnn.workflows.bench.sheets import bench_sheets
 from convsnn.workflows.bench.subject import Subject, open_subject
 from convsnn.workflows.bench.table import render_bench
+from convsnn.workflows.running.keywords import require_known
 from convsnn.workflows.running.result import Result
 from convsnn.workflows.running.voice import command_line, note
 
+Model: TypeAlias = nn.Module | str | Path
 MODELS = ("zoo:vgg16-cifar10", "zoo:resnet20-cifar10")
 
 
@@ -62,15 +65,25 @@ class Benchmark(Result):
 
 
 def bench(
-    models: Sequence[str] = MODELS, settings: Settings | None = None, *, output: Path | None = None
+    models: Model | Sequence[Model] = MODELS,
+    settings: Settings | None = None,
+    *,
+    output: str | Path | None = None,
+    **options: Any,
 ) -> Benchmark:
-    """Time the simulation of `models`, named as for `convert`, against that of other packages.
+    """Time the simulation of one or several `models`, against that of other packages.
 
-    The document is written to `output` where that is given. Raises ConfigError, LoadError and
-    UnsupportedError for a model or a place that cannot be used; an engine that cannot run is an
-    entry that says why.
+    Each is a torch module, an ONNX file or a name, as for `convert`; a module needs `input_shape`,
+    that of one sample: the images are random. `options` are the fields of
+    `convsnn.workflows.bench.Settings`: timesteps=(16,), batch_sizes=(64,), peers=(), repeats=5,
+    minutes, ...; or `settings` holds them. The document is written to `output` where that is
+    given. Raises TypeError for an unknown option, ConfigError, LoadError and UnsupportedError for a
+    model or a place that cannot be used; an engine that cannot run is an entry that says why.
     """
-    settings = settings or Settings()
+    require_known("bench", options, [field.name for field in fields(Settings)])
+    settings = replace(settings, **options) if settings else Settings(**options)
+    models = [models] if isinstance(models, nn.Module | str | Path) else models
+    output = None if output is None else Path(output)
     for name in ("weights", "answer"):
         if getattr(settings, name) is not None and len(models) != 1:
             raise ConfigError(f"--{name} is for one model", hint="name that model alone")
@@ -102,13 +115,13 @@ def _threads(count: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _measured(models: Sequence[str], settings: Settings) -> dict[str, Any]:
+def _measured(models: Sequence[Model], settings: Settings) -> dict[str, Any]:
     clock = Clock(settings.minutes)
     before = bench_costs.load()
     bench = _Bench(settings, clock)
-    for number, text in enumerate(models):
+    for number, model in enumerate(models):
         bench.share = 1 / (len(models) - number)
-        bench.model(text)
+        bench.model(model)
     return {
         "schema": 1,
         "command": command_line(),
@@ -147,14 +160,15 @@ class _Bench:
         self.failed: list[dict[str, Any]] = []
         self.notes: list[str] = []
 
-    def model(self, text: str) -> None:
+    def model(self, model: Model) -> None:
         """Everything about one model."""
         s = self.settings
-        note(f"reading and calibrating {text}")
+        said = type(model).__name__ if isinstance(model, nn.Module) else model
+        note(f"reading and calibrating {said}")
         subject = open_subject(
-            text,
-            weights=s.weights,
-            input_shape=s.input_shape,
+            model,
+            weights=None if s.weights is None else Path(s.weights),
+            input_shape=None if s.input_shape is None else tuple(s.input_shape),
             answer=s.answer,
             steps=max(s.timesteps),
             seed=s.seed,

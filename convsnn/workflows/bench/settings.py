@@ -1,5 +1,6 @@
 """What a benchmark measures."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,8 +34,8 @@ class Settings:
     minutes: float | None = None
     max_pool: MaxPool = "current"
     schedule: Schedule = "steps"
-    weights: Path | None = None
-    input_shape: tuple[int, ...] | None = None
+    weights: str | Path | None = None
+    input_shape: Sequence[int] | None = None
     answer: str | None = None
     seed: int = 0
     peak: bool = True

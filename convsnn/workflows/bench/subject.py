@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -16,7 +17,7 @@ from convsnn.spiking.kinds import require_neurons_only
 from convsnn.spiking.network import Spiking
 from convsnn.workflows.bench.peers.layers import as_module
 from convsnn.workflows.convert.network import convert
-from convsnn.workflows.subject.source import Source, find_source
+from convsnn.workflows.subject.source import Source, source_of
 
 CALIBRATION = 64  # random images
 CALIBRATE = "percentile:q=99.9"  # one threshold a layer, from rest: what every peer can run
@@ -49,7 +50,7 @@ def random_images(shape: tuple[int, ...], count: int, *, seed: int) -> Tensor:
 
 
 def open_subject(
-    text: str,
+    model: nn.Module | str | Path,
     *,
     weights: Path | None,
     input_shape: tuple[int, ...] | None,
@@ -60,12 +61,18 @@ def open_subject(
     max_pool: MaxPool = "current",
     schedule: str = "steps",
 ) -> Subject:
-    """Read and convert the model `text`; see `find_source` and `convert` for what is raised."""
+    """Read and convert `model`; see `source_of` and `convert` for what is raised.
+
+    A module given in Python is measured in a copy: its own mode and device stay as they are.
+    """
     torch.manual_seed(seed)  # weights that nobody trained are drawn anew
-    source = find_source(text, weights=weights, input_shape=input_shape, answer=answer)
+    model = deepcopy(model) if isinstance(model, nn.Module) else model
+    source = source_of(model, weights=weights, input_shape=input_shape, answer=answer)
     shape = source.input_shape
     if shape is None:
-        raise ConfigError(f"'{text}' does not say its input shape", hint="give --input-shape")
+        raise ConfigError(
+            f"'{source.text}' does not say its input shape", hint="give --input-shape"
+        )
     images = random_images(shape, CALIBRATION, seed=seed + 1)
     if source.module is not None and not source.trained:
         set_statistics(source.module, images)

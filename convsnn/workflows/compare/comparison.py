@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
 from rich.console import RenderableType
 
@@ -28,7 +29,9 @@ from convsnn.workflows.compare.runs import open_bench
 from convsnn.workflows.running.result import Result
 from convsnn.workflows.running.resume import check, early_settings
 from convsnn.workflows.running.voice import note
-from convsnn.workflows.subject.opening import Subject, as_opening, opened
+from convsnn.workflows.subject.given import Images
+from convsnn.workflows.subject.opening import Subject, opened
+from convsnn.workflows.subject.reading import Reading, subject_of
 from convsnn.workflows.train.lessons import require_labels
 
 PAGE = "comparison.html"
@@ -89,7 +92,9 @@ class Comparison(Result):
 
 def compare(
     subject: Subject,
+    data: Images | str | None = None,
     *,
+    test: Images | str | None = None,
     methods: str | Sequence[str] = "all",
     timesteps: int = 128,
     samples: int | None = None,
@@ -100,13 +105,22 @@ def compare(
     minutes: float | None = None,
     training_samples: int | None = None,
     augment: Augmentation | None = None,
-    add: Sequence[Path] = (),
-    folder: Path | None = None,
+    add: str | Path | Sequence[str | Path] = (),
+    folder: str | Path | None = None,
     force: bool = False,
     schedule: str | None = None,
     fit: str | Sequence[str] | None = None,
+    **reading: Unpack[Reading],
 ) -> Comparison:
     """Make and score a row for each of `methods`, of `finetune` and of the saved networks `add`.
+
+    `subject` and `data` are a model and training images as `convsnn.convert` takes them, a torch
+    module, an ONNX file, `zoo:NAME` and the like with a tensor (N, ...), a pair (images, labels), a
+    DataLoader, or a text that names a data set. `test`, in the same forms, is what is scored and
+    never calibrated on: needed beside images, else the test part of the data set. `reading` are the
+    keywords of `convert` that say how both are read: weights, input_shape, answer, task,
+    preprocessing, calibration_samples, batch_size, seed, device, precision, weight_bits, compile,
+    verify. An `Opening` or an open `Job` says all of that itself.
 
     `methods` are names of `calibrate.methods`, "all" or "none"; `samples` how many test images are
     scored (None: all); `budget` are minutes after which no row is begun. `finetune` are names of
@@ -115,15 +129,17 @@ def compare(
     kept in `folder` (default: NAME-compare), where the same call goes on; results of other settings
     there are refused, or made anew with `force`; of a `schedule` only the methods that fire by it
     are taken. `fit` stands neurons for smooth activations, as `convert` does, in the methods whose
-    neuron is `if`. Raises ConfigError, LoadError, UnsupportedError
-    or RewriteError, all before any row is made; a row that cannot be made is one that says why.
+    neuron is `if`.
+
+    Raises ConfigError (images without `test`, among others), LoadError, UnsupportedError or
+    RewriteError, all before any row is made; a row that cannot be made is one that says why.
     """
     if timesteps < 1:
         raise ConfigError(f"--timesteps must be at least 1, not {timesteps}")
     if budget is not None and not 0 <= budget < float("inf"):
         raise ConfigError(f"--budget is a number of minutes of at least 0, not {budget}")
     names = methods if isinstance(methods, str) else ",".join(methods)
-    asked = as_opening(subject)
+    asked = subject_of(compare, subject, data, test, reading=reading)
     fits = parse_fits(fit)
     chosen = _of_if(_chosen(names, schedule), names) if fits else _chosen(names, schedule)
     rows: list[Row] = [Conversion(method, timesteps, fit=fits) for method in chosen]
@@ -133,14 +149,15 @@ def compare(
     )  # fmt: skip
     if not (rows or trained or add):
         raise ConfigError("there is nothing to compare", hint="name --methods, --finetune or --add")
-    folder = folder or Path(f"{asked.source.name}-compare")
+    folder = Path(folder or f"{asked.source.name}-compare")
     early = early_settings(asked.source, steps=timesteps, seed=asked.seed)
     check(folder, early, command="compare", force=force)
     job = opened(asked)
     chosen_layers(job.graph, fits)  # one that is not there is refused before any row
     if trained:
         require_labels(job.data.train)
-    rows += [*open_added(add, job), *trained]  # what takes longest comes last
+    added = [Path(place) for place in ([add] if isinstance(add, str | Path) else add)]
+    rows += [*open_added(added, job), *trained]  # what takes longest comes last
     bench = open_bench(job, folder, steps=timesteps, samples=samples, force=force)
     offered = [row.name for row in rows if isinstance(row, Conversion) and names.strip() == "all"]
     document = bench.run(rows, budget=None if budget is None else 60 * budget, offered=offered)

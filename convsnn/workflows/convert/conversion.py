@@ -38,6 +38,7 @@ def convert(
     images: Images | str | None = None,
     timesteps: int = 32,
     *,
+    data: Images | str | None = None,
     calibrate: str | Sequence[Stage] | None = None,
     method: str | None = None,
     neuron: str = "if",
@@ -68,7 +69,8 @@ def convert(
     `timm:NAME` or `zoo:NAME`. `images` are training images as the network takes them: a tensor or
     array (N, ...), a pair (images, labels), a DataLoader, any iterable of batches that can be read
     again; or a text that names a data set as `--data` does, with its `preprocessing` (scale, mean,
-    std, resize, layout); None takes the data that the model names. All else is as in
+    std, resize, layout); None takes the data that the model names. `data` is another name of it,
+    the one that other verbs have. All else is as in
     `convsnn convert`; `calibrate` may be stages instead of their text, `method` one of
     `convsnn list methods`; of several outputs `answer` names the one to take, `task` says what it
     is for.
@@ -76,6 +78,8 @@ def convert(
     Raises ConfigError, LoadError, UnsupportedError (what would stay analog, all of it),
     RewriteError and CalibrationError.
     """
+    if data is not None and images is not None:
+        raise ConfigError("images and data are two names of one thing", hint="give one of them")
     how = chosen_method(
         timesteps,
         calibrate=calibrate,
@@ -91,9 +95,9 @@ def convert(
     )
     opening = Opening(
         model,
-        data=images,
-        weights=None if weights is None else Path(weights),
-        input_shape=None if input_shape is None else tuple(input_shape),
+        data=images if data is None else data,
+        weights=weights,
+        input_shape=input_shape,
         preprocessing=preprocessing or {},
         calibration_samples=calibration_samples,
         batch_size=batch_size,

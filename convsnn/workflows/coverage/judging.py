@@ -64,14 +64,14 @@ class Coverage(Result):
 def coverage(
     *,
     libraries: Sequence[str] | None = None,
-    folder: Path | None = None,
+    folder: str | Path | None = None,
     match: str = "*",
     full: bool = False,
     max_parameters: int = LARGE,
     limits: Limits | None = None,
     jobs: int = 1,
     minutes: float | None = None,
-    output: Path | None = None,
+    output: str | Path | None = None,
     resume: bool = False,
 ) -> Coverage:
     """Say of every network of `libraries` (None: all, or none beside a folder) and every ONNX file
@@ -82,6 +82,8 @@ def coverage(
     `minutes`. The table is written to `output`, a .md file, beside which rows are kept that
     `resume` goes on with. Raises ConfigError for what cannot be asked or written.
     """
+    folder = None if folder is None else Path(folder)
+    output = None if output is None else Path(output)
     chosen = _libraries(libraries, folder)
     extent = Extent(full, max_parameters, str(folder or ""))
     if output is None and resume:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from convsnn.errors import ConfigError, ExportError, MissingExtraError
 from convsnn.neurons import NEURONS
@@ -24,9 +24,11 @@ from convsnn.workflows.compare.runs import settings_of
 from convsnn.workflows.running.result import Tabled
 from convsnn.workflows.running.resume import check, claim, early_settings
 from convsnn.workflows.running.voice import command_line, note, warn
+from convsnn.workflows.subject.given import Images
 from convsnn.workflows.subject.job import Job
 from convsnn.workflows.subject.method import Method
-from convsnn.workflows.subject.opening import Subject, as_opening, opened
+from convsnn.workflows.subject.opening import Subject, opened
+from convsnn.workflows.subject.reading import Reading, subject_of
 
 PAGE = "figures.html"
 RESULTS = (PAGE, *(f"{name}.json" for name in RUNS))
@@ -59,16 +61,27 @@ class Drawn(Tabled):
 
 def figures(
     subject: Subject,
+    data: Images | str | None = None,
     *,
+    test: Images | str | None = None,
     timesteps: int = 64,
     neuron: str = "msat:reference=2",
     confidence: str = "confidence",
     samples: int | None = None,
-    folder: Path | None = None,
+    folder: str | Path | None = None,
     force: bool = False,
+    **reading: Unpack[Reading],
 ) -> Drawn:
     """Convert in the five ways of the figures with the constants of `neuron`, score on `samples`
     test images (None: all) and draw, all in `folder` (default: NAME-figures).
+
+    `subject` and `data` are a model and training images as `convsnn.convert` takes them, a torch
+    module, an ONNX file, `zoo:NAME` and the like with a tensor (N, ...), a pair (images, labels), a
+    DataLoader, or a text that names a data set. `test`, in the same forms, is what is scored and
+    never calibrated on: needed beside images, else the test part of the data set. `reading` are the
+    keywords of `convert` that say how both are read: weights, input_shape, answer, task,
+    preprocessing, calibration_samples, batch_size, seed, device, precision, weight_bits, compile,
+    verify. An `Opening` or an open `Job` says all of that itself.
 
     `confidence` is the stage that sets spike confidence. Raises ConfigError where `neuron` is not
     msat with both parts of its threshold, or where other settings' results are in `folder` (unless
@@ -78,8 +91,8 @@ def figures(
         raise ConfigError(f"--timesteps must be at least 1, not {timesteps}")
     plans = methods(neuron, confidence)
     require_drawing()
-    asked = as_opening(subject)
-    folder = folder or Path(f"{asked.source.name}-figures")
+    asked = subject_of(figures, subject, data, test, reading=reading)
+    folder = Path(folder or f"{asked.source.name}-figures")
     conversions = {"methods": {name: method.to_json() for name, method in plans.items()}}
     early = early_settings(asked.source, steps=timesteps, seed=asked.seed) | conversions
     check(folder, early, command="figures", force=force)

@@ -15,31 +15,26 @@ from convsnn.report.files import ResultDirectory
 from convsnn.report.finetuning.document import finetuning
 from convsnn.report.finetuning.page import render_finetuning_page
 from convsnn.report.finetuning.sheets import finetuning_sheets
-from convsnn.report.page.assemble import versions
 from convsnn.report.page.sheets import report_sheets
 from convsnn.report.page.table import render_table, score_in_words
 from convsnn.report.sheets import Sheet
 from convsnn.spiking.network import Spiking
 from convsnn.train.devices import is_main
 from convsnn.train.distillation import Tuning
-from convsnn.train.finetune import Tuned, finetune, require_trainable
+from convsnn.train.finetune import Tuned, require_trainable
 from convsnn.train.samples import Augmentation
 from convsnn.train.settings import Settings, State
 from convsnn.workflows.evaluate import score as scoring
+from convsnn.workflows.finetune.asked import Asked
+from convsnn.workflows.finetune.network import finetune_network
 from convsnn.workflows.running.device import pick_device
 from convsnn.workflows.running.processes import Dismissed, launched, leaving_together
 from convsnn.workflows.running.result import Result
-from convsnn.workflows.running.voice import command_line, note
+from convsnn.workflows.running.voice import note
 from convsnn.workflows.subject.images import describe_part
 from convsnn.workflows.subject.saved import Saved, open_saved
-from convsnn.workflows.train.lessons import (
-    checkpoints_of,
-    claim,
-    labelled_images,
-    show_epoch,
-    worth_compiling,
-)
-from zoo.data import Preprocessing, data_place
+from convsnn.workflows.train.lessons import checkpoints_of, claim
+from zoo.data import Preprocessing, choose, data_place
 
 DOCUMENT, PAGE = "finetuning.json", "finetuning.html"
 
@@ -86,7 +81,7 @@ def finetune_saved(
     compile: bool | None = None,
     device: str = "auto",
     gate: float | None = None,
-    folder: Path | None = None,
+    folder: str | Path | None = None,
     resume: bool = False,
     force: bool = False,
 ) -> Finetuned:
@@ -103,37 +98,52 @@ def finetune_saved(
     """
     with leaving_together():
         settings, tuning, artifact = settings or Settings(), tuning or Tuning(), Path(artifact)
-        target = pick_device(device)
-        folder = folder or _beside(artifact, tuning.method)
+        pick_device(device)  # one that is not here is said first
+        folder = Path(folder or _beside(artifact, tuning.method))
         ResultDirectory(folder, force=force).check()
         checkpoints = checkpoints_of(folder)
         claim(checkpoints, resume=resume, force=force)
         given = preprocessing or {}
         saved = open_saved(artifact, data=data, preprocessing=given, gate=gate)
-        require_trainable(saved.net)
-        images = labelled_images(saved.data.train, training_samples, augment, seed=settings.seed)
-        steps = settings.steps
-        before = None
-        if launched() == 1 and not resume:
-            before = _score(saved.net, saved, steps=steps, samples=samples, device=target)
-            note(f"as converted, after {steps} steps: {score_in_words(before)}")
-        note(f"training on {len(images)} images for {steps} steps: {tuning.method}")
-        tuned = finetune(
-            saved.net, images, settings, tuning, folder=checkpoints, device=target,
-            progress=lambda epoch: show_epoch(epoch, settings.epochs),
-            compile=worth_compiling(saved.net.graph, len(images), settings, wanted=compile),
+        asked = Asked(settings, tuning, augment, training_samples, compile, device)
+        return finetune_opened(
+            saved, asked, folder, origin=_origin(saved, data, given), samples=samples,
+            resume=resume, force=force,
         )  # fmt: skip
-        if not is_main():  # of several processes one goes on
-            raise Dismissed(0)
-        if before is None:
-            before = _score(saved.net, saved, steps=steps, samples=samples, device=target)
-        known = {"augment": augment, **describe_part(saved.data.train, len(images))}
-        found = _finished(
-            tuned, saved, _origin(saved, data, given), folder, target, samples, force=force,
-            before=before, learned=known,
-        )  # fmt: skip
-        shutil.rmtree(checkpoints, ignore_errors=True)  # nothing is lost: the result is written
-        return found
+
+
+def finetune_opened(
+    saved: Saved,
+    asked: Asked,
+    folder: Path,
+    *,
+    origin: Mapping[str, Any],
+    samples: int | None,
+    resume: bool,
+    force: bool,
+) -> Finetuned:
+    """Train, score before and after, and write to `folder`, which was found free, as were its
+    checkpoints; the trained network says `origin` of its data."""
+    require_trainable(saved.net)
+    target, steps = asked.target, asked.settings.steps
+    checkpoints = checkpoints_of(folder)
+    before = None
+    if launched() == 1 and not resume:
+        before = _score(saved.net, saved, steps=steps, samples=samples, device=target)
+        note(f"as converted, after {steps} steps: {score_in_words(before)}")
+    count = len(choose(saved.data.train, asked.training_samples, seed=asked.settings.seed))
+    note(f"training on {count} images for {steps} steps: {asked.tuning.method}")
+    tuned = finetune_network(saved.net, saved.data.train, asked, checkpoints=checkpoints)
+    if not is_main():  # of several processes one goes on
+        raise Dismissed(0)
+    if before is None:
+        before = _score(saved.net, saved, steps=steps, samples=samples, device=target)
+    known = {"augment": asked.augment, **describe_part(saved.data.train, count)}
+    found = _finished(
+        tuned, saved, origin, folder, target, samples, force=force, before=before, learned=known
+    )
+    shutil.rmtree(checkpoints, ignore_errors=True)  # nothing is lost: the result is written
+    return found
 
 
 def _beside(artifact: Path, method: str) -> Path:
@@ -181,8 +191,7 @@ def _finished(
     learned: Mapping[str, Any],
 ) -> Finetuned:
     """Score the trained network and write the result, with the page of before and after."""
-    known = {"command": command_line(), "versions": versions(), **origin}
-    net = replace(tuned.net, provenance={**tuned.net.provenance, **known})
+    net = replace(tuned.net, provenance={**tuned.net.provenance, **origin})
     report = _score(net, saved, steps=net.provenance["timesteps"], samples=samples, device=device)
     course = finetuning(before, report, training=learned, epochs=tuned.state.history)
     more = {DOCUMENT: partial(to_json, course), PAGE: partial(render_finetuning_page, course)}

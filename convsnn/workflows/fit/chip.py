@@ -55,7 +55,7 @@ class Fit(Result):
 
 def fit(
     net: Spiking | str | Path,
-    chip: str,
+    chip: str | Path,
     *,
     weight_bits: int | None = None,
     report: Mapping[str, Any] | None = None,
@@ -72,7 +72,7 @@ def fit(
         net = load_saved(Path(net))
     if weight_bits is None:
         weight_bits = net.provenance.get("engine", {}).get("weight_bits")
-    found = load_chip(chip)
+    found = load_chip(str(chip))
     findings = [finding.to_json() for finding in fit_chip(net, found, weight_bits=weight_bits)]
     return Fit(
         {

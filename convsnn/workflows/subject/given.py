@@ -109,9 +109,14 @@ def as_part(images: Images, *, split: str = "given") -> Part:
     return _from_batches(images, kind, split)
 
 
+def shape_of(part: Part) -> tuple[int, ...]:
+    """Shape of one sample, read from the first."""
+    return tuple(next(part.batches(1, indices=[0]))[0].shape[1:])
+
+
 def require_shape(part: Part, shape: tuple[int, ...] | None) -> None:
     """ConfigError unless samples of `part` are of the `shape` that a network takes, if known."""
-    found = tuple(next(part.batches(1, indices=[0]))[0].shape[1:])
+    found = shape_of(part)
     if shape is not None and found != tuple(shape):
         raise ConfigError(
             f"images of shape {found} are not what the network takes, {tuple(shape)}", hint=_FORMS

@@ -24,7 +24,7 @@ from convsnn.workflows.running.batch import note_smaller_batch
 from convsnn.workflows.running.precision import Wanted
 from convsnn.workflows.running.processes import require_alone
 from convsnn.workflows.running.voice import command_line, note, warn
-from convsnn.workflows.subject.given import require_shape
+from convsnn.workflows.subject.given import require_shape, shape_of
 from convsnn.workflows.subject.images import Chosen, describe_part
 from convsnn.workflows.subject.method import Method
 from convsnn.workflows.subject.named_data import named_in, natural_shape, require_data
@@ -47,8 +47,9 @@ class Job:
     """What is known before a conversion: the network as a graph, the data, the images chosen.
 
     `images` are training images to calibrate on, `example` a few of them, (B, *input shape).
-    `asked_batch` is the batch size that the user gave, None for one that fits this machine. `task`
-    is what the network is for, None where that has to be seen from other data or outputs.
+    `test` is what is scored in the place of the data's own test part. `asked_batch` is the batch
+    size that the user gave, None for one that fits this machine. `task` is what the network is for,
+    None where that has to be seen from other data or outputs.
     """
 
     source: Source
@@ -64,6 +65,7 @@ class Job:
     asked_batch: int | None = None
     wanted: Wanted = field(default_factory=Wanted)
     task: str | None = None
+    test: str | Part | None = None
 
     def convert(self, method: Method, *, steps: int, samples: int | None = None) -> Spiking:
         """Calibrate and rewrite; the network says how it was made.
@@ -132,6 +134,11 @@ class Job:
             examples=examples,
         )
 
+    def data_for(self, shape: tuple[int, ...], settings: Preprocessing) -> DataSet:
+        """The data as another network takes it; images given in Python are as all take them."""
+        given = self.data.train if self.spec is None else self.spec
+        return _prepared(given, self.test, shape, settings)
+
     def _provenance(self, method: Method, steps: int, samples: int | None) -> dict[str, Any]:
         part = self.images.part
         return {
@@ -164,6 +171,7 @@ def open_job(
     source: Source,
     *,
     data: str | Part | None,
+    test: str | Part | None = None,
     preprocessing: Mapping[str, Any],
     calibration_samples: int,
     batch_size: int | None,
@@ -177,15 +185,15 @@ def open_job(
     """Open the data, read the network and prove that what was read is the original.
 
     `data` names a data set, or holds images given in Python as the network takes them.
-    `preprocessing` replaces the model's own where it is not None; `gate` is the user's bound on
-    the loss of accuracy, refused where nothing could be scored; `task` is what the network is for
-    (None: as the targets decide it). Raises ConfigError, LoadError, UnsupportedError or
-    RewriteError, all before any calibration.
+    `test`, likewise, is scored in the place of its test part. `preprocessing` replaces the model's
+    own where it is not None; `gate` is the user's bound on the loss of accuracy, refused where
+    nothing could be scored; `task` is what the network is for (None: as the targets decide it).
+    Raises ConfigError, LoadError, UnsupportedError or RewriteError, all before any calibration.
     """
     require_alone()
     if not source.trained:
         raise ConfigError(f"'{source.text}' has no trained weights", hint=NO_WEIGHTS)
-    spec, settings, opened = _open(source, data, preprocessing)
+    spec, settings, opened = _open(source, data, test, preprocessing)
     chosen = draw(opened.train, calibration_samples, seed=seed)
     example, _ = next(opened.train.batches(EXAMPLES, indices=chosen[:EXAMPLES]))
     note(f"reading {source.text}")
@@ -211,23 +219,46 @@ def open_job(
         batch_size,
         (wanted or Wanted()).settled(device),
         task or told.said,
+        test,
     )
 
 
 def _open(
-    source: Source, data: str | Part | None, preprocessing: Mapping[str, Any]
+    source: Source,
+    data: str | Part | None,
+    test: str | Part | None,
+    preprocessing: Mapping[str, Any],
 ) -> tuple[str | None, Preprocessing, DataSet]:
     """The text that names the data, its preprocessing, and the data set."""
     settings = source.preprocessing.override(**preprocessing)
     if not (data is None or isinstance(data, str)):
-        if any(value is not None for value in preprocessing.values()):
+        said = any(value is not None for value in preprocessing.values())
+        if said and not isinstance(test, str):
             raise ConfigError(
                 "preprocessing is for data that is named, not for images given in Python",
                 hint="give the images as the network takes them",
             )
         require_shape(data, source.input_shape)
-        return None, settings, DataSet("given", data, data)
+        shape = source.input_shape or shape_of(data)
+        return None, settings, _prepared(data, test, shape, settings)
     spec = require_data(source.data if data is None else data, source.text)
     with named_in(source.described_in if data is None else ""):
         shape = source.input_shape or natural_shape(spec, settings.resize)
-        return spec, settings, open_data(spec, input_shape=shape, preprocessing=settings)
+        return spec, settings, _prepared(spec, test, shape, settings)
+
+
+def _prepared(
+    data: str | Part, test: str | Part | None, shape: tuple[int, ...], settings: Preprocessing
+) -> DataSet:
+    """Both parts, for a network that takes samples of `shape`."""
+    if isinstance(data, str):
+        opened = open_data(data, input_shape=shape, preprocessing=settings)
+    else:
+        opened = DataSet("given", data, data)
+    if test is None:
+        return opened
+    if isinstance(test, str):
+        named = open_data(test, input_shape=shape, preprocessing=settings)
+        return replace(named, train=opened.train)
+    require_shape(test, shape)
+    return DataSet(opened.name, opened.train, test)

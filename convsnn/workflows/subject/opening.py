@@ -4,7 +4,7 @@ Opening takes its time, and what a directory holds from an earlier run is checke
 workflow is handed an `Opening` and opens it when it is ready, or a `Job`, which is open.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,23 +19,25 @@ from convsnn.workflows.running.precision import Wanted
 from convsnn.workflows.subject.given import Images, as_part
 from convsnn.workflows.subject.job import Job, open_job
 from convsnn.workflows.subject.source import Source, source_of
+from zoo.data import Part
 
 
 @dataclass(frozen=True)
 class Opening:
     """A model, as `source_of` takes it, and all that says how it and its data are read.
 
-    `data` names a data set, or is images given in Python (see `given`), which are then calibrated
-    on and scored; None is what the model names. `preprocessing` replaces the model's own where a
-    value is not None; `batch_size` None is one that fits this machine. Of several outputs `answer`
-    names the one to take, `task` says what it is for, `gate` is the bound on the loss of score.
-    Nothing is read before `source` or `open` is asked for.
+    `data` names a data set, or is images given in Python (see `given`); None is what the model
+    names. `test`, likewise, is what is scored; None is the test part of `data`, and of images that
+    have none the same images, which the reports then warn of. `preprocessing` replaces the model's
+    own where a value is not None; `batch_size` None is one that fits this machine. Of several
+    outputs `answer` names the one to take, `task` says what it is for, `gate` is the bound on the
+    loss of score. Nothing is read before `source` or `open` is asked for.
     """
 
     model: nn.Module | Graph | str | Path
     data: Images | str | None = None
-    weights: Path | None = None
-    input_shape: tuple[int, ...] | None = None
+    weights: str | Path | None = None
+    input_shape: Sequence[int] | None = None
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
     calibration_samples: int = 1000
     batch_size: int | None = None
@@ -46,6 +48,7 @@ class Opening:
     answer: str | None = None
     task: str | None = None
     gate: float | None = None
+    test: Images | str | None = None
 
     @cached_property
     def target(self) -> torch.device:
@@ -56,17 +59,21 @@ class Opening:
     def source(self) -> Source:
         """The model, found but not yet read; see `source_of` for what is raised."""
         assert self.target is not None  # a device that is not here is said first
+        weights, shape = self.weights, self.input_shape
         return source_of(
-            self.model, weights=self.weights, input_shape=self.input_shape, answer=self.answer
+            self.model,
+            weights=None if weights is None else Path(weights),
+            input_shape=None if shape is None else tuple(shape),
+            answer=self.answer,
         )
 
     def open(self) -> Job:
         """Read data and network; see `open_job` for what is raised."""
-        given = self.data
-        data = given if given is None or isinstance(given, str) else as_part(given)
+        data = _part(self.data)
         return open_job(
             self.source,
             data=data,
+            test=data if self.test is self.data else _part(self.test),
             preprocessing=self.preprocessing,
             calibration_samples=self.calibration_samples,
             batch_size=self.batch_size,
@@ -79,12 +86,11 @@ class Opening:
         )
 
 
+def _part(given: Images | str | None) -> Part | str | None:
+    return given if given is None or isinstance(given, str) else as_part(given)
+
+
 Subject: TypeAlias = Job | Opening | nn.Module | Graph | str | Path
-
-
-def as_opening(subject: Subject) -> Job | Opening:
-    """A model as an `Opening` with all defaults; what is one or open as it is."""
-    return subject if isinstance(subject, Job | Opening) else Opening(subject)
 
 
 def opened(subject: Job | Opening) -> Job:

@@ -100,7 +100,7 @@ def source_of(
         require_weights(model)
         name = type(model).__name__
         return Source(
-            name.lower(),
+            name,
             f"{name} given in Python",
             module_digest(model),
             module=model,

@@ -61,13 +61,13 @@ class Trained(Result):
 
 
 def train(
-    recipe: str | SpikingRecipe,
+    recipe: str | Path | SpikingRecipe,
     *,
     seeds: Sequence[int] | None = None,
     samples: int | None = None,
     device: str = "auto",
     compile: bool | None = None,
-    folder: Path | None = None,
+    folder: str | Path | None = None,
     resume: bool = False,
     force: bool = False,
     changes: Mapping[str, Any] | None = None,
@@ -82,12 +82,13 @@ def train(
     cannot be read, TrainingError where training fails.
     """
     with leaving_together():
+        recipe = str(recipe) if isinstance(recipe, Path) else recipe
         chosen = find_recipe(recipe) if isinstance(recipe, str) else recipe
         chosen = chosen.override(changes or {})
         numbers = [chosen.seed] if seeds is None else _checked(seeds)
         target = pick_device(device)
         name = _name(recipe)
-        folder = folder or Path(f"{name}-trained")
+        folder = Path(folder or f"{name}-trained")
         ResultDirectory(folder, force=force).check()
         checkpoints = checkpoints_of(folder)
         course = open_course(name, chosen)

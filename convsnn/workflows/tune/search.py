@@ -6,27 +6,31 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from rich.console import RenderableType
 
 from calibrate.tuning import Study, load_optuna, space_of
-from convsnn.errors import CalibrationError, ConfigError, SimulationError
+from convsnn.errors import CalibrationError, ConfigError, MissingExtraError, SimulationError
 from convsnn.registry import split_spec
 from convsnn.report.files import write_text
 from convsnn.report.page.assemble import packages, versions
 from convsnn.report.sheets import Sheet
 from convsnn.report.tuned import Row, render_tuned, tuned_sheets, verdict
+from convsnn.report.tuning.page import render_tuning_page
 from convsnn.workflows.running.result import Result
 from convsnn.workflows.running.resume import check, claim, early_settings, job_settings
 from convsnn.workflows.running.voice import command_line, line, note, progress, warn
+from convsnn.workflows.subject.given import Images
 from convsnn.workflows.subject.images import describe_part
 from convsnn.workflows.subject.job import Job
 from convsnn.workflows.subject.method import Method
-from convsnn.workflows.subject.opening import Subject, as_opening, opened
+from convsnn.workflows.subject.opening import Subject, opened
+from convsnn.workflows.subject.reading import Reading, subject_of
 from convsnn.workflows.tune.error import Score, Split, fixed_methods, measure, scored_steps, split
 
-JOURNAL, HISTORY, BEST = "trials.log", "history.csv", "best.json"
+JOURNAL, HISTORY, BEST, PAGE = "trials.log", "history.csv", "best.json", "tuning.html"
+RESULTS = (JOURNAL, HISTORY, BEST, PAGE)
 
 
 @dataclass(frozen=True, repr=False)
@@ -67,6 +71,7 @@ class Tuned(Result):
 
 def tune(
     subject: Subject,
+    data: Images | str | None = None,
     *,
     neuron: str = "msat:reference=2",
     calibrate: str = "max",
@@ -74,10 +79,18 @@ def tune(
     trials: int = 50,
     minutes: float | None = None,
     trial_samples: int = 100,
-    folder: Path | None = None,
+    folder: str | Path | None = None,
     force: bool = False,
+    **reading: Unpack[Reading],
 ) -> Tuned:
     """Search the constants of `neuron` (see `calibrate.tuning.space_of`) from where it stands.
+
+    `subject` and `data` are a model and training images as `convsnn.convert` takes them, a torch
+    module, an ONNX file, `zoo:NAME` and the like with a tensor (N, ...), a pair (images, labels), a
+    DataLoader, or a text that names a data set. `reading` are the keywords of
+    `convert` that say how both are read: weights, input_shape, answer, task, preprocessing,
+    calibration_samples, batch_size, seed, device, precision, weight_bits, compile, verify. An
+    `Opening` or an open `Job` says all of that itself.
 
     Thresholds come from `calibrate` on calibration images; `trial_samples` other training images
     choose among neurons, and as many again judge the best. No test image and no label is used.
@@ -94,8 +107,8 @@ def tune(
     Method(calibrate, neuron)
     space_of(neuron)
     load_optuna()
-    asked = as_opening(subject)
-    folder = folder or Path(f"{asked.source.name}-tune")
+    asked = subject_of(tune, subject, data, reading=reading, scores=False)
+    folder = Path(folder or f"{asked.source.name}-tune")
     method = {"neuron": neuron, "calibrate": calibrate, "trial_samples": trial_samples}
     early = early_settings(asked.source, steps=timesteps, seed=asked.seed) | method
     check(folder, early, command="tune", force=force)
@@ -104,13 +117,17 @@ def tune(
         asked = replace(asked, calibration_samples=more)
     parts = split(opened(asked), trials=trial_samples)
     settings = job_settings(parts.job, steps=timesteps) | method
-    claim(folder, settings, command="tune", force=force, results=(JOURNAL, HISTORY, BEST))
+    claim(folder, settings, command="tune", force=force, results=RESULTS)
     study = Study(neuron, folder / JOURNAL, seed=asked.seed)
     steps = scored_steps(timesteps)
     _search(study, parts, calibrate, steps=steps, trials=trials, minutes=minutes)
     found = Tuned(_document(study, parts, calibrate, steps), folder)
     write_text(folder / HISTORY, _history(study))
     write_text(folder / BEST, found.to_json())
+    try:
+        write_text(folder / PAGE, render_tuning_page(found.document, found.options))
+    except MissingExtraError as error:
+        note(f"{PAGE} was not written: {error}; {error.hint}")
     return found
 
 
@@ -165,7 +182,13 @@ def _document(study: Study, parts: Split, calibrate: str, steps: list[int]) -> M
         "calibrate": calibrate,
         "error": best.error,
         "trials": len(study.trials()),
-        "model": {"name": parts.job.source.name, "source": parts.job.source.text},
+        "history": [trial.error for trial in study.trials()],
+        "seed": parts.job.seed,
+        "model": {
+            "name": parts.job.source.name,
+            "source": parts.job.source.text,
+            "sha256": parts.job.source.sha256,
+        },
         "data": {
             use: describe_part(images.part, len(images.indices))
             for use, images in (
