@@ -12,11 +12,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-<<<<<<< HEAD
 from rich.console import Console
-=======
 from test_report import Page
->>>>>>> pyapi
 
 from calibrate.tuning import Study, Trial, space_of, start_of, with_options
 from convsnn.commands import main
@@ -24,12 +21,8 @@ from convsnn.errors import CalibrationError, ConfigError, LoadError
 from convsnn.neurons import NEURONS
 from convsnn.neurons.msat import SETS
 from convsnn.registry import split_spec
-<<<<<<< HEAD
 from convsnn.report.tuned import render_tuned, verdict
-=======
-from convsnn.report.tuned import verdict
 from convsnn.report.tuning.page import render_tuning_page
->>>>>>> pyapi
 from convsnn.workflows.subject import job
 from convsnn.workflows.subject.images import Chosen
 from convsnn.workflows.tune.error import Score, fixed_methods, scored_steps, split
