@@ -21,10 +21,11 @@ from convsnn.graph.ops.base import SMOOTH
 from convsnn.graph.ops.fitted import FITTABLE
 from convsnn.passes.edit import rebuild
 from convsnn.passes.ramps import Line, as_neurons, with_ramps
-from convsnn.registry import nearest
+from convsnn.registry import nearest, split_spec
 
 MOST = 16  # neurons for a value
 IMAGES = 256  # that are looked at
+FEWEST = 4  # of them, so that one is left to measure the error on
 EACH = 256  # values of each
 _FORM = "write it like gelu=if:8, the function or a layer's name, and how many neurons"
 _LAST = "it stands at the very end, where it is a readout and may stay"
@@ -46,11 +47,20 @@ def parse_fits(given: str | Sequence[str] | Sequence[Fit] | None) -> tuple[Fit, 
     """`gelu=if:8,tanh=if:4`, or one text for each; ConfigError for what is none."""
     texts = [given] if isinstance(given, str) else [str(text) for text in given or ()]
     parts = [part.strip() for text in texts for part in text.split(",")]
-    fits = tuple(_parsed(part) for part in parts)
+    fits = tuple(_parsed(part) for part in parts if part)
     twice = sorted({fit.target for fit in fits if [f.target for f in fits].count(fit.target) > 1})
     if twice:
         raise ConfigError(f"'{twice[0]}' is fitted twice", hint="give each target once")
     return fits
+
+
+def require_if(fits: Sequence[Fit], neuron: str) -> None:
+    """Raise ConfigError where there are `fits` and the neurons are not those they are made of."""
+    if fits and split_spec(neuron)[0] != "if":
+        raise ConfigError(
+            f"fits are sums of if neurons, and --neuron is '{neuron}'",
+            hint="leave out --fit or --neuron",
+        )
 
 
 def _parsed(text: str) -> Fit:
@@ -140,9 +150,11 @@ def _first(batches: Iterable[Tensor]) -> list[Tensor]:
         left -= len(found[-1])
         if not left:
             break
-    if not found:
-        raise CalibrationError("there are no calibration images to fit functions on",
-                               hint="give --calibration-samples at least 1")  # fmt: skip
+    if IMAGES - left < FEWEST:
+        raise CalibrationError(
+            f"functions are fitted on three of four images, and there are {IMAGES - left}",
+            hint=f"give --calibration-samples at least {FEWEST}",
+        )
     return found
 
 
@@ -172,13 +184,12 @@ def _line(node: Node, seen: Tensor, levels: int) -> Line:
             f"layer '{node.name}': its input is the same on all images, so nothing can be fitted",
             hint="give more images, or leave it out of --fit",
         )
-    known = max(1, len(seen) - len(seen) // 4)
-    others = seen[known:] if known < len(seen) else seen
+    known = len(seen) - len(seen) // 4
     x, y = _pair(node, seen[:known])
     if x.min() == x.max():
         x, y = _pair(node, seen)
     places, values = closest_line(x, y, levels)
-    shown, wanted = _pair(node, others)
+    shown, wanted = _pair(node, seen[known:])
     gap = np.square(on_line(shown, places, values) - wanted).mean()
     error = float(np.sqrt(gap / max(np.square(wanted).mean(), 1e-300)))
     above = [float(((x - t) / (u - t)).clip(0, 1).mean()) > 0.5 for t, u in pairwise(places)]

@@ -209,7 +209,7 @@ class Replay:
         for images in self._batches:
             sent = {n: v.means(at) for n, v in images.sent.items() if n in _reads(layer)}
             plain = {n: v[None] for n, v in images.original.items() if n in _reads(layer)}
-            own = _run(layer, tensors, sent, means=True)
+            own = _run(layer, tensors, sent, settled=True)
             yield own, _run(layer, self.context.graph.tensors, plain)
 
     def ids(self) -> Iterator[Tensor]:
@@ -272,7 +272,11 @@ def _reads(layer: Layer) -> set[str]:
 
 
 def _run(
-    layer: Layer, tensors: Mapping[str, Tensor], read: Mapping[str, Tensor], *, means: bool = False
+    layer: Layer,
+    tensors: Mapping[str, Tensor],
+    read: Mapping[str, Tensor],
+    *,
+    settled: bool = False,
 ) -> dict[str, Tensor]:
     """Every value of the layer beside those it reads, which are those of steps, or their means."""
     values = dict(read)
@@ -281,7 +285,7 @@ def _run(
         steps = max(len(value) for value in data)
         given = iter(v.expand(steps, *v.shape[1:]) for v in data)
         arguments = [tensors[n] if n in tensors else next(given) for n in node.inputs]
-        running = node.role is Role.MAX_POOL and not node.attrs.get("each_step") and not means
+        running = node.role is Role.MAX_POOL and not node.attrs.get("each_step") and not settled
         values[node.name] = _apply(node, arguments, steps, set(tensors), pooled=running)
     return values
 

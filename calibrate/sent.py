@@ -12,7 +12,7 @@ from convsnn.neurons.base import sequence_like
 @dataclass(frozen=True)
 class Sent:
     """What a population sent, (T, B, ...): values, or spikes times a threshold, where `bits` says
-    so eight steps to a byte.
+    so eight steps to a byte, on the device they were sent on.
 
     Where spikes have a sign, `negative` holds the bits of the negative ones.
     """
@@ -29,7 +29,8 @@ class Sent:
         """Keep `values` exactly, as bits where each is zero or the threshold with either sign."""
         signs = values.sign()
         if torch.equal(signs * threshold, values):
-            negative = _packed(values < 0) if float(values.amin()) < 0 else None
+            minus = values < 0
+            negative = _packed(minus) if bool(minus.any()) else None
             return Sent(_packed(values > 0), threshold, len(values), True, negative)
         return Sent(values, threshold, len(values))
 
@@ -74,11 +75,12 @@ def means(values: Tensor, at: Sequence[int], *, sums: torch.dtype | None = None)
     (1, B, ...) is the same at every step. With `sums` the sums, in that type."""
     if len(values) == 1:
         return [values[0]] * len(at)
-    found, total, start = [], torch.zeros_like(values[0], dtype=sums), 0
+    wide = sums or torch.promote_types(values.dtype, torch.float32)
+    found, total, start = [], torch.zeros_like(values[0], dtype=wide), 0
     for step in at:
         for value in values[start:step]:  # many times sooner than a sum over the first axis
             total += value
-        found.append(total.clone() if sums else total / step)
+        found.append(total.clone() if sums else (total / step).to(values.dtype))
         start = step
     return found
 

@@ -1,6 +1,7 @@
 """Smooth activations as sums of neurons: the fit, the network it makes, what is refused."""
 
 from functools import cache
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import convsnn
 from calibrate import parse_stages
 from calibrate.fits import Fit, as_if_fitted, chosen_layers, fitted, parse_fits
 from calibrate.methods import choose_methods
-from calibrate.splines import closest_line, on_line
+from calibrate.splines import _costs, _cut, closest_line, on_line
 from convsnn.errors import CalibrationError, ConfigError, UnsupportedError
 from convsnn.export import load_artifact, save_artifact
 from convsnn.graph import Graph, Node, run
@@ -24,6 +25,8 @@ from convsnn.graph.ops import OPS
 from convsnn.graph.ops.fitted import FITTABLE
 from convsnn.load import load_module
 from convsnn.measure import evaluate
+from convsnn.measure.chip_fit import fit_chip
+from convsnn.measure.chip_table import load_chip
 from convsnn.measure.energy.dense import dense_rows
 from convsnn.measure.energy.rows import totals
 from convsnn.measure.energy.structure import Structure
@@ -54,11 +57,25 @@ def two_functions() -> Graph:
     return load_module(module(nn.GELU(), nn.Tanh()), images(2))
 
 
+@given(pieces=st.integers(1, 4), seed=st.integers(0, 999))
+def test_pieces_meet_where_their_errors_are_least_of_all_ways(pieces: int, seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    x = np.sort(draw.normal(size=60))
+    y = np.sin(3 * x) + draw.normal(size=60) / 9
+    candidates = np.linspace(x[0], x[-1], 7)
+    cost = _costs(x, y, candidates)
+
+    def error(ends: tuple[int, ...]) -> float:
+        return sum(cost[a, b] for a, b in pairwise((0, *ends, 6)))
+
+    ways = [w for count in range(pieces) for w in combinations(range(1, 6), count)]
+    chosen = np.searchsorted(candidates, _cut(x, y, candidates, pieces)[1:-1])
+    assert error(tuple(chosen)) <= min(map(error, ways)) + 1e-9
+
+
 @settings(max_examples=25, deadline=None)
 @given(pieces=st.integers(1, 6), seed=st.integers(0, 999))
-def test_the_closest_line_is_at_least_as_close_as_one_of_even_pieces(
-    pieces: int, seed: int
-) -> None:
+def test_the_closest_line_is_at_least_as_close_as_a_straight_one(pieces: int, seed: int) -> None:
     draw = np.random.default_rng(seed)
     x = draw.normal(size=400) * draw.uniform(0.1, 5)
     y = np.sin(x) + x * draw.normal()
@@ -219,6 +236,19 @@ def test_layers_go_before_functions_and_kinds_are_told_before_any_work() -> None
     assert "--fit tanh=if:8" in (refused.value.hint or "")
     with pytest.raises(ConfigError, match="fits are sums of if neurons"):
         Method("mse", "signed", fit=(Fit("gelu", 8),))
+    with pytest.raises(ConfigError, match="fits are sums of if neurons"):
+        convert(graph, x[:2], [x], parse_stages("mse"), fit="gelu=if:8", neuron="signed")
+    with pytest.raises(CalibrationError, match="on three of four images, and there are 3"):
+        fitted(graph, [x[:3]], [Fit("gelu", 8)])
+    assert parse_fits("gelu=if:8,") == (Fit("gelu", 8),)
+
+
+def test_no_chip_holds_neurons_that_share_weights() -> None:
+    x = images(8)
+    net = convert(two_functions(), x[:2], [x], parse_stages("mse"), fit="gelu=if:2,tanh=if:2")
+    (found,) = [f for f in fit_chip(net, load_chip("loihi2")) if f.limit == "weights"]
+    assert not found.fits
+    assert found.layer == "1"
 
 
 def test_every_place_of_a_layer_is_seen() -> None:
@@ -237,5 +267,5 @@ def test_inputs_that_teach_nothing_are_refused() -> None:
     graph, x = Graph(nodes, {"w": torch.eye(4)}, ("y",)), images(8)
     with pytest.raises(CalibrationError, match="the same on all images"):
         convert(graph, x[:2], [torch.zeros_like(x)], parse_stages("mse"), fit="gelu=if:8")
-    with pytest.raises(CalibrationError, match="no calibration images"):
+    with pytest.raises(CalibrationError, match="there are 0"):
         convert(graph, x[:2], [], parse_stages("mse"), fit="gelu=if:8")

@@ -183,6 +183,8 @@ class WatchTotals(Watch):
             self.never[name] = torch.ones(at, *counts.shape[1:], dtype=torch.int64)
         self.wrong[name][place] = (erred & self.watched[name]).count_nonzero().cpu()
         # over bytes in the order in which they lie: twenty times sooner
+        if not len(fired):
+            return
         images = fired.dim() == 4
         bytes_ = (fired.movedim(1, -1) if images else fired).view(torch.uint8).amax(0)
         self.never[name][place] = 1 - (bytes_.movedim(-1, 0) if images else bytes_).long().cpu()

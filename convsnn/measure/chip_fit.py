@@ -13,6 +13,7 @@ from typing import Any
 from convsnn.graph import Graph, Node
 from convsnn.graph.fan_out import is_weighted, passes_on
 from convsnn.graph.ops import Role
+from convsnn.graph.ops.fitted import FITTED
 from convsnn.measure.chip_table import Chip
 from convsnn.spiking.network import Spiking
 
@@ -147,6 +148,12 @@ def _refused(net: Spiking, chip: Chip) -> list[Finding]:
         n for n in net.graph.nodes
         if n.role is Role.MAX_POOL or n.op in ("avg_pool", "adaptive_avg_pool", "mean")
     ]  # fmt: skip
+    for node in [n for n in net.graph.nodes if n.op == FITTED][:1]:
+        remedy = "convert without --fit: every neuron of a value needs a copy of the weights"
+        found.append(
+            Finding("weights", "of each neuron", "shared by fitted ones", node.name, False, remedy,
+                    source, True)
+        )  # fmt: skip
     if chip.pools is not None and pools:
         wrong = [n for n in pools if n.op not in chip.pools]
         shown = wrong[0] if wrong else pools[0]

@@ -88,7 +88,9 @@ NEURONS: Registry[Neuron] = Registry("neuron")
 
 
 def levels(charge: Tensor, threshold: Tensor) -> Tensor:
-    """How many whole thresholds `charge` covers; a quotient that was rounded up does not count."""
+    """How many whole thresholds `charge` covers; a quotient that was rounded up does not count.
+    No gradient flows through it."""
+    charge, threshold = charge.detach(), threshold.detach()
     found = (charge / threshold).floor_()
     # in place, for room that is written to first costs more than the arithmetic
     over = found * threshold

@@ -106,7 +106,8 @@ def _places(net: Net, chosen: NDArray[Any], axis: int, into: Sequence[int]) -> P
     others = [i for i in range(len(into)) if i != along - 1]
     if any(own.shape[i] > into[i] for i in others):
         raise net.error(f"has indices of shape {own.shape} for samples of {tuple(into)}")
-    rows = np.moveaxis(own, along - 1, 0).reshape(own.shape[along - 1], -1)
+    rows = np.moveaxis(own, along - 1, 0)
+    rows = rows.reshape(len(rows), prod(rows.shape[1:]))
     if all(own.shape[i] == into[i] for i in others) and rows.size and not np.ptp(rows, 1).any():
         return Places(along, length, [int(i) for i in rows[:, 0]], flat=False)
     grid = list(np.indices(own.shape))

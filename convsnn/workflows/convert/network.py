@@ -8,7 +8,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from calibrate.coding import CodingThresholds
-from calibrate.fits import Fit, as_if_fitted, fitted, parse_fits
+from calibrate.fits import Fit, as_if_fitted, fitted, parse_fits, require_if
 from convsnn.encoders import ENCODERS
 from convsnn.graph import Graph
 from convsnn.graph.fits import without_functions
@@ -71,6 +71,7 @@ def convert(
         graph.require_convertible()
         verify_import(graph, onnx_reference(model), example)
     fits = parse_fits(fit)
+    require_if(fits, neuron)
     require_spikes(as_if_fitted(graph, fits), spikes, neuron=neuron)
     graph = fitted(apply_exact(graph, example, EXACT), batches, fits)
     if max_pool == "current":

@@ -6,13 +6,12 @@ from typing import Any, Literal
 
 from calibrate import parse_stages, plugins_of
 from calibrate.defaults import default_stages
-from calibrate.fits import Fit, as_if_fitted
+from calibrate.fits import Fit, as_if_fitted, require_if
 from convsnn.encoders import ENCODERS
 from convsnn.errors import ConfigError
 from convsnn.graph import Graph
 from convsnn.neurons import NEURONS
 from convsnn.readouts import READOUTS
-from convsnn.registry import split_spec
 from convsnn.spiking.kinds import refused_roles
 from convsnn.spiking.plan import Stage
 from convsnn.spiking.schedule import as_schedule, require_patient
@@ -49,11 +48,7 @@ class Method:
             )
         READOUTS.create(self.readout)
         refused_roles(self.spikes)
-        if self.fit and split_spec(self.neuron)[0] != "if":
-            raise ConfigError(
-                f"fits are sums of if neurons, and --neuron is '{self.neuron}'",
-                hint="leave out --fit or --neuron",
-            )
+        require_if(self.fit, self.neuron)
         if as_schedule(self.schedule) == "layers":
             require_patient(self.neuron)
 
