@@ -316,7 +316,7 @@ def test_a_detector_in_training_scores_what_its_artifact_does() -> None:
     for number in range(8):  # the best that is said in the end is what is there
         left, top, right, bottom = said.of(number).corners[0].tolist()
         y[number, 0] = torch.tensor([left, top, right - left, bottom - top, 0])
-        y[number, 0, 4] = said.of(number).number[0]
+        y[number, 0, 4] = said.of(number).label[0]
     got = scores(made.network, [(x.movedim(1, 0), y)], steps=3, task="detect")
     net = made.to_spiking(encoder="frames:steps=3")
     wanted = evaluate(net, [(x, y)], steps=3, task="detect").scores["map50"]

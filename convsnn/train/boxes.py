@@ -80,7 +80,7 @@ class Yolo:
         """How far each sample's boxes are overlapped by the best of their cell, a mean over them;
         1 for a sample without any."""
         objects = _objects(labels, answers, self.boxes)
-        best = objects.overlaps.max(2).values * objects.there
+        best = objects.ious.max(2).values * objects.there
         count = objects.there.sum(1)
         return torch.where(count > 0, best.sum(1) / count.clamp(min=1), 1.0)
 
@@ -88,29 +88,30 @@ class Yolo:
 @dataclass(frozen=True)
 class _Objects:
     """The M objects of every sample beside what their cells say: which rows are `there` (B, M),
-    the boxes `wanted` as their cells should say it, (B, M, 4), `raw` and `confidence` of their
-    cells' A boxes, (B, M, A, 4) and (B, M, A), the `overlaps` of these, and the `classes`."""
+    the boxes `wanted` as their cells should say it, (B, M, 4), and their `label` (B, M), `raw` and
+    `confidence` of their cells' A boxes, (B, M, A, 4) and (B, M, A), the `ious` of these, and the
+    `classes`."""
 
     there: Tensor
     wanted: Tensor
-    number: Tensor
+    label: Tensor
     raw: Tensor
     confidence: Tensor
-    overlaps: Tensor
+    ious: Tensor
     classes: Tensor
 
 
 def yolo(outputs: Tensor, targets: Tensor, boxes: int) -> Tensor:
     """The loss of outputs (B, K + 5 A, rows, columns) for boxes (B, M, 5), a mean over B."""
     found = _objects(targets, outputs, boxes)
-    best = found.overlaps.argmax(2, keepdim=True)
+    best = found.ious.argmax(2, keepdim=True)
     raw = found.raw.gather(2, best[..., None].expand(-1, -1, -1, 4))[:, :, 0]
     confidence = found.confidence.gather(2, best)[..., 0]
-    overlap = found.overlaps.gather(2, best)[..., 0]
-    one = torch.nn.functional.one_hot(found.number, found.classes.shape[2]).to(outputs)
+    iou = found.ious.gather(2, best)[..., 0]
+    one = torch.nn.functional.one_hot(found.label, found.classes.shape[2]).to(outputs)
     places = (raw - found.wanted).square().sum(2)
     classes = (found.classes - one).square().sum(2)
-    each = PLACES * places + (confidence - overlap).square() + classes
+    each = PLACES * places + (confidence - iou).square() + classes
     each = each - NO_OBJECT * confidence.square()  # which the sum over all boxes holds as well
     empty = NO_OBJECT * geometry.cells(outputs, boxes).confidence.square().sum()
     return ((each * found.there).sum() + empty) / len(outputs)
@@ -134,11 +135,10 @@ def _objects(targets: Tensor, outputs: Tensor, boxes: int) -> _Objects:
 
     with torch.no_grad():
         edges = told.corners().movedim(-1, 2)  # (B, A, 4, rows, columns)
-        overlaps = geometry.overlap(at(edges), geometry.corners(targets)[:, :, None])
-    number = targets[..., 4].long().clamp(min=0)
+        ious = geometry.iou(at(edges), geometry.corners(targets)[:, :, None])
     return _Objects(
-        there, wanted.to(outputs), number, at(told.raw), at(told.confidence), overlaps,
-        at(told.classes),
+        there, wanted.to(outputs), targets[..., 4].long().clamp(min=0), at(told.raw),
+        at(told.confidence), ious, at(told.classes),
     )  # fmt: skip
 
 
