@@ -120,6 +120,25 @@ def test_the_loss_is_the_one_box_by_box(samples, seed):
     assert float(yolo(outputs, targets, 2)) == pytest.approx(slow(outputs, targets), rel=1e-4)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1e30])
+def test_what_stands_in_rows_that_fill_up_changes_nothing(value):
+    outputs = torch.randn(2, CLASSES + 10, ROWS, COLUMNS, generator=torch.manual_seed(1))
+    outputs.requires_grad_()
+    boxes = torch.tensor([[EMPTY, [0.0, 0.0, 0.2, 0.2, 1], EMPTY], [EMPTY] * 3])
+    filled = boxes.clone()
+    filled[..., :4][boxes[..., 4] == -1] = value
+    loss = LOSSES.create("yolo")
+    found = []
+    for targets in (boxes, filled):
+        cost = yolo(outputs, targets, 2)
+        (slope,) = torch.autograd.grad(cost, outputs)
+        found.append((cost, slope, loss.right(outputs, targets)))
+    assert bool(torch.isfinite(found[0][0]))
+    for plain, other in zip(*found, strict=True):
+        assert torch.equal(plain, other)
+    assert misfit(filled, CLASSES) == ""
+
+
 def test_over_time_the_loss_is_of_the_mean_or_of_every_step_and_draws_to_the_threshold():
     torch.manual_seed(0)
     logits = torch.randn(3, 2, CLASSES + 10, ROWS, COLUMNS)

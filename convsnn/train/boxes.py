@@ -118,13 +118,15 @@ def yolo(outputs: Tensor, targets: Tensor, boxes: int) -> Tensor:
 
 
 def _objects(targets: Tensor, outputs: Tensor, boxes: int) -> _Objects:
+    real = targets[..., 4] != geometry.NO_BOX
+    targets = torch.where(real[..., None], targets, 0)  # rows that fill up may hold anything
     rows, columns = outputs.shape[-2:]
     told = geometry.cells(outputs, boxes)
     middle = targets[..., :2] + targets[..., 2:4] / 2
     size = torch.tensor([columns, rows]).to(middle)
     cell = (middle * size).floor().clamp(min=0).minimum(size - 1)
     place = (cell[..., 1] * columns + cell[..., 0]).long()
-    there = (targets[..., 4] != geometry.NO_BOX) & _largest(place, targets)
+    there = real & _largest(place, targets[..., 2:4].prod(-1), real)
     wanted = torch.cat([middle * size - cell, targets[..., 2:4].clamp(min=0).sqrt()], 2)
 
     def at(values: Tensor) -> Tensor:
@@ -137,16 +139,15 @@ def _objects(targets: Tensor, outputs: Tensor, boxes: int) -> _Objects:
         edges = told.corners().movedim(-1, 2)  # (B, A, 4, rows, columns)
         ious = geometry.iou(at(edges), geometry.corners(targets)[:, :, None])
     return _Objects(
-        there, wanted.to(outputs), targets[..., 4].long().clamp(min=0), at(told.raw),
+        there, wanted.to(outputs), targets[..., 4].long(), at(told.raw),
         at(told.confidence), ious, at(told.classes),
     )  # fmt: skip
 
 
-def _largest(place: Tensor, targets: Tensor) -> Tensor:
-    """Which objects (B, M) are the largest of their cell, of equal ones the first."""
-    area = targets[..., 2] * targets[..., 3] * (targets[..., 4] != geometry.NO_BOX)
+def _largest(place: Tensor, area: Tensor, real: Tensor) -> Tensor:
+    """Which objects (B, M) are the largest `real` ones of their cell, of equal ones the first."""
     order = torch.arange(place.shape[1], device=place.device)
-    together = place[:, :, None] == place[:, None, :]
+    together = (place[:, :, None] == place[:, None, :]) & real[:, None, :]
     larger = area[:, None, :] > area[:, :, None]
     earlier = (area[:, None, :] == area[:, :, None]) & (order < order[:, None])
     return ~(together & (larger | earlier)).any(2)
