@@ -112,6 +112,18 @@ def test_gen1_gives_the_events_before_a_labelled_time_and_its_boxes(tmp_path: Pa
     assert len(opened(write_gen1(tmp_path / "newer", newer)).train) == 1
 
 
+def test_gen1_takes_recordings_whose_boxes_all_lie_beyond_the_sensor(tmp_path: Path) -> None:
+    root = write_gen1(tmp_path, rows(GOOD))
+    for split in ("train", "test"):
+        (root / split / "b_td.dat").write_bytes((root / split / "a_td.dat").read_bytes())
+        np.save(root / split / "b_bbox.npy", rows((700_000, 310, 10, 60, 60, 0)))
+    data = opened(root)
+    assert (len(data.train), len(data.test)) == (1, 1)
+    np.save(root / "test" / "a_bbox.npy", rows((700_000, -70, 10, 60, 60, 1)))
+    with pytest.raises(LoadError, match="all boxes of test lie outside of the sensor"):
+        opened(root)
+
+
 def plain(root: Path) -> None:
     np.save(root / "train/a_bbox.npy", np.zeros((3, 5)))
 
