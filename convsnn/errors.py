@@ -75,11 +75,12 @@ class ExportError(ConvsnnError):
 
 
 class MissingExtraError(ConvsnnError):
-    """An optional dependency is not installed; the hint names the extra."""
+    """An optional dependency is not installed; the hint names the extra, or is another `hint`."""
 
-    def __init__(self, what: str, extra: str) -> None:
+    def __init__(self, what: str, extra: str, *, hint: str = "") -> None:
         super().__init__(
-            f"{what} is not installed", hint=f"install it with: pip install 'convsnn[{extra}]'"
+            f"{what} is not installed",
+            hint=hint or f"install it with: pip install 'convsnn[{extra}]'",
         )
 
 

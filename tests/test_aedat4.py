@@ -128,10 +128,17 @@ def test_bytes_that_changed_are_read_or_refused_and_nothing_else_happens(path: P
         assert len(found.t) <= len(raw)
 
 
-def test_without_aedat_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("platform", "hint"), [("linux", "convsnn[events]"), ("darwin", "no files of it for macOS")]
+)
+def test_without_aedat_the_extra_is_named_where_it_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, platform: str, hint: str
+) -> None:
     monkeypatch.setitem(sys.modules, "aedat", None)
     path = tmp_path / "one.aedat4"
     path.write_bytes(file_of(EVENTS))
+    monkeypatch.setattr(sys, "platform", platform)
     with pytest.raises(MissingExtraError) as caught:
         read_recording(path)
-    assert "convsnn[events]" in caught.value.hint
+    assert hint in caught.value.hint
+    assert ("convsnn[events]" in caught.value.hint) == (platform != "darwin")

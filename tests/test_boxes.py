@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convsnn.errors import ConfigError, MissingExtraError
-from convsnn.measure.boxes import MOST, corners, find, misfit, overlap
+from convsnn.measure.boxes import MOST, corners, find, iou, misfit
 from convsnn.measure.tasks import TASKS
 from convsnn.train import LOSSES
 from convsnn.train.boxes import NO_OBJECT, PLACES, yolo
@@ -46,14 +46,14 @@ def said(boxes, *, confidence=1.0, slot=0):
 def test_what_a_cell_says_is_found_where_it_is_and_costs_nothing(one, slot):
     outputs = said([one], slot=slot)
     found = find(outputs, 2, least=0.5)
-    assert found.number.tolist() == [one[4]]
+    assert found.label.tolist() == [one[4]]
     wanted = corners(torch.tensor(one))
     torch.testing.assert_close(found.corners[0].float(), wanted, atol=1e-5, rtol=1e-5)
     targets = torch.tensor([[one, EMPTY]])
     assert float(yolo(outputs, targets, 2)) == pytest.approx(0, abs=1e-6)
     loss = LOSSES.create("yolo")
     assert float(loss.right(outputs, targets)) == pytest.approx(1, abs=1e-4)
-    assert float(overlap(wanted, wanted)) == pytest.approx(1)
+    assert float(iou(wanted, wanted)) == pytest.approx(1)
 
 
 def test_of_boxes_on_one_another_the_best_stays_and_other_classes_do():
@@ -62,7 +62,7 @@ def test_of_boxes_on_one_another_the_best_stays_and_other_classes_do():
     outputs[:, :CLASSES].clamp_(max=1)
     found = find(outputs, 2, least=0.05)
     assert sorted(found.score.tolist()) == [1.0, 1.0]
-    assert sorted(found.number.tolist()) == [0, 1]
+    assert sorted(found.label.tolist()) == [0, 1]
     assert len(find(outputs, 2, least=1.1).score) == 0
     both = torch.cat([outputs, said([near])])
     assert find(both, 2, least=0.05).of(1).rows()[:, [0, 5, 6]].tolist() == [[1, 1, 0]]
@@ -96,7 +96,7 @@ def slow(outputs, targets):
                         middle = (j + x) / COLUMNS, (i + y) / ROWS
                         edges = [m - s**2 / 2 for m, s in zip(middle, (w, h), strict=True)]
                         edges += [m + s**2 / 2 for m, s in zip(middle, (w, h), strict=True)]
-                        around.append(float(overlap(torch.tensor(edges), corners(row))))
+                        around.append(float(iou(torch.tensor(edges), corners(row))))
                     best = max((0, 1), key=lambda k: (around[k], -k))
                     empty.remove(best)
                     c, x, y, w, h = each[best].tolist()
@@ -118,6 +118,25 @@ def test_the_loss_is_the_one_box_by_box(samples, seed):
     outputs = torch.randn(len(samples), CLASSES + 10, ROWS, COLUMNS, generator=generator)
     targets = torch.tensor([[*boxes, *[EMPTY] * (3 - len(boxes))] for boxes in samples])
     assert float(yolo(outputs, targets, 2)) == pytest.approx(slow(outputs, targets), rel=1e-4)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1e30])
+def test_what_stands_in_rows_that_fill_up_changes_nothing(value):
+    outputs = torch.randn(2, CLASSES + 10, ROWS, COLUMNS, generator=torch.manual_seed(1))
+    outputs.requires_grad_()
+    boxes = torch.tensor([[EMPTY, [0.0, 0.0, 0.2, 0.2, 1], EMPTY], [EMPTY] * 3])
+    filled = boxes.clone()
+    filled[..., :4][boxes[..., 4] == -1] = value
+    loss = LOSSES.create("yolo")
+    found = []
+    for targets in (boxes, filled):
+        cost = yolo(outputs, targets, 2)
+        (slope,) = torch.autograd.grad(cost, outputs)
+        found.append((cost, slope, loss.right(outputs, targets)))
+    assert bool(torch.isfinite(found[0][0]))
+    for plain, other in zip(*found, strict=True):
+        assert torch.equal(plain, other)
+    assert misfit(filled, CLASSES) == ""
 
 
 def test_over_time_the_loss_is_of_the_mean_or_of_every_step_and_draws_to_the_threshold():

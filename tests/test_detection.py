@@ -17,8 +17,11 @@ from convsnn.load import load_module
 from convsnn.measure import evaluate
 from convsnn.measure.boxes import misfit
 from convsnn.measure.tasks.detect import Detect
+from convsnn.report.training.document import half_interval, summarise, verdict
+from convsnn.report.training.study import lines
 from convsnn.train.direct import prepare, scores
-from zoo.data import Preprocessing, find_images, open_data
+from convsnn.workflows.train.course import open_course
+from zoo.data import Preprocessing, choose, find_images, open_data
 from zoo.data.gen1 import SENSOR, WINDOW
 from zoo.data.recordings import read_part
 from zoo.data.shapes import MOMENT_US, MOMENTS, recorded, scene, shapes
@@ -110,6 +113,18 @@ def test_gen1_gives_the_events_before_a_labelled_time_and_its_boxes(tmp_path: Pa
     for name, value in zip(("t", *FIELDS, "class_id"), GOOD, strict=True):
         newer[name] = value
     assert len(opened(write_gen1(tmp_path / "newer", newer)).train) == 1
+
+
+def test_gen1_takes_recordings_whose_boxes_all_lie_beyond_the_sensor(tmp_path: Path) -> None:
+    root = write_gen1(tmp_path, rows(GOOD))
+    for split in ("train", "test"):
+        (root / split / "b_td.dat").write_bytes((root / split / "a_td.dat").read_bytes())
+        np.save(root / split / "b_bbox.npy", rows((700_000, 310, 10, 60, 60, 0)))
+    data = opened(root)
+    assert (len(data.train), len(data.test)) == (1, 1)
+    np.save(root / "test" / "a_bbox.npy", rows((700_000, -70, 10, 60, 60, 1)))
+    with pytest.raises(LoadError, match="all boxes of test lie outside of the sensor"):
+        opened(root)
 
 
 def plain(root: Path) -> None:
@@ -223,15 +238,16 @@ def test_a_detector_is_trained_scored_shown_and_scored_again_alike(
     assert again["metrics"] == report["metrics"]
 
 
-def frames(folder: Path, y: Any) -> str:
-    """Two files of sequences with these targets, as a data spec."""
-    for name in ("train", "test"):
-        x = np.zeros((len(y), 2, 2, 32, 32), np.uint8)
-        np.savez(folder / f"{name}.npz", x=x, y=np.asarray(y))
+def frames(folder: Path, y: Any, *, test: Any = None) -> str:
+    """Two files of sequences with these targets, of the second those of `test` if given."""
+    for name, targets in (("train", y), ("test", y if test is None else test)):
+        x = np.zeros((len(targets), 2, 2, 32, 32), np.uint8)
+        np.savez(folder / f"{name}.npz", x=x, y=np.asarray(targets))
     return f"frames:{folder / 'train.npz'},{folder / 'test.npz'}"
 
 
 BOXED = np.tile(np.array([0.1, 0.1, 0.3, 0.3, 1], np.float32), (4, 1, 1))
+EMPTY = np.full_like(BOXED, -1)
 OUTSIDE = BOXED + np.array([0.9, 0, 0, 0, 0], np.float32)
 REFUSED: Mapping[str, tuple[str, Any, str]] = {
     "a detector on classes": ("lt-snn-yolo-short", np.arange(4), "has no boxes but"),
@@ -239,6 +255,7 @@ REFUSED: Mapping[str, tuple[str, Any, str]] = {
     "boxes of unknown class": ("lt-snn-yolo-short", BOXED + 0.001, "has no class but"),
     "classes from boxes": ("lt-snn-yolo-short loss=mean-ce", BOXED, "no class numbers but"),
     "classes from a grid": ("lt-snn-yolo-short loss=mean-ce", np.arange(4) % 2, "class scores"),
+    "no box at all": ("lt-snn-yolo-short", EMPTY, "(train) holds no box"),
     "boxes that are moved": ("lt-snn-yolo-short augment=shift", BOXED, "do not move"),
 }
 
@@ -258,6 +275,56 @@ def test_what_no_detector_learns_from_is_refused_before_training(
     assert code == 2
     assert text in " ".join(capsys.readouterr().err.split())
     assert not out.exists()
+
+
+def test_a_test_part_without_a_box_is_refused_before_training(tmp_path: Path) -> None:
+    pytest.importorskip("pycocotools")
+    recipe = RECIPES["lt-snn-yolo-short"]
+    data = frames(tmp_path, BOXED, test=EMPTY)
+    with pytest.raises(LoadError, match=r"\(test\) holds no box"):
+        open_course("mine", recipe.override({"data": data, "timesteps": 2}))
+
+
+def test_a_detector_scored_on_samples_without_a_box_is_kept_and_has_no_score(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("pycocotools")
+    out, y = tmp_path / "out", EMPTY.copy()
+    scored = choose(y, 1, seed=RECIPES["lt-snn-yolo-short"].seed)
+    y[[number not in scored for number in range(4)]] = BOXED[0]
+    code = main(
+        ["train", "lt-snn-yolo-short", *QUICK[:-1], "1", "--set", "training_samples=4",
+         "--data", frames(tmp_path, y), "-o", str(out), "--csv", str(tmp_path / "tables")]
+    )  # fmt: skip
+    said = " ".join(capsys.readouterr().out.split())
+    assert code == 0
+    wanted = "- mAP at overlap 0.5 on the test images after 2 steps: none of the scored samples"
+    assert wanted in said
+    document = json.loads((out / "training.json").read_text())
+    assert document["runs"][0]["accuracy"] == document["accuracy"]["mean"] == [None, None]
+    assert wanted in (out / "training.html").read_text()
+    assert (out / "report.html").exists()
+    runs = next((tmp_path / "tables").glob("runs*.csv")).read_text()
+    assert "nan" not in runs.lower()
+
+
+def test_runs_without_a_score_stay_out_of_the_mean() -> None:
+    epoch = {"number": 1, "loss": 1.0, "accuracy": 0.5, "thresholds": {"a": 1.0}, "rates": {"a": 0}}
+    runs = [
+        {"seed": seed, "accuracy": [score], "seconds": 1.0, "epochs": [epoch]}
+        for seed, score in enumerate((0.5, None, 0.7))
+    ]
+    made = {"command": "", "name": "n", "recipe": {"model": "m"}, "data": {}, "task": "detect"}
+    document = summarise(runs, **made)
+    assert document["accuracy"]["mean"] == [pytest.approx(0.6)]
+    assert document["accuracy"]["half_interval"] == [half_interval([0.5, 0.7])]
+    assert verdict(document).startswith("60.00 % mAP at overlap 0.5 on the test images after 1 st")
+    assert "mean of 2 seeds" in verdict(document)
+    assert verdict(document).endswith("; 1 run scored on samples without a box")
+    assert verdict(summarise(runs[:2], **made)).endswith(
+        "one run; 1 run scored on samples without a box"
+    )
+    assert lines({"rows": {"x": summarise(runs[1:2], **made)}})[0][1] == "-"
 
 
 def test_recipes_of_detectors_differ_in_the_threshold_alone() -> None:
@@ -316,9 +383,11 @@ def test_a_detector_in_training_scores_what_its_artifact_does() -> None:
     for number in range(8):  # the best that is said in the end is what is there
         left, top, right, bottom = said.of(number).corners[0].tolist()
         y[number, 0] = torch.tensor([left, top, right - left, bottom - top, 0])
-        y[number, 0, 4] = said.of(number).number[0]
+        y[number, 0, 4] = said.of(number).label[0]
     got = scores(made.network, [(x.movedim(1, 0), y)], steps=3, task="detect")
     net = made.to_spiking(encoder="frames:steps=3")
     wanted = evaluate(net, [(x, y)], steps=3, task="detect").scores["map50"]
     assert got == pytest.approx(wanted.snn.tolist())
     assert got[-1] > 0.1
+    nothing = torch.full_like(y, -1)
+    assert scores(made.network, [(x.movedim(1, 0), nothing)], steps=3, task="detect") == [None] * 3

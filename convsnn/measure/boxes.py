@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 NO_BOX = -1  # the class of rows that only fill up
-ACROSS = 0.5  # intersection over union above which two boxes of a class are one
+NMS_IOU = 0.5  # of two boxes of a class that share more than this the better one stays
 MOST = 100  # boxes of a sample, the best ones
+SLACK = 1e-4  # by which rounding may bring a box over the edge
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def corners(boxes: Tensor) -> Tensor:
     return torch.stack([left, top, left + width, top + height], -1)
 
 
-def overlap(one: Tensor, other: Tensor) -> Tensor:
+def iou(one: Tensor, other: Tensor) -> Tensor:
     """Intersection over union of pairs of boxes by their edges, (..., 4) each that broadcast."""
     first = torch.maximum(one[..., :2], other[..., :2])
     last = torch.minimum(one[..., 2:], other[..., 2:])
@@ -61,21 +62,21 @@ def overlap(one: Tensor, other: Tensor) -> Tensor:
 @dataclass(frozen=True)
 class Found:
     """Boxes that were found: the number of their `sample`, `corners` (n, 4) within the image,
-    `score` and class `number`, each (n,), the best first."""
+    `score` and class `label`, each (n,), the best first."""
 
     sample: Tensor
     corners: Tensor
     score: Tensor
-    number: Tensor
+    label: Tensor
 
     def of(self, sample: int) -> "Found":
         """Those of one sample."""
         mine = self.sample == sample
-        return Found(self.sample[mine], self.corners[mine], self.score[mine], self.number[mine])
+        return Found(self.sample[mine], self.corners[mine], self.score[mine], self.label[mine])
 
     def rows(self) -> Tensor:
         """A row (7,) of float64 for each: sample, four edges, score, class."""
-        parts = (self.sample[:, None], self.corners, self.score[:, None], self.number[:, None])
+        parts = (self.sample[:, None], self.corners, self.score[:, None], self.label[:, None])
         return torch.cat([part.double() for part in parts], 1)
 
 
@@ -83,21 +84,21 @@ def find(outputs: Tensor, boxes: int, *, least: float) -> Found:
     """The boxes in outputs (N, K + 5 A, rows, columns), each of its cell's likeliest class and
     scored by confidence times that class, within 0 and 1.
 
-    Boxes below `least` are left out, and those that lie on a better one of the same class
-    (`ACROSS`); of a sample there are no more than `MOST`.
+    Boxes below `least` are left out, and those that non-maximum suppression takes, class by class
+    (`NMS_IOU`); of a sample there are no more than `MOST`.
     """
     from torchvision.ops import batched_nms, clip_boxes_to_image
 
     told = cells(outputs.double(), boxes)
-    best, number = told.classes.clamp(0, 1).max(-3, keepdim=True)
+    best, label = told.classes.clamp(0, 1).max(-3, keepdim=True)
     score = (told.confidence.clamp(0, 1) * best).flatten(1)
     sample, place = torch.nonzero(score >= least, as_tuple=True)
     score = score[sample, place]
     edges = clip_boxes_to_image(told.corners().flatten(1, 3)[sample, place], (1, 1))
-    number = number.expand_as(told.confidence).flatten(1)[sample, place]
-    kept = batched_nms(edges, score, sample * told.classes.shape[-3] + number, ACROSS)
+    label = label.expand_as(told.confidence).flatten(1)[sample, place]
+    kept = batched_nms(edges, score, sample * told.classes.shape[-3] + label, NMS_IOU)
     kept = kept[_rank(sample[kept]) < MOST]
-    return Found(sample[kept], edges[kept], score[kept], number[kept])
+    return Found(sample[kept], edges[kept], score[kept], label[kept])
 
 
 def _rank(sample: Tensor) -> Tensor:
@@ -124,14 +125,14 @@ def are_boxes(targets: Tensor) -> bool:
 
 def misfit(targets: Tensor, classes: int) -> str:
     """Why these targets (N, M, 5) are no boxes of `classes` classes; "" if they are."""
-    number = targets[..., 4]
-    wrong = (number != number.round()) | (number < NO_BOX)
+    label = targets[..., 4]
+    wrong = (label != label.round()) | (label < NO_BOX)
     if bool(wrong.any()):
-        return f"{_first(wrong)} has no class but {float(number[wrong][0]):g}"
-    there = number != NO_BOX
-    if bool((number >= classes).any()):
+        return f"{_first(wrong)} has no class but {float(label[wrong][0]):g}"
+    there = label != NO_BOX
+    if bool((label >= classes).any()):
         return (
-            f"{_first(number >= classes)} is of class {int(number.max())}, but the network has "
+            f"{_first(label >= classes)} is of class {int(label.max())}, but the network has "
             f"{classes} classes (0 to {classes - 1})"
         )
     edges = corners(targets.double())
@@ -142,9 +143,6 @@ def misfit(targets: Tensor, classes: int) -> str:
     if bool(flat.any()):
         return f"{_first(flat)} has no width or no height"
     return ""
-
-
-SLACK = 1e-4  # by which rounding may bring a box over the edge
 
 
 def _first(wrong: Tensor) -> str:

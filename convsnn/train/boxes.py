@@ -80,7 +80,7 @@ class Yolo:
         """How far each sample's boxes are overlapped by the best of their cell, a mean over them;
         1 for a sample without any."""
         objects = _objects(labels, answers, self.boxes)
-        best = objects.overlaps.max(2).values * objects.there
+        best = objects.ious.max(2).values * objects.there
         count = objects.there.sum(1)
         return torch.where(count > 0, best.sum(1) / count.clamp(min=1), 1.0)
 
@@ -88,42 +88,45 @@ class Yolo:
 @dataclass(frozen=True)
 class _Objects:
     """The M objects of every sample beside what their cells say: which rows are `there` (B, M),
-    the boxes `wanted` as their cells should say it, (B, M, 4), `raw` and `confidence` of their
-    cells' A boxes, (B, M, A, 4) and (B, M, A), the `overlaps` of these, and the `classes`."""
+    the boxes `wanted` as their cells should say it, (B, M, 4), and their `label` (B, M), `raw` and
+    `confidence` of their cells' A boxes, (B, M, A, 4) and (B, M, A), the `ious` of these, and the
+    `classes`."""
 
     there: Tensor
     wanted: Tensor
-    number: Tensor
+    label: Tensor
     raw: Tensor
     confidence: Tensor
-    overlaps: Tensor
+    ious: Tensor
     classes: Tensor
 
 
 def yolo(outputs: Tensor, targets: Tensor, boxes: int) -> Tensor:
     """The loss of outputs (B, K + 5 A, rows, columns) for boxes (B, M, 5), a mean over B."""
     found = _objects(targets, outputs, boxes)
-    best = found.overlaps.argmax(2, keepdim=True)
+    best = found.ious.argmax(2, keepdim=True)
     raw = found.raw.gather(2, best[..., None].expand(-1, -1, -1, 4))[:, :, 0]
     confidence = found.confidence.gather(2, best)[..., 0]
-    overlap = found.overlaps.gather(2, best)[..., 0]
-    one = torch.nn.functional.one_hot(found.number, found.classes.shape[2]).to(outputs)
+    iou = found.ious.gather(2, best)[..., 0]
+    one = torch.nn.functional.one_hot(found.label, found.classes.shape[2]).to(outputs)
     places = (raw - found.wanted).square().sum(2)
     classes = (found.classes - one).square().sum(2)
-    each = PLACES * places + (confidence - overlap).square() + classes
+    each = PLACES * places + (confidence - iou).square() + classes
     each = each - NO_OBJECT * confidence.square()  # which the sum over all boxes holds as well
     empty = NO_OBJECT * geometry.cells(outputs, boxes).confidence.square().sum()
     return ((each * found.there).sum() + empty) / len(outputs)
 
 
 def _objects(targets: Tensor, outputs: Tensor, boxes: int) -> _Objects:
+    real = targets[..., 4] != geometry.NO_BOX
+    targets = torch.where(real[..., None], targets, 0)  # rows that fill up may hold anything
     rows, columns = outputs.shape[-2:]
     told = geometry.cells(outputs, boxes)
     middle = targets[..., :2] + targets[..., 2:4] / 2
     size = torch.tensor([columns, rows]).to(middle)
     cell = (middle * size).floor().clamp(min=0).minimum(size - 1)
     place = (cell[..., 1] * columns + cell[..., 0]).long()
-    there = (targets[..., 4] != geometry.NO_BOX) & _largest(place, targets)
+    there = real & _largest(place, targets[..., 2:4].prod(-1), real)
     wanted = torch.cat([middle * size - cell, targets[..., 2:4].clamp(min=0).sqrt()], 2)
 
     def at(values: Tensor) -> Tensor:
@@ -134,19 +137,17 @@ def _objects(targets: Tensor, outputs: Tensor, boxes: int) -> _Objects:
 
     with torch.no_grad():
         edges = told.corners().movedim(-1, 2)  # (B, A, 4, rows, columns)
-        overlaps = geometry.overlap(at(edges), geometry.corners(targets)[:, :, None])
-    number = targets[..., 4].long().clamp(min=0)
+        ious = geometry.iou(at(edges), geometry.corners(targets)[:, :, None])
     return _Objects(
-        there, wanted.to(outputs), number, at(told.raw), at(told.confidence), overlaps,
-        at(told.classes),
+        there, wanted.to(outputs), targets[..., 4].long(), at(told.raw),
+        at(told.confidence), ious, at(told.classes),
     )  # fmt: skip
 
 
-def _largest(place: Tensor, targets: Tensor) -> Tensor:
-    """Which objects (B, M) are the largest of their cell, of equal ones the first."""
-    area = targets[..., 2] * targets[..., 3] * (targets[..., 4] != geometry.NO_BOX)
+def _largest(place: Tensor, area: Tensor, real: Tensor) -> Tensor:
+    """Which objects (B, M) are the largest `real` ones of their cell, of equal ones the first."""
     order = torch.arange(place.shape[1], device=place.device)
-    together = place[:, :, None] == place[:, None, :]
+    together = (place[:, :, None] == place[:, None, :]) & real[:, None, :]
     larger = area[:, None, :] > area[:, :, None]
     earlier = (area[:, None, :] == area[:, :, None]) & (order < order[:, None])
     return ~(together & (larger | earlier)).any(2)

@@ -8,6 +8,7 @@ of few bits.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
 from typing import Any
 
 import torch
@@ -169,9 +170,10 @@ def scores(
     steps: int,
     task: str = "classify",
     device: torch.device | str = "cpu",
-) -> list[float]:
+) -> list[float | None]:
     """The headline score of `task` up to each step, on samples (B, ...), or sequences
-    (T, B, ...), with labels or boxes: the share of right answers, or mean average precision."""
+    (T, B, ...), with labels or boxes: the share of right answers, or mean average precision, which
+    is None where there are no boxes."""
     told, before = TASKS.create(task), network.training
     network.to(device).eval()
     tally = told.nothing(steps, tuple(network.graph.shapes[network.graph.outputs[0]]))
@@ -181,7 +183,8 @@ def scores(
         answers = network.predict(network(x.to(device), steps=steps)).cpu()
         tally = told.added(tally, told.tally(answers, told.decided(answers), labels))
     network.train(before)
-    return [float(value) for value in told.scores(tally)[0][1]]
+    found = told.scores(tally)[0][1].tolist()
+    return [value if isfinite(value) else None for value in found]
 
 
 @dataclass(frozen=True)

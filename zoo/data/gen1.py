@@ -38,6 +38,7 @@ _FORM = (
 )
 _FIELDS = ("x", "y", "w", "h")
 _BOX = "a box is ts (or t), x, y, w, h and class_id"
+_LIMITS = np.array([SENSOR[1], SENSOR[0]] * 2, dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,16 @@ class _Moment:
     path: Path
     time: int
     boxes: Array
+
+
+@dataclass(frozen=True)
+class _Boxes:
+    """A table as it stands: `times` (n,) int64, `corners` (n, 4), which are the edges left, top,
+    right and bottom in pixels, and `classes` (n,)."""
+
+    times: Array
+    corners: Array
+    classes: Array
 
 
 @DATASETS.register("gen1")
@@ -62,10 +73,17 @@ def _split(root: Path, split: str, source: str) -> Recordings:
     if not paths:
         raise LoadError(f"{source}: {root / split} holds no *{EVENTS}", hint=_FORM)
     tables = [path.with_name(path.name.removesuffix(EVENTS) + BOXES) for path in paths]
+    boxes = [_read_boxes(table) for table in tables]
+    corners = np.concatenate([one.corners for one in boxes])
+    if len(corners) and not ((corners[:, :2] < _LIMITS[:2]) & (corners[:, 2:] > 0)).all(1).any():
+        raise LoadError(
+            f"{source}: all boxes of {split} lie outside of the sensor of {SENSOR[0]}x{SENSOR[1]}",
+            hint="give recordings of Gen1; other sensors are larger",
+        )
     found = [
         moment
-        for path, table in zip(paths, tables, strict=True)
-        for moment in _moments(path, table)
+        for path, table, one in zip(paths, tables, boxes, strict=True)
+        for moment in _moments(path, table, one)
     ]
     if not found:
         raise LoadError(f"{source}: no box of {split} is large enough to be looked for", hint=_FORM)
@@ -92,9 +110,9 @@ def _filled(moments: Sequence[_Moment]) -> Tensor:
     return boxes
 
 
-def _moments(path: Path, table: Path) -> list[_Moment]:
+def _moments(path: Path, table: Path, held: _Boxes) -> list[_Moment]:
     """The labelled times of one recording that have boxes to be looked for."""
-    times, corners, classes = _read_boxes(table)
+    times = held.times
     try:
         end = dat_ends(path)
     except OSError as error:
@@ -104,24 +122,19 @@ def _moments(path: Path, table: Path) -> list[_Moment]:
             f"{path} ends at {end} us, but {table.name} has boxes at {int(times.max())} us",
             hint="the recording is cut off; get it again",
         )
-    limits = np.array([SENSOR[1], SENSOR[0]] * 2, dtype=np.float64)
-    if len(times) and not ((corners[:, :2] < limits[:2]) & (corners[:, 2:] > 0)).all(1).any():
-        raise LoadError(
-            f"all boxes of {table} lie outside of the sensor of {SENSOR[0]}x{SENSOR[1]}",
-            hint="give recordings of Gen1; other sensors are larger",
-        )
-    corners = corners.clip(0, limits)
+    corners = held.corners.clip(0, _LIMITS)
     sides = corners[:, 2:] - corners[:, :2]
     kept = (sides >= SIDE).all(1) & (np.hypot(*sides.T) >= DIAGONAL) & (times > SKIPPED)
-    boxes = np.concatenate([corners[:, :2] / limits[:2], sides / limits[:2], classes[:, None]], 1)
+    size = _LIMITS[:2]
+    boxes = np.concatenate([corners[:, :2] / size, sides / size, held.classes[:, None]], 1)
     return [
         _Moment(path, int(time), boxes[kept & (times == time)].astype(np.float32))
         for time in np.unique(times[kept])
     ]
 
 
-def _read_boxes(path: Path) -> tuple[Array, Array, Array]:
-    """Times (n,) int64, edges (n, 4) left, top, right and bottom in pixels, and classes (n,)."""
+def _read_boxes(path: Path) -> _Boxes:
+    """LoadError for a file that holds no boxes, or some of no place, size or known class."""
     require_file(path, hint=f"the boxes of a recording lie beside it; {_FORM}")
     try:
         held = np.load(path, allow_pickle=False, mmap_mode="r")
@@ -151,4 +164,4 @@ def _read_boxes(path: Path) -> tuple[Array, Array, Array]:
             f"box {int(unknown.argmax())} of {path} is of class {int(classes[unknown][0])}",
             hint=f"classes are {', '.join(f'{i} {name}' for i, name in enumerate(CLASSES))}",
         )
-    return held[time].astype(np.int64), corners, classes
+    return _Boxes(held[time].astype(np.int64), corners, classes)

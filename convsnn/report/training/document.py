@@ -25,7 +25,7 @@ LAYERS = 24  # whose histograms find room on a page
 
 
 def half_interval(values: Sequence[float]) -> float | None:
-    """Half the width of the 95 % interval of the mean; None for a single value."""
+    """Half the width of the 95 % interval of the mean; None for a single value or none."""
     if len(values) < 2:
         return None
     freedom = len(values) - 1
@@ -48,8 +48,10 @@ def summarise(
     task: str = "classify",
 ) -> dict[str, Any]:
     """The document: the runs as they are, and their accuracy together, up to each step; of the
-    `task` detect that is the mean average precision."""
-    steps = list(zip(*(run["accuracy"] for run in runs), strict=True))
+    `task` detect that is the mean average precision, which a run scored on samples without a box
+    has not: the mean is that of the others, None without any."""
+    columns = zip(*(run["accuracy"] for run in runs), strict=True)
+    steps = [[value for value in column if value is not None] for column in columns]
     return {
         "schema": 1,
         "convsnn": versions()["convsnn"],
@@ -60,7 +62,7 @@ def summarise(
         "data": dict(data),
         "timesteps": len(steps),
         "accuracy": {
-            "mean": [mean(values) for values in steps],
+            "mean": [mean(values) if values else None for values in steps],
             "half_interval": [half_interval(values) for values in steps],
             "level": 0.95,
         },
@@ -75,9 +77,14 @@ def verdict(document: Mapping[str, Any]) -> str:
     half = accuracy["half_interval"][-1]
     steps = counted(document["timesteps"], "step")
     text = f"{percent(accuracy['mean'][-1])} {words(document).verdict} after {steps}"
+    known = sum(run["accuracy"][-1] is not None for run in runs)
+    if not known:
+        return f"{text}: none of the scored samples holds a box"
+    left = counted(len(runs) - known, "run")
+    others = f"; {left} scored on samples without a box" if known < len(runs) else ""
     if half is None:
-        return f"{text}, one run"
-    return f"{text}, mean of {len(runs)} seeds, +- {100 * half:.2f} points (95 % interval)"
+        return f"{text}, one run{others}"
+    return f"{text}, mean of {known} seeds, +- {100 * half:.2f} points (95 % interval){others}"
 
 
 def render_training(document: Mapping[str, Any]) -> RenderableType:

@@ -94,7 +94,7 @@ class Depicted:
             pictures["target"] = boxed(image, corners(there), there[:, 4])
         for name, outputs in (("ann", ann), ("snn", snn)):
             told = self.task.find(outputs[None], least=LIKELY)
-            pictures[name] = boxed(image, told.corners.cpu(), told.number.cpu())
+            pictures[name] = boxed(image, told.corners.cpu(), told.label.cpu())
         return pictures
 
     def _outputs(self, snn: Tensor, ann: Tensor, target: Tensor | None) -> dict[str, str] | None:

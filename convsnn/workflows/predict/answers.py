@@ -104,10 +104,10 @@ class Answering:
             boxes = [
                 {"class": number, "score": score, "box": place}
                 for number, score, place in zip(
-                    mine.number.tolist(), mine.score.tolist(), places.tolist(), strict=True
+                    mine.label.tolist(), mine.score.tolist(), places.tolist(), strict=True
                 )
             ]
-            answer = {"answer": mine.number.tolist(), "label": None, "boxes": boxes}
+            answer = {"answer": mine.label.tolist(), "label": None, "boxes": boxes}
             rows.append({**answer, "settled": None, "steps": steps})
         return rows
 

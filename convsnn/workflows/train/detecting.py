@@ -27,8 +27,8 @@ def spec_of(task: Detect | None) -> str:
 
 
 def require_boxes(parts: Iterable[Part], classes: int) -> None:
-    """Raise LoadError unless all parts have boxes of so many classes, MissingExtraError where
-    nothing scores them: before training, which takes long."""
+    """Raise LoadError unless all parts have boxes of so many classes, and at least one,
+    MissingExtraError where nothing scores them: before training, which takes long."""
     require_pycocotools()
     for part in parts:
         where, targets = f"{part.source} ({part.split})", part.targets
@@ -45,11 +45,17 @@ def require_boxes(parts: Iterable[Part], classes: int) -> None:
                 hint="a box is left, top, width and height as parts of the image's sides, and its "
                 "class from 0 on; rows of class -1 only fill up",
             )
+        if not bool((targets[..., 4] != boxes.NO_BOX).any()):
+            raise LoadError(
+                f"{where} holds no box: every row of its targets only fills up (class -1)",
+                hint="name data with boxes of class 0 and above in both parts with --data",
+            )
 
 
-def headline(report: Mapping[str, Any]) -> list[float]:
-    """The score of a trained network at every step, from its report."""
-    found: list[float] = report["metrics"][report["headline"]]["snn"]
+def headline(report: Mapping[str, Any]) -> list[float | None]:
+    """The score of a trained network at every step, from its report; None where it has no value,
+    as that of boxes where no scored sample holds any."""
+    found: list[float | None] = report["metrics"][report["headline"]]["snn"]
     return found
 
 

@@ -51,14 +51,15 @@ GRADED = (
 class Run:
     """A network trained from one seed, and how.
 
-    `accuracy`, of boxes the mean average precision, is that on the test images up to each step.
+    `accuracy`, of boxes the mean average precision, is that on the test images up to each step;
+    None where those that were scored hold no box.
     `net` and `report` are there where a simulation has the network's neurons; else `reason` says
     why not. `observed` is what else is known of the trained network: see `spikes`.
     """
 
     seed: int
     state: State
-    accuracy: list[float]
+    accuracy: list[float | None]
     thresholds: int
     parameters: int
     net: Spiking | None

@@ -6,6 +6,7 @@ with the number of its stream and its length. The package takes header and lengt
 a damaged header ends the process, so both are looked at here first.
 """
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from struct import calcsize, unpack_from
@@ -18,6 +19,10 @@ from zoo.data.binning import Events
 from zoo.data.digest import Array
 
 MAGIC = b"#!AER-DAT4.0\r\n"
+_NO_MACOS = (  # and so the extra leaves it out there
+    "there are no files of it for macOS: read the recording on another system, or save its events "
+    "as .npz or .h5 of t, x, y, p"
+)
 _CUT = "the file is cut off; get it again"
 _TABLE, _TEXT = 1, 2  # fields of the header: where the table behind the packets is, and the XML
 _PASSED_ON = (KeyboardInterrupt, SystemExit, MemoryError, LoadError)
@@ -29,7 +34,11 @@ def read_aedat4(path: Path) -> Events:
     try:
         import aedat
     except ImportError:
-        raise MissingExtraError("aedat, which reads .aedat4 files,", "events") from None
+        raise MissingExtraError(
+            "aedat, which reads .aedat4 files,",
+            "events",
+            hint=_NO_MACOS if sys.platform == "darwin" else "",
+        ) from None
     _check(path.read_bytes(), path)
     try:
         decoder = aedat.Decoder(path)
