@@ -197,13 +197,9 @@ class Replay:
         and everything else is affine, so that the steps themselves are not computed."""
         if any(node.role is Role.MAX_POOL and node.attrs.get("each_step") for node in layer.nodes):
             for own, original in self.values(layer, at[-1]):
-                yield (
-                    {
-                        name: value if len(value) == 1 else torch.stack(means(value, at))
-                        for name, value in own.items()
-                    },
-                    original,
-                )
+                still = {name for name, value in own.items() if len(value) == 1}
+                over = {n: own[n] if n in still else torch.stack(means(own[n], at)) for n in own}
+                yield over, original
             return
         tensors = {**self.context.graph.tensors, **self.plan.weights}
         for images in self._batches:
