@@ -10,8 +10,9 @@ Memory grows with images x steps x the neurons that are still read, an eighth of
 input currents of the layer at hand are held beside it where they take half a gigabyte at most.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -29,6 +30,10 @@ from convsnn.spiking.turns import takes_turns
 
 ELEMENTS = 1 << 22  # of the largest layer, over the steps and images run at once
 KEPT = 1 << 27  # input currents of one layer, over all steps and images, that are held in memory
+
+
+# per batch values by name, of the spiking network and of the original
+Pairs: TypeAlias = Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]
 
 
 @dataclass(frozen=True)
@@ -175,23 +180,14 @@ class Replay:
         for currents, target in self._kept[1]:
             yield currents[: steps or self.steps], target
 
-    def values(
-        self, layer: Layer, steps: int | None = None, *, original: bool = True
-    ) -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]:
+    def values(self, layer: Layer, steps: int | None = None, *, original: bool = True) -> Pairs:
         """Per batch every value that `layer` reads or makes, by name: in the spiking network at
         the first `steps`, (T, B, ...) or (1, B, ...), and, where wanted, in the `original` one,
         (1, B, ...)."""
-        steps = steps or self.steps
-        tensors = {**self.context.graph.tensors, **self.plan.weights}
-        for images in self._batches:
-            sent = {n: v.values(steps) for n, v in images.sent.items() if n in _reads(layer)}
-            plain = {n: v[None] for n, v in images.original.items() if n in _reads(layer)}
-            own = _run(layer, tensors, sent)
-            yield own, _run(layer, self.context.graph.tensors, plain) if original else {}
+        count = steps or self.steps
+        return self._ran(layer, lambda sent: sent.values(count), original=original, settled=False)
 
-    def averages(
-        self, layer: Layer, at: Sequence[int]
-    ) -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]:
+    def averages(self, layer: Layer, at: Sequence[int]) -> Pairs:
         """What `values` gives, as means over the first t steps for each t of `at`, which rises:
         (len(at), B, ...) or (1, B, ...). A running maximum of means is the mean of what it sends,
         and everything else is affine, so that the steps themselves are not computed."""
@@ -201,12 +197,17 @@ class Replay:
                 over = {n: own[n] if n in still else torch.stack(means(own[n], at)) for n in own}
                 yield over, original
             return
+        yield from self._ran(layer, lambda sent: sent.means(at), original=True, settled=True)
+
+    def _ran(
+        self, layer: Layer, read: Callable[[Sent], Tensor], *, original: bool, settled: bool
+    ) -> Pairs:
         tensors = {**self.context.graph.tensors, **self.plan.weights}
         for images in self._batches:
-            sent = {n: v.means(at) for n, v in images.sent.items() if n in _reads(layer)}
+            sent = {n: read(v) for n, v in images.sent.items() if n in _reads(layer)}
             plain = {n: v[None] for n, v in images.original.items() if n in _reads(layer)}
-            own = _run(layer, tensors, sent, settled=True)
-            yield own, _run(layer, self.context.graph.tensors, plain)
+            own = _run(layer, tensors, sent, settled=settled)
+            yield own, _run(layer, self.context.graph.tensors, plain) if original else {}
 
     def ids(self) -> Iterator[Tensor]:
         """Per batch the numbers of its samples."""

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from convsnn.errors import MissingExtraError
+from convsnn.measure.paired import WIDE
 from convsnn.report.page.assemble import packages, versions
 from convsnn.report.templating import template
 from convsnn.report.training.words import words
@@ -20,7 +21,6 @@ from convsnn.report.wording import counted, percent, significant
 Run: TypeAlias = Mapping[str, Any]
 # Student's t at 97.5 % for 1, 2, ... degrees of freedom
 _STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
-_NORMAL = 1.959964
 LAYERS = 24  # whose histograms find room on a page
 
 
@@ -32,7 +32,7 @@ def half_interval(values: Sequence[float]) -> float | None:
     if freedom <= len(_STUDENT):
         t = _STUDENT[freedom - 1]
     else:  # Cornish and Fisher's series, right to four digits from here on
-        z = _NORMAL
+        z = WIDE
         t = z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
         t += (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * freedom**3)
     return t * stdev(values) / len(values) ** 0.5

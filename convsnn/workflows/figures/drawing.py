@@ -75,13 +75,7 @@ def figures(
     """Convert in the five ways of the figures with the constants of `neuron`, score on `samples`
     test images (None: all) and draw, all in `folder` (default: NAME-figures).
 
-    `subject` and `data` are a model and training images as `convsnn.convert` takes them, a torch
-    module, an ONNX file, `zoo:NAME` and the like with a tensor (N, ...), a pair (images, labels), a
-    DataLoader, or a text that names a data set. `test`, in the same forms, is what is scored and
-    never calibrated on: needed beside images, else the test part of the data set. `reading` are the
-    keywords of `convert` that say how both are read: weights, input_shape, answer, task,
-    preprocessing, calibration_samples, batch_size, seed, device, precision, weight_bits, compile,
-    verify. An `Opening` or an open `Job` says all of that itself.
+    `subject`, `data`, `test` and `reading` are what `convsnn.compare` takes.
 
     `confidence` is the stage that sets spike confidence. Raises ConfigError where `neuron` is not
     msat with both parts of its threshold, or where other settings' results are in `folder` (unless

@@ -85,12 +85,7 @@ def tune(
 ) -> Tuned:
     """Search the constants of `neuron` (see `calibrate.tuning.space_of`) from where it stands.
 
-    `subject` and `data` are a model and training images as `convsnn.convert` takes them, a torch
-    module, an ONNX file, `zoo:NAME` and the like with a tensor (N, ...), a pair (images, labels), a
-    DataLoader, or a text that names a data set. `reading` are the keywords of
-    `convert` that say how both are read: weights, input_shape, answer, task, preprocessing,
-    calibration_samples, batch_size, seed, device, precision, weight_bits, compile, verify. An
-    `Opening` or an open `Job` says all of that itself.
+    `subject`, `data` and `reading` are what `convsnn.compare` takes.
 
     Thresholds come from `calibrate` on calibration images; `trial_samples` other training images
     choose among neurons, and as many again judge the best. No test image and no label is used.
