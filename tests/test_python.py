@@ -91,11 +91,14 @@ SUBJECTS = [convsnn.compare, convsnn.tune, convsnn.figures]
 
 @pytest.mark.parametrize("verb", SUBJECTS, ids=lambda verb: verb.__name__)
 def test_a_subject_is_read_as_convert_reads_it(verb):
-    """The same keywords, and each is said in the docstring; a wrong one is refused by name."""
+    """The same keywords, and each is said in the docstring of `compare`, which the others name; a
+    wrong one is refused by name."""
     ways = inspect.signature(convsnn.convert).parameters
     assert set(Reading.__annotations__) | {"data"} <= set(ways)
+    if verb is not convsnn.compare:
+        assert "`reading` are what `convsnn.compare` takes" in verb.__doc__
     for name in Reading.__annotations__:
-        assert re.search(rf"\b{name}\b", verb.__doc__), name
+        assert re.search(rf"\b{name}\b", convsnn.compare.__doc__), name
     with pytest.raises(
         TypeError, match=rf"{verb.__name__}\(\) has no option 'weigths': did you .*"
     ):
