@@ -13,6 +13,7 @@ ECMT and DCGS.) Potentials, currents and thresholds are in units of the source n
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated
 
 import torch
@@ -34,14 +35,15 @@ def nearest_level(potential: Tensor, n: int) -> Tensor:
     smallest = 2.0 ** (1 - n)
     size = potential.abs()
     level = _power_of_two(size / _BETWEEN).clamp_(smallest, 1.0)
-    return torch.copysign(level.mul_(size >= smallest / 2), potential)
+    return level.mul_(torch.ge(size, smallest / 2, out=size)).copysign_(potential)
 
 
 def _power_of_two(size: Tensor) -> Tensor:
-    """The largest power of two that is at most `size`: its exponent without its digits."""
+    """The largest power of two that is at most `size`, which is overwritten: its exponent without
+    its digits."""
     for dtype, bits, mask in _EXPONENTS:
         if size.dtype is dtype:
-            return (size.view(bits) & mask).view(dtype)
+            return size.view(bits).bitwise_and_(mask).view(dtype)
     _, exponent = torch.frexp(size)
     return torch.ldexp(torch.ones_like(size), exponent - 1)
 
@@ -82,15 +84,20 @@ class Levels:
         out = sequence_like(currents)
         for step, current in enumerate(currents):
             total += current
-            potential = self._target(total, state.step + step + 1) + start - sent
-            spikes = nearest_level(potential / threshold, self.n) * threshold
+            potential = (self._target(total, state.step + step + 1) + start).sub_(sent)
+            spikes = torch.mul(nearest_level(potential / threshold, self.n), threshold, out=out[step])
             if self.slope is None:  # nothing below zero is ever sent in all
-                spikes = torch.where(sent + spikes < 0, spikes / 2, spikes)
-                spikes = torch.where(sent + spikes < 0, 0.0, spikes)
-            out[step] = spikes
+                spikes.copy_(torch.where(sent + spikes < 0, spikes / 2, spikes))
+                spikes.masked_fill_(sent + spikes < 0, 0.0)
             sent += spikes
-            potential = potential - spikes
+            potential -= spikes
         return out, FollowingState(potential, threshold, total, sent, state.step + len(currents))
+
+    @cached_property
+    def _codes(self) -> bool:
+        """Whether the activation is x itself."""
+        slope = self.slope
+        return slope is not None and self.ceiling is None and bool((slope == 1).all())
 
     @property
     def _longest(self) -> int:
@@ -133,4 +140,6 @@ class Levels:
 
     def _target(self, total: Tensor, step: int) -> Tensor:
         """f_t of the accumulated current."""
+        if self._codes:
+            return total
         return followed(total, step, slope=self.slope, ceiling=self.ceiling)

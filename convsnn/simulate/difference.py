@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from convsnn.neurons.base import sequence_like
+
 State = tuple[Tensor, ...]
 
 
@@ -21,16 +23,25 @@ def difference(
 ) -> tuple[Tensor, State]:
     """What is passed on at `steps`, and the state after: the sums of the inputs, (B, ...), and
     what was passed on in all. `inputs` are (Tc, B, ...) each."""
-    sums = [value.cumsum(0) for value in inputs]
-    if state is not None:
-        sums = [total + before for total, before in zip(sums, state[:-1], strict=True)]
+    before = [None] * len(inputs) if state is None else state[:-1]
+    sums = [_summed(value, known) for value, known in zip(inputs, before, strict=True)]
     time = torch.arange(steps.start + 1, steps.stop + 1, dtype=sums[0].dtype, device=sums[0].device)
     means = [total / _along(time, total) for total in sums]
     found = run(*(mean.flatten(0, 1) for mean in means)).unflatten(0, (len(steps), -1))
-    found = found * _along(time, found)
-    before = torch.zeros_like(found[0]) if state is None else state[-1]
-    passed = torch.diff(found, dim=0, prepend=before[None])
+    found = found.mul_(_along(time, found))
+    passed = sequence_like(found)  # filled by `out=`: what is written to twice costs twice
+    torch.sub(found[1:], found[:-1], out=passed[1:])
+    torch.sub(found[0], 0.0 if state is None else state[-1], out=passed[0])
     return passed, (*(total[-1] for total in sums), found[-1])
+
+
+def _summed(value: Tensor, before: Tensor | None) -> Tensor:
+    """The sums up to each step of `value` (Tc, B, ...), on top of those of the steps `before`."""
+    total = sequence_like(value)
+    torch.add(value[0], 0.0 if before is None else before, out=total[0])
+    for step in range(1, len(value)):
+        torch.add(total[step - 1], value[step], out=total[step])
+    return total
 
 
 def _along(time: Tensor, like: Tensor) -> Tensor:
