@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from torch import Tensor, nn
 
+import convsnn
 from convsnn.commands import main
 from convsnn.errors import MissingExtraError, SimulationError, UnsupportedError
 from convsnn.graph import Graph, run
@@ -339,3 +340,21 @@ def test_a_graph_with_two_outputs_is_not_compared() -> None:
     two = Graph(graph.nodes, graph.tensors, (*graph.outputs, graph.nodes[1].name))
     with pytest.raises(UnsupportedError, match="2 outputs"):
         as_module(two)
+
+
+@pytest.mark.parametrize("schedule", ["steps", "layers"])
+def test_a_network_with_functions_is_measured_without_peers(schedule: str) -> None:
+    network = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 8), nn.GELU(), nn.LayerNorm(8))
+    found = convsnn.bench(
+        network, input_shape=(6,), timesteps=(2,), batch_sizes=(4,), precisions=("float32",),
+        repeats=1, peak=False, stages=schedule == "steps", schedule=schedule,
+        peers=("spikingjelly",),
+    )  # fmt: skip
+    document = found.document
+    assert not found.failed
+    assert {row["engine"] for row in document["results"]} == {"convsnn", "convsnn counting"}
+    (said,) = document["notes"]
+    assert said.endswith("has functions and products, which spikingjelly cannot run")
+    told = [stage["what"] for stage in document["stages"]]
+    failed = [text.partition(" failed: ")[0] for text in told if " failed: " in text]
+    assert failed == (["calibrate mse+weights"] if schedule == "steps" else [])

@@ -15,7 +15,7 @@ from convsnn.graph.fan_out import is_weighted
 from convsnn.graph.ops import OPS, Role
 from convsnn.graph.ops.base import SMOOTH
 from convsnn.neurons import NEURONS
-from convsnn.neurons.levels import Levels, nearest_level
+from convsnn.neurons.levels import Levels, _looked_up, _sent, nearest_level
 from convsnn.passes.coding import with_coding
 from convsnn.passes.smooth import settle_smooth
 from convsnn.simulate import SpikingModule, simulate
@@ -181,6 +181,24 @@ def test_levels_send_their_input(size: float, steps: int, n: int, threshold: flo
     if abs(size) <= 1 and int(events) < steps:
         assert left <= 2.0**-n * (1 + 1e-9)  # half of the smallest size
     assert set(train.abs().flatten().tolist()) <= {0.0, *(2.0**-k for k in range(n))}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    n=st.integers(1, 12), budget=st.integers(0, 14), seed=st.integers(0, 1000),
+    dtype=st.sampled_from([torch.float32, torch.float64, torch.bfloat16]),
+)  # fmt: skip
+def test_the_table_of_codes_is_what_the_loop_sends(
+    n: int, budget: int, seed: int, dtype: torch.dtype
+) -> None:
+    ties = torch.arange(-(2 ** (n - 1)), 3 * 2 ** (n - 1) + 1) / 2.0 ** (n + 1)
+    between = torch.rand(200, generator=torch.Generator().manual_seed(seed)) - 0.25
+    left = torch.cat([ties, between]).to(dtype)
+    budgets = torch.full_like(left, budget)
+    known = _sent(left, budgets, n)
+    for got, wanted in zip(_looked_up(left, budgets, n), known, strict=True):
+        assert torch.equal(got, wanted)
+    assert torch.equal(budgets, torch.full_like(left, budget))
 
 
 def test_levels_keep_up_step_by_step() -> None:

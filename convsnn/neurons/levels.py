@@ -13,7 +13,7 @@ ECMT and DCGS.) Potentials, currents and thresholds are in units of the source n
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Annotated
 
 import torch
@@ -24,6 +24,7 @@ from convsnn.neurons.following import FollowingState, followed
 
 MOST = 24  # sizes: float32 has no more digits
 _BETWEEN = 0.75  # of a size: from there on it is nearer than half of it
+_TABLED = 12  # sizes up to which a table of all codes is small
 _EXPONENTS = (
     (torch.float32, torch.int32, 0x7F800000),
     (torch.float64, torch.int64, 0x7FF0000000000000),
@@ -34,8 +35,9 @@ def nearest_level(potential: Tensor, n: int) -> Tensor:
     """The nearest of 0 and +-1, 1/2 ... 2^(1-n) to each of `potential`; ties to the larger size."""
     smallest = 2.0 ** (1 - n)
     size = potential.abs()
-    level = _power_of_two(size / _BETWEEN).clamp_(smallest, 1.0)
-    return level.mul_(torch.ge(size, smallest / 2, out=size)).copysign_(potential)
+    sent = size >= smallest / 2
+    level = _power_of_two(size.div_(_BETWEEN)).clamp_(smallest, 1.0)
+    return level.mul_(sent).copysign_(potential)
 
 
 def _power_of_two(size: Tensor) -> Tensor:
@@ -46,6 +48,44 @@ def _power_of_two(size: Tensor) -> Tensor:
             return size.view(bits).bitwise_and_(mask).view(dtype)
     _, exponent = torch.frexp(size)
     return torch.ldexp(torch.ones_like(size), exponent - 1)
+
+
+def _longest(n: int) -> int:
+    """Spikes below the threshold until less is left than half of the smallest size: each leaves a
+    third of what was there at most, of 3/4 at first."""
+    return math.ceil(math.log(_BETWEEN * 2.0**n) / math.log(3)) + 1
+
+
+def _sent(left: Tensor, budget: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """What at most `budget` spikes send of `left`, less than a threshold, and how many they are."""
+    sent, spikes = torch.zeros_like(left), torch.zeros_like(left)
+    for _ in range(_longest(n)):
+        level = nearest_level(left - sent, n).mul_(spikes < budget)
+        if not bool(level.any()):
+            break
+        sent += level
+        spikes += level.ne_(0)
+    return sent, spikes
+
+
+def _looked_up(left: Tensor, budget: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """The same from a table. What is sent changes at multiples of half the smallest size alone, so
+    that it has a place for each of these and one for all that lies between two."""
+    sent, spikes = (table.to(left) for table in _table(n))
+    wide = torch.promote_types(left.dtype, torch.float32)
+    halves = left.abs().to(wide).mul_(2.0**n)
+    place = halves.ceil().add_(halves.floor_()).clamp_(max=sent.shape[1] - 1)
+    place += budget.to(wide).clamp(max=len(sent) - 1).mul_(sent.shape[1])
+    index = place.nan_to_num_().long()
+    return sent.take(index).copysign_(left), spikes.take(index)
+
+
+@cache
+def _table(n: int) -> tuple[Tensor, Tensor]:
+    """For every budget and every quarter of the smallest size up to 3/4: see `_looked_up`."""
+    places = torch.arange(3 * 2 ** (n - 1) + 1) / 2.0 ** (n + 1)
+    budgets = torch.arange(_longest(n) + 1.0)[:, None]
+    return _sent(places.expand(len(budgets), -1), budgets, n)
 
 
 @NEURONS.register("levels")
@@ -85,7 +125,9 @@ class Levels:
         for step, current in enumerate(currents):
             total += current
             potential = (self._target(total, state.step + step + 1) + start).sub_(sent)
-            spikes = torch.mul(nearest_level(potential / threshold, self.n), threshold, out=out[step])
+            spikes = torch.mul(
+                nearest_level(potential / threshold, self.n), threshold, out=out[step]
+            )
             if self.slope is None:  # nothing below zero is ever sent in all
                 spikes.copy_(torch.where(sent + spikes < 0, spikes / 2, spikes))
                 spikes.masked_fill_(sent + spikes < 0, 0.0)
@@ -99,12 +141,6 @@ class Levels:
         slope = self.slope
         return slope is not None and self.ceiling is None and bool((slope == 1).all())
 
-    @property
-    def _longest(self) -> int:
-        """Spikes below the threshold until less is left than half of the smallest size: each
-        leaves a third of what was there at most, of 3/4 at first."""
-        return math.ceil(math.log(_BETWEEN * 2.0**self.n) / math.log(3)) + 1
-
     def count(self, total: Tensor, steps: int) -> Tensor:
         """See `Patient.count`: in thresholds, and so with fractions."""
         return self.code(total, steps)[0]
@@ -112,16 +148,14 @@ class Levels:
     def code(self, total: Tensor, steps: int) -> tuple[Tensor, Tensor]:
         """See `Coding.code`."""
         charge = self._charge(total, steps)
-        whole = torch.floor(charge.abs() + (1 - _BETWEEN)).clamp_(0, steps)  # of the largest size
-        left = charge - whole * charge.sign()
-        events = whole.clone()
-        for _ in range(min(steps, self._longest)):
-            level = torch.where(events < steps, nearest_level(left, self.n), 0.0)
-            if not bool(level.any()):
-                break
-            left = left - level
-            events += (level != 0).to(events.dtype)
-        return charge - left, events
+        whole = charge.abs().add_(1 - _BETWEEN).floor_().clamp_(0, steps)  # of the largest size
+        sent = torch.copysign(whole, charge)
+        left = charge.sub_(sent)
+        if self.n <= _TABLED:
+            more, spikes = _looked_up(left, steps - whole, self.n)
+        else:
+            more, spikes = _sent(left, steps - whole, self.n)
+        return sent.add_(more), whole.add_(spikes)
 
     def train(self, total: Tensor, at: range, *, steps: int) -> Tensor:
         """See `Coding.train`."""

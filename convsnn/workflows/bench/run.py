@@ -208,13 +208,14 @@ class _Bench:
             )
         if s.stages:
             note("measuring calibration")
-            self.stages += bench_costs.stage_seconds(subject, x, s.peers)
+            self.stages += bench_costs.stage_seconds(subject, x, self._peers(subject))
 
     def _batch(self, subject: Subject, batch: int) -> list[Row]:
         """All engines on one batch, for every number of steps."""
         s, x = self.settings, subject.images(batch, self.settings.device, seed=self.settings.seed)
         entries: list[Entry] = []
-        for engine in ("convsnn", "convsnn counting", *(e for p in s.peers for e in PEERS[p])):
+        peers = [engine for peer in self._peers(subject) for engine in PEERS[peer]]
+        for engine in ("convsnn", "convsnn counting", *peers):
             note(f"warming up {engine} on batches of {batch}")
             precisions = {"convsnn": s.precisions, "convsnn counting": s.extra[-1:]}.get(engine)
             made, failures = enter(engine, subject.net, x, precisions=precisions, clock=self.clock)
@@ -224,6 +225,17 @@ class _Bench:
         for steps in s.timesteps:
             rows += self._race(subject, x, entries, steps)
         return rows
+
+    def _peers(self, subject: Subject) -> Sequence[str]:
+        """The packages that can run such a network: all know neurons and weights only."""
+        peers = self.settings.peers
+        if not subject.net.graph.smooth or not peers:
+            return peers
+        said = f"{subject.name} has functions and products, which {', '.join(peers)} cannot run"
+        if said not in self.notes:
+            note(said)
+            self.notes.append(said)
+        return ()
 
     def _race(
         self, subject: Subject, x: torch.Tensor, entries: list[Entry], steps: int
