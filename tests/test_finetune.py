@@ -23,6 +23,7 @@ from convsnn.spiking.network import Spiking
 from convsnn.spiking.network import to_spiking as spiking
 from convsnn.spiking.plan import Plan, SitePlan
 from convsnn.train import loop
+from convsnn.train.averaging import RunningMean
 from convsnn.train.distillation import Distillation, Tuning
 from convsnn.train.finetune import Tuned, finetune, trainable
 from convsnn.train.loop import LAST
@@ -70,6 +71,12 @@ def tuned(**options: Any) -> Tuned:
         coarse(graph), labelled(graph), Settings(**chosen), tuning, folder=folder, device="cpu",
         every=every,
     )  # fmt: skip
+
+
+def weights(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Weights and biases, by their names."""
+    named = network.named_parameters()
+    return {n: w.detach().double() for n, w in named if n.startswith("tensor_")}
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -210,13 +217,13 @@ def stopped(folder: Path, after: int, **options: Any) -> None:
 
 
 @pytest.mark.parametrize("after", [2, 3, 5])
-@pytest.mark.parametrize("held_out", [0.0, 0.2])
+@pytest.mark.parametrize("more", [{}, {"held_out": 0.2, "average": 0.9}])
 def test_going_on_gives_the_same_losses_to_the_last_digit(
-    tmp_path: Path, after: int, held_out: float
+    tmp_path: Path, after: int, more: dict[str, Any]
 ) -> None:
-    whole = tuned(folder=tmp_path / "whole", held_out=held_out, every=2)
-    stopped(tmp_path / "cut", after, held_out=held_out, every=2)
-    again = tuned(folder=tmp_path / "cut", held_out=held_out, every=2)
+    whole = tuned(folder=tmp_path / "whole", every=2, **more)
+    stopped(tmp_path / "cut", after, every=2, **more)
+    again = tuned(folder=tmp_path / "cut", every=2, **more)
     assert again.state.done == whole.state.done
     for one, two in zip(again.state.epochs(), whole.state.epochs(), strict=True):
         assert replace(one, seconds=0) == replace(two, seconds=0)
@@ -270,8 +277,12 @@ def test_a_network_that_collapses_stops() -> None:
             tuned()
 
 
-def test_patience_goes_back_to_the_best(tmp_path: Path) -> None:
-    done = tuned(folder=tmp_path, epochs=30, held_out=0.3, patience=2, learning_rate=0.3, every=0)
+@pytest.mark.parametrize(("average", "rate"), [(0.0, 0.3), (0.9, 0.1)])
+def test_patience_goes_back_to_the_best(tmp_path: Path, average: float, rate: float) -> None:
+    done = tuned(
+        folder=tmp_path, epochs=30, held_out=0.3, patience=2, learning_rate=rate, every=0,
+        average=average,
+    )  # fmt: skip
     scores = [e["held_out"] for e in done.state.history]
     assert len(scores) < 30
     assert done.state.best == max(scores)
@@ -283,6 +294,42 @@ def test_patience_goes_back_to_the_best(tmp_path: Path) -> None:
     again = evaluate(done.net, [(batch.x, batch.labels)], steps=3)
     assert again.accuracy is not None
     assert float(again.accuracy[-1]) == pytest.approx(done.state.best)
+
+
+def test_what_is_left_is_the_running_mean_of_what_was_trained(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    at: list[dict[str, torch.Tensor]] = []
+    add = RunningMean.add
+
+    def seen(self: RunningMean, update: int) -> None:
+        at.append(weights(self.network))
+        add(self, update)
+
+    monkeypatch.setattr(RunningMean, "add", seen)
+    done = tuned(average=0.5, held_out=0.2)
+    wanted = weights(trainable(coarse(small()), Tuning()))
+    for update, parameters in enumerate(at, 1):
+        share = 1 - min(0.5, (1 + update) / (10 + update))
+        wanted = {n: w + share * (parameters[n] - w) for n, w in wanted.items()}
+    left = weights(trainable(done.net, Tuning()))
+    for name, value in wanted.items():
+        torch.testing.assert_close(left[name], value, rtol=1e-4, atol=1e-5)
+        assert not torch.allclose(at[-1][name], value, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1])
+def test_weights_learn_at_their_part_of_the_rate(rate: float) -> None:
+    """The optimiser's first update moves every value by its rate, whatever the gradient."""
+    start = weights(trainable(coarse(small()), Tuning()))
+    chosen = Settings(steps=3, epochs=1, batch_size=60, learning_rate=20e-3)  # a 20th: warming up
+    graph = small()
+    tuning = Tuning(weights_rate=rate)
+    net = finetune(coarse(graph), labelled(graph), chosen, tuning, device="cpu").net
+    for name, after in weights(trainable(net, Tuning())).items():
+        share = rate if after.dim() > 1 else 1.0
+        moved = float((after - start[name]).abs().max())
+        assert moved == pytest.approx(share * 1e-3, rel=1e-2), name
 
 
 def test_precisions_follow_each_other_in_one_process() -> None:
@@ -356,6 +403,7 @@ def test_images_are_moved_each_on_its_own() -> None:
         ({"minutes": -1.0}, "positive minutes"),
         ({"patience": 3}, "held out"),
         ({"held_out": 1.0}, "held_out"),
+        ({"average": 1.0}, "average"),
     ],
 )
 def test_settings_that_cannot_be(settings: dict[str, Any], says: str) -> None:

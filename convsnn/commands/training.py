@@ -39,12 +39,22 @@ class Objective:
         float,
         typer.Option(help="Weight of the original's activations beside its answers.", min=0),
     ] = 1.0
+    weights_rate: Annotated[
+        float,
+        typer.Option(
+            help="Part of the learning rate for weights; biases, thresholds and potentials have "
+            "all of it.",
+            min=0,
+            max=1,
+        ),
+    ] = 1.0
 
     def tuning(self) -> Tuning:
         """As the workflows take it; ConfigError for what cannot be."""
         return Tuning(
             method=self.method, per=self.per, decay=self.decay, teacher=self.teacher,
             reset="hard" if self.reset == "zero" else "soft", hints=self.hints, labels=self.labels,
+            weights_rate=self.weights_rate,
         )  # fmt: skip
 
 
@@ -100,6 +110,14 @@ class Training:
     held_out: Annotated[
         float, typer.Option(help="Part of them to score every epoch on.", rich_help_panel=_PANEL)
     ] = 0.0
+    average: Annotated[
+        float,
+        typer.Option(
+            help="Take the running mean of what is trained, with this decay (0.99, say).",
+            min=0,
+            rich_help_panel=_PANEL,
+        ),
+    ] = 0.0
     patience: Annotated[
         int | None,
         typer.Option(
@@ -113,5 +131,5 @@ class Training:
             steps=steps, seed=seed, epochs=self.epochs, minutes=self.minutes,
             learning_rate=self.learning_rate, schedule=self.learning_rate_schedule,
             batch_size=self.batch_size, precision=self.precision, held_out=self.held_out,
-            patience=self.patience,
+            patience=self.patience, average=self.average,
         )  # fmt: skip

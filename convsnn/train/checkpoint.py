@@ -1,9 +1,9 @@
 """Checkpoints of a training run: one safetensors file, JSON in its header, nothing unpickled.
 
-Tensors are `network/NAME`, `optimizer/PLACE/NAME` and `random/DEVICE`; the header holds what the
-loop has to know to go on. A file is written beside its target and renamed, so that a kill at any
-time leaves the last whole one. It names digests of what it belongs to, the network, the settings
-and the data, and is refused elsewhere.
+Tensors are `network/NAME`, `optimizer/PLACE/NAME`, `mean/NAME` and `random/DEVICE`; the header
+holds what the loop has to know to go on. A file is written beside its target and renamed, so that a
+kill at any time leaves the last whole one. It names digests of what it belongs to, the network, the
+settings and the data, and is refused elsewhere.
 """
 
 import hashlib
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from convsnn.errors import ConfigError, ExportError, LoadError
+from convsnn.train.averaging import RunningMean
 
 FORMAT = 2
 _AGAIN = "remove it to start again, or give the checkpoint of an earlier epoch"
@@ -45,12 +46,19 @@ class Checkpoint:
         except (TypeError, ValueError) as error:
             raise LoadError(f"the checkpoint is damaged: {error}", hint=_AGAIN) from None
 
-    def restore(self, network: nn.Module, optimizer: Optimizer | None = None) -> None:
+    def restore(
+        self,
+        network: nn.Module,
+        optimizer: Optimizer | None = None,
+        mean: RunningMean | None = None,
+    ) -> None:
         """Put the values back; LoadError where they do not fit."""
         try:
             network.load_state_dict(_group(self.tensors, "network"))
             if optimizer is not None:
                 _fill(optimizer, _group(self.tensors, "optimizer"))
+            if mean is not None:
+                mean.restore(_group(self.tensors, "mean"))
         except (RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
             first = str(error).strip().partition("\n")[0]
             raise LoadError(
@@ -87,11 +95,13 @@ def save(
     optimizer: Optimizer,
     state: Mapping[str, Any],
     *,
+    mean: Mapping[str, Tensor],
     of: Mapping[str, str],
 ) -> None:
     """Write all that a run needs to go on; ExportError where that cannot be."""
     tensors = {f"network/{name}": tensor for name, tensor in network.state_dict().items()}
     tensors |= {f"optimizer/{name}": tensor for name, tensor in _flat(optimizer).items()}
+    tensors |= {f"mean/{name}": tensor for name, tensor in mean.items()}
     tensors["random/cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors |= {f"random/cuda:{i}": s for i, s in enumerate(torch.cuda.get_rng_state_all())}

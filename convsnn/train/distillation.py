@@ -38,7 +38,9 @@ class Tuning:
     `method` is one of `methods.METHODS`; thresholds learn one number `per` channel or layer.
     `decay` and `reset` are those of the neurons; 1 and "soft" are the converted ones. `teacher`
     is the original network, at `temperature`; `hints` is the weight of its activations beside its
-    logits, `labels` that of the cross-entropy.
+    logits, `labels` that of the cross-entropy. `weights_rate` is the part of the learning rate at
+    which weights learn; 0 leaves them as they are. Biases, thresholds and potentials have all of
+    it.
     """
 
     method: str = "lt-snn"
@@ -49,6 +51,7 @@ class Tuning:
     temperature: float = 2.0
     hints: float = 1.0
     labels: float = 0.0
+    weights_rate: float = 1.0
 
     def __post_init__(self) -> None:
         find_method(self.method)
@@ -56,6 +59,8 @@ class Tuning:
             raise ConfigError("temperature must be positive, and the labels' weight at least 0")
         if not 0 <= self.hints < float("inf"):
             raise ConfigError("the weight of hints must be at least 0")
+        if not 0 <= self.weights_rate <= 1:
+            raise ConfigError(f"weights_rate lies between 0 and 1, not {self.weights_rate}")
 
 
 class Distillation:

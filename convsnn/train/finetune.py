@@ -68,7 +68,7 @@ def finetune(
         objective,
         settings,
         folder=folder,
-        groups=parameter_groups(network),
+        groups=parameter_groups(network, tuning.weights_rate),
         device=device,
         progress=progress,
         every=every,
@@ -165,10 +165,15 @@ def require_classes(graph: Graph) -> None:
         )
 
 
-def parameter_groups(network: TrainableNetwork) -> list[dict[str, Any]]:
-    """Weights and thresholds at the full rate; potentials and shifts in units of their site's
-    threshold, and none of the last three with weight decay."""
-    groups: list[dict[str, Any]] = [{"params": [w for _, w in network.named_weights()]}]
+def parameter_groups(network: TrainableNetwork, rate: float = 1.0) -> list[dict[str, Any]]:
+    """Weights at a part of the learning rate, biases and thresholds at all of it; potentials and
+    shifts in units of their site's threshold, and none of the last three with weight decay."""
+    weights = [w for _, w in network.named_weights()]
+    groups: list[dict[str, Any]] = [
+        {"params": [w for w in weights if w.dim() > 1], "scale": rate},
+        {"params": [w for w in weights if w.dim() <= 1]},
+    ]
+    groups = [group for group in groups if group["params"]]
     shifts = network.shifts()
     for name in network.graph.sites:
         lif = network.site(name)
@@ -222,6 +227,7 @@ def _record(tuning: Tuning, settings: Settings, state: State, samples: int) -> d
         "weight_decay": settings.weight_decay,
         "precision": settings.precision,
         "held_out": settings.held_out,
+        "average": settings.average,
         "minutes": settings.minutes,
         "seed": settings.seed,
     }

@@ -11,15 +11,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from convsnn.errors import ConfigError, TrainingError
+from convsnn.train.averaging import RunningMean
 from convsnn.train.checkpoint import fingerprint, load, save
 from convsnn.train.devices import is_main, make_accelerator, make_optimizer
 from convsnn.train.network import TrainableNetwork
+from convsnn.train.objective import Judging, Objective
 from convsnn.train.observed import describe, moved, trained_weights
 from convsnn.train.samples import Batch, Samples
 from convsnn.train.scan import ScannedLIF
@@ -28,23 +30,6 @@ from convsnn.train.settings import WARM, Epoch, Settings, State, changes, permut
 
 LAST = "last.safetensors"
 BEST = "best.safetensors"
-
-
-class Objective(Protocol):
-    """What training makes small."""
-
-    def __call__(self, logits: Tensor, batch: Batch, network: TrainableNetwork) -> Tensor:
-        """The loss of logits (T, B, K), a mean over the batch."""
-        ...
-
-
-@runtime_checkable
-class Judging(Protocol):
-    """An objective that says itself how right an answer is; of others the class has to be."""
-
-    def right(self, answers: Tensor, batch: Batch) -> Tensor:
-        """How right each of the answers (B, ...) is, (B,) from 0 to 1."""
-        ...
 
 
 def train(
@@ -85,6 +70,7 @@ def train(
             run.epoch(run.state.epoch)
             if progress is not None:
                 progress(run.state.epochs()[-1])
+        run.mean.take()
         if settings.patience is not None:
             run.take_best()
     return run.state
@@ -118,6 +104,7 @@ class _Run:
         self.state = State()
         self.first = {name: w.detach().clone() for name, w in trained_weights(network)}
         self.of = fingerprint(network, {**asdict(settings), **purpose}, samples.digest)
+        self.mean = RunningMean(network, settings.average)
         self._resume()
         self.model, self.prepared = self.accelerator.prepare(network, self.optimizer)
         self.started = time.perf_counter() - self.state.seconds
@@ -128,7 +115,7 @@ class _Run:
             torch.manual_seed(self.settings.seed)
             return
         found = load(self.folder / LAST, of=self.of)
-        found.restore(self.network, self.optimizer)
+        found.restore(self.network, self.optimizer, self.mean)
         found.restore_random()
         self.state = found.read(State)
 
@@ -152,7 +139,8 @@ class _Run:
             if self.every and state.done % self.every == 0:
                 self._save(LAST)
         described = describe(self.network)  # before scoring, which runs the neurons too
-        held = self.score(self.held) if self.held else None
+        with self.mean.in_place():
+            held = self._scored(number)
         loss, right, seen = state.sums
         entry = Epoch(
             number + 1, loss / seen, right / seen, held, self._rate(), state.seconds,
@@ -161,10 +149,17 @@ class _Run:
         self._guard_collapse(entry)
         state.history.append(asdict(entry))
         state.epoch, state.update, state.sums = number + 1, 0, [0.0, 0.0, 0.0]
-        if held is not None and held > state.best:
-            state.best, state.best_epoch = held, number + 1
-            self._save(BEST)
         self._save(LAST)
+
+    def _scored(self, number: int) -> float | None:
+        """The accuracy on what is held out; a network that is the best so far is kept."""
+        if not self.held:
+            return None
+        held = self.score(self.held)
+        if held > self.state.best:
+            self.state.best, self.state.best_epoch = held, number + 1
+            self._save(BEST)
+        return held
 
     def _update(self, numbers: Sequence[int], epoch: int) -> None:
         state, settings, accelerator = self.state, self.settings, self.accelerator
@@ -199,6 +194,7 @@ class _Run:
             state.sums[2] + len(right),
         ]
         state.done += 1
+        self.mean.add(state.done)
         state.seconds = time.perf_counter() - self.started
         state.progress = self._agreed(self._progress())
 
@@ -284,7 +280,10 @@ class _Run:
                     hint=self._advice(),
                 )
         if self.folder is not None and is_main():
-            save(self.folder / name, self.network, self.optimizer, asdict(self.state), of=self.of)
+            save(
+                self.folder / name, self.network, self.optimizer, asdict(self.state),
+                mean=self.mean.values, of=self.of,
+            )  # fmt: skip
 
 
 def _moved(batch: Batch, device: torch.device) -> Batch:

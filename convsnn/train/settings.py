@@ -28,7 +28,8 @@ class Settings:
     then fitted to what time allows (such a run is not repeated to the last digit, since machines
     differ in speed). `held_out` is the part of the samples that is kept from training and scored
     after every epoch; with `patience`, training stops when that score has not risen for as many
-    epochs, and the best network counts instead of the last.
+    epochs, and the best network counts instead of the last. With an `average`, what is scored and
+    what is left in the end is a running mean of the weights (see `averaging`).
     """
 
     steps: int = 4
@@ -39,6 +40,7 @@ class Settings:
     schedule: str = COSINE
     weight_decay: float = 0.0
     clip: float | None = None
+    average: float = 0.0
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     held_out: float = 0.0
     patience: int | None = None
@@ -61,6 +63,8 @@ class Settings:
         check(self.schedule)
         if not 0 <= self.held_out < 1 or not 0 <= self.weight_decay < math.inf:
             raise ConfigError("held_out lies between 0 and 1, and weight_decay is at least 0")
+        if not 0 <= self.average < 1:
+            raise ConfigError(f"average is at least 0 and below 1, not {self.average}")
         if self.patience is not None and not self.held_out:
             raise ConfigError("patience needs a part of the samples held out (held_out)")
 
