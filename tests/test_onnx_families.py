@@ -53,8 +53,6 @@ def network(name: str) -> nn.Module:
         model = timm.create_model(leaf)
     else:
         options: dict[str, Any] = {"weights": None}
-        if leaf == "googlenet":
-            options |= {"aux_logits": False, "init_weights": False}
         if leaf == "inception_v3":
             options |= {"init_weights": False}
         if leaf.startswith("fcn"):
