@@ -23,8 +23,8 @@ from convsnn.neurons.base import NEURONS, Keys, as_tensor, filled_like, sequence
 from convsnn.neurons.following import FollowingState, followed
 
 MOST = 24  # sizes: float32 has no more digits
-_BETWEEN = 0.75  # of a size: from there on it is nearer than half of it
-_TABLED = 12  # sizes up to which a table of all codes is small
+BETWEEN = 0.75  # of a size: from there on it is nearer than half of it
+TABLED = 12  # sizes up to which a table of all codes is small
 _EXPONENTS = (
     (torch.float32, torch.int32, 0x7F800000),
     (torch.float64, torch.int64, 0x7FF0000000000000),
@@ -36,7 +36,7 @@ def nearest_level(potential: Tensor, n: int) -> Tensor:
     smallest = 2.0 ** (1 - n)
     size = potential.abs()
     sent = size >= smallest / 2
-    level = _power_of_two(size.div_(_BETWEEN)).clamp_(smallest, 1.0)
+    level = _power_of_two(size.div_(BETWEEN)).clamp_(smallest, 1.0)
     return level.mul_(sent).copysign_(potential)
 
 
@@ -53,7 +53,7 @@ def _power_of_two(size: Tensor) -> Tensor:
 def _longest(n: int) -> int:
     """Spikes below the threshold until less is left than half of the smallest size: each leaves a
     third of what was there at most, of 3/4 at first."""
-    return math.ceil(math.log(_BETWEEN * 2.0**n) / math.log(3)) + 1
+    return math.ceil(math.log(BETWEEN * 2.0**n) / math.log(3)) + 1
 
 
 def _sent(left: Tensor, budget: Tensor, n: int) -> tuple[Tensor, Tensor]:
@@ -71,7 +71,7 @@ def _sent(left: Tensor, budget: Tensor, n: int) -> tuple[Tensor, Tensor]:
 def _looked_up(left: Tensor, budget: Tensor, n: int) -> tuple[Tensor, Tensor]:
     """The same from a table. What is sent changes at multiples of half the smallest size alone, so
     that it has a place for each of these and one for all that lies between two."""
-    sent, spikes = (table.to(left) for table in _table(n))
+    sent, spikes = (table.to(left) for table in table_of_codes(n))
     wide = torch.promote_types(left.dtype, torch.float32)
     halves = left.abs().to(wide).mul_(2.0**n)
     place = halves.ceil().add_(halves.floor_()).clamp_(max=sent.shape[1] - 1)
@@ -81,7 +81,7 @@ def _looked_up(left: Tensor, budget: Tensor, n: int) -> tuple[Tensor, Tensor]:
 
 
 @cache
-def _table(n: int) -> tuple[Tensor, Tensor]:
+def table_of_codes(n: int) -> tuple[Tensor, Tensor]:
     """For every budget and every quarter of the smallest size up to 3/4: see `_looked_up`."""
     places = torch.arange(3 * 2 ** (n - 1) + 1) / 2.0 ** (n + 1)
     budgets = torch.arange(_longest(n) + 1.0)[:, None]
@@ -148,10 +148,10 @@ class Levels:
     def code(self, total: Tensor, steps: int) -> tuple[Tensor, Tensor]:
         """See `Coding.code`."""
         charge = self._charge(total, steps)
-        whole = charge.abs().add_(1 - _BETWEEN).floor_().clamp_(0, steps)  # of the largest size
+        whole = charge.abs().add_(1 - BETWEEN).floor_().clamp_(0, steps)  # of the largest size
         sent = torch.copysign(whole, charge)
         left = charge.sub_(sent)
-        if self.n <= _TABLED:
+        if self.n <= TABLED:
             more, spikes = _looked_up(left, steps - whole, self.n)
         else:
             more, spikes = _sent(left, steps - whole, self.n)

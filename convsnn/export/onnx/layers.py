@@ -22,6 +22,7 @@ from convsnn.export.onnx.counts import Count, count
 from convsnn.export.onnx.nodes import NodeWriter
 from convsnn.graph import Node
 from convsnn.graph.ops import Role
+from convsnn.neurons.base import Coding
 from convsnn.spiking.network import Spiking
 
 
@@ -30,6 +31,8 @@ class Layered(Building):
 
     def __init__(self, net: Spiking, dtype: torch.dtype, spikes: bool) -> None:
         self.writer = NodeWriter(net)
+        if spikes:
+            _require_trains(net)
         self._count = {name: _count(net, name) for name in net.graph.sites}
         self.counts = {name: f"counts.{name}" for name in net.graph.sites} if spikes else {}
         public = list(self.counts.values())
@@ -75,6 +78,16 @@ class Layered(Building):
         down = emit.op("Clip", down, emit.number(-most), zero)
         spikes = emit.op("Add", up, down)
         return emit.op("Mul", spikes, self._threshold(self.net.graph.by_name[name]))
+
+
+def _require_trains(net: Spiking) -> None:
+    coded = [name for name, neuron in net.neurons.items() if isinstance(neuron, Coding)]
+    if coded:
+        raise ExportError(
+            f"the trains of layer(s) {', '.join(coded)}, whose spikes differ in size, have no form "
+            "in ONNX here",
+            hint="leave the spikes out",
+        )
 
 
 def _count(net: Spiking, name: str) -> Count:

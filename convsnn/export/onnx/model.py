@@ -79,7 +79,8 @@ def onnx_model(
 
 
 def _form(net: Spiking, asked: Form | None) -> Form:
-    require_neurons_only(net.graph, "ONNX")
+    if net.schedule == "steps":
+        require_neurons_only(net.graph, "ONNX, step by step,")
     known = FORMS[net.schedule]
     if asked is None or asked in known:
         return asked or known[0]

@@ -13,6 +13,7 @@ from convsnn.export.onnx.emitter import Emitter
 from convsnn.neurons.burst import Burst
 from convsnn.neurons.cuba import CurrentBased
 from convsnn.neurons.integrate import IntegrateAndFire
+from convsnn.neurons.levels import Levels
 from convsnn.neurons.lif import LeakyIntegrateAndFire
 from convsnn.neurons.msat import Msat
 from convsnn.neurons.signed import Signed
@@ -143,7 +144,7 @@ def levels(emit: Emitter, charge: str, threshold: str) -> str:
     return emit.op("Sub", whole, emit.cast(over))
 
 
-def target_of(emit: Emitter, neuron: Signed, total: str, steps: str) -> str:
+def target_of(emit: Emitter, neuron: Signed | Levels, total: str, steps: str) -> str:
     """f_t of the current accumulated over `steps`."""
     if neuron.slope is None:
         value = emit.op("Relu", total)
