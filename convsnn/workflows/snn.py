@@ -1,6 +1,7 @@
 """The object that Python users hold: a spiking network, and all that can be done with it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -26,10 +27,13 @@ from convsnn.workflows.predict import Predictions, predict
 from convsnn.workflows.running.device import pick_device
 from convsnn.workflows.running.keywords import options_of, require_known
 from convsnn.workflows.running.precision import Asked
+from convsnn.workflows.running.spelling import methods_in_keywords
 from convsnn.workflows.subject.given import Images
+from convsnn.workflows.subject.method import Method
 from convsnn.workflows.subject.saved import data_of
 
 
+@methods_in_keywords(also=[field.name for field in fields(Method)])  # how else to convert it
 class SNN:
     """A spiking network that runs for `timesteps`; it never changes, changes give another.
 
