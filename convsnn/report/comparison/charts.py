@@ -22,7 +22,7 @@ from convsnn.report.comparison.document import (
 )
 from convsnn.report.page.charts import WIDTH, time_axes
 from convsnn.report.svg import AXIS, CARD, FIRST, INK, SECOND, THIRD, VARIABLES, draw
-from convsnn.report.wording import significant
+from convsnn.report.wording import COUNTED, significant
 from convsnn.spiking.kinds import ANALOG
 
 COLOURS = {"binary": FIRST, "graded": SECOND, "signed": THIRD, ANALOG: AXIS}
@@ -168,7 +168,7 @@ def cost_chart(comparison: Comparison) -> str:
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda ratio, _: significant(ratio, 2)))
         axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.set_xlabel("energy (counted), ANN = 1")
+        axes.set_xlabel(f"energy: {COUNTED}")
         _legend(axes, _fronts(rows))
 
     steps = ", ".join(map(str, compared_steps(comparison["timesteps"])))
