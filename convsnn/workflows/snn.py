@@ -218,7 +218,8 @@ class SNN:
 
     def fit(self, chip: str | Path, *, weight_bits: int | None = None) -> Fit:
         """What of it does not fit a chip (loihi2, speck, spinnaker2, xylo or FILE.toml), and what
-        would: see `convsnn fit`; spikes are those of the last `evaluate`."""
+        would: see `convsnn fit`; spikes are those of the last `evaluate`. What `convert` takes as
+        `fit` is another thing: neurons in the place of smooth functions."""
         report = None if self._scores is None else self._scores.document
         return fit_network(self._net, chip, weight_bits=weight_bits, report=report)
 
