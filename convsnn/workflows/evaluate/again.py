@@ -65,7 +65,7 @@ def evaluate_saved(
     target = pick_device(device)
     data, settings = data_of(net, test, preprocessing or {}, place=place)
     task = task or origin.get("task")
-    scoring.require_scores(gate, data, net.graph, task=task)
+    scoring.require_scores(gate, data, net.graph, task=task, names=origin.get("labels"))
     if early_exit is not None and exit_data is None and data.train is data.test:
         raise ConfigError(
             "the margins of early exit would be fitted on the images that are scored",
