@@ -4,12 +4,13 @@ import dataclasses
 import json
 
 import pytest
+import torch
 import typer
 
 import convsnn
 from convsnn.commands import groups, main
 from convsnn.commands.app import COMMANDS, app
-from convsnn.errors import Blocker, ConfigError, ConvsnnWarning, UnsupportedError
+from convsnn.errors import Blocker, ConfigError, ConvsnnWarning, ExportError, UnsupportedError
 from convsnn.workflows.running.keywords import require_known
 from convsnn.workflows.running.spelling import (
     OTHERWISE,
@@ -54,6 +55,17 @@ def test_an_option_is_said_as_the_keyword_that_the_verb_takes(option, keyword):
         assert set(texts) == {said}
     assert error.__notes__ == [f"hint: {keyword}"]
     assert spelled(option) == option  # nothing is left behind
+
+
+def test_a_network_tells_how_else_to_convert_it():
+    graph = convsnn.load_module(torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(),
+                                torch.nn.Linear(3, 2)), torch.rand(2, 4))  # fmt: skip
+    snn = convsnn.convert(graph, torch.rand(20, 4), 2)
+    with pytest.raises(ExportError) as caught:
+        snn.export("never.onnx", form="layers")
+    assert "--" not in caught.value.hint
+    assert "convert the network with schedule layers" in caught.value.hint
+    assert caught.value.hint in caught.value.__notes__[0]
 
 
 def test_keywords_that_are_passed_on_are_known_and_forgotten():

@@ -30,10 +30,12 @@ from convsnn.workflows.running.precision import Asked
 from convsnn.workflows.running.spelling import methods_in_keywords
 from convsnn.workflows.subject.given import Images
 from convsnn.workflows.subject.method import Method
+from convsnn.workflows.subject.reading import Reading
 from convsnn.workflows.subject.saved import data_of
 
 
-@methods_in_keywords(also=[field.name for field in fields(Method)])  # how else to convert it
+# hints tell how else to convert it
+@methods_in_keywords(also=[*(field.name for field in fields(Method)), *Reading.__annotations__])
 class SNN:
     """A spiking network that runs for `timesteps`; it never changes, changes give another.
 

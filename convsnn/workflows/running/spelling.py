@@ -111,7 +111,8 @@ def _keywords_of(verb: Callable[..., object], also: Iterable[str]) -> Keywords:
         if parameter.kind is not Parameter.VAR_KEYWORD
     }
     switches = {name for name, default in taken.items() if isinstance(default, bool)}
-    return Keywords({*taken, *also}, switches | SWITCHES.intersection(taken))
+    names = {*taken, *also}
+    return Keywords(names, switches | (SWITCHES & names))
 
 
 def _respell(error: ConvsnnError) -> None:
