@@ -47,7 +47,8 @@ def steps_chart(comparison: Comparison) -> str:
         _ann(axes, comparison)
         for number, one in enumerate(rows, start=1):
             line = _styled(one, linewidth=1.3, markersize=2.4, alpha=0.9)
-            if None not in one["scores"]:  # a step is marked where it is a network of its own
+            apart = one.get("schedule") == "layers" or None in one["scores"]
+            if not apart:  # a step is marked where it is a network of its own
                 line["marker"] = ""
             axes.plot(*_scored(one), **line, label=f"{number} {one['title']}")
         _number(axes, comparison, height - _AROUND)
