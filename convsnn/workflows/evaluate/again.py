@@ -13,8 +13,9 @@ from convsnn.workflows.evaluate.early_exit import plan_exits
 from convsnn.workflows.evaluate.pricing import Pricing
 from convsnn.workflows.evaluate.scores import Scores
 from convsnn.workflows.running.device import pick_device
+from convsnn.workflows.running.launched import beside
 from convsnn.workflows.running.precision import Asked, as_before
-from convsnn.workflows.running.processes import Group, beside
+from convsnn.workflows.running.processes import Group
 from convsnn.workflows.running.voice import reported
 from convsnn.workflows.subject.given import Images
 from convsnn.workflows.subject.images import Chosen
