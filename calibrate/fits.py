@@ -131,13 +131,14 @@ def as_if_fitted(graph: Graph, fits: Sequence[Fit]) -> Graph:
     return as_neurons(graph, list(chosen_layers(graph, fits))) if fits else graph
 
 
-def fitted(graph: Graph, batches: Iterable[Tensor], fits: Sequence[Fit]) -> Graph:
+def fitted(graph: Graph, batches: Iterable[Tensor], fits: Sequence[Fit], *, seed: int = 0) -> Graph:
     """The graph with the functions that `fits` mean as sums of neurons, fitted on `batches`, each
-    layer behind the ones before it as they are fitted already."""
+    layer behind the ones before it as they are fitted already; `seed` draws the values that are
+    looked at."""
     layers = chosen_layers(graph, fits)
     shown = _first(batches) if layers else []
     for name, levels in layers.items():
-        seen = _inputs(graph, shown, graph.by_name[name].inputs[0])
+        seen = _inputs(graph, shown, graph.by_name[name].inputs[0], seed=seed)
         graph = with_ramps(graph, {name: _line(graph.by_name[name], seen, levels)})
     return graph
 
@@ -158,11 +159,11 @@ def _first(batches: Iterable[Tensor]) -> list[Tensor]:
     return found
 
 
-def _inputs(graph: Graph, shown: Sequence[Tensor], source: str) -> Tensor:
+def _inputs(graph: Graph, shown: Sequence[Tensor], source: str, *, seed: int) -> Tensor:
     """Values (images, some of each) that the node `source` gives: of every image the least, the
     largest, and others drawn from anywhere, for every place in a row may be another channel."""
     before = rebuild(replace(without_functions(graph), outputs=(source,)))
-    drawing, found = torch.Generator().manual_seed(0), []
+    drawing, found = torch.Generator().manual_seed(seed), []
     for batch in shown:
         with torch.no_grad():
             flat = run(before, batch)[source].flatten(1)

@@ -3,7 +3,7 @@
 import importlib
 import sys
 import warnings
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -49,6 +49,8 @@ _HOMES = {
     "tune": "convsnn.workflows.tune",
 }
 
+_SPELLING = "convsnn.workflows.running.spelling"
+
 __all__ = [
     "SNN",
     "ConvsnnError",
@@ -82,6 +84,8 @@ class _Front(ModuleType):
             for error in importlib.import_module("convsnn.plugins").load_installed():
                 warnings.warn(str(error), stacklevel=2)
         found = getattr(importlib.import_module(_HOMES[name]), name)
+        if isinstance(found, FunctionType) and _HOMES[name].startswith("convsnn.workflows."):
+            found = importlib.import_module(_SPELLING).in_keywords(found)
         setattr(self, name, found)
         return found
 

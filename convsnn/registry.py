@@ -7,10 +7,11 @@ import math
 import pkgutil
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from convsnn.errors import ConfigError
@@ -158,19 +159,7 @@ class Registry(Generic[T]):
 
     def options(self, name: str) -> dict[str, inspect.Parameter]:
         """The options of `name` that a spec may set: those with a default and a plain type."""
-        factory = self.get(name)
-        hints = typing.get_type_hints(_signed(factory))
-        found = {}
-        for key, parameter in inspect.signature(factory).parameters.items():
-            kind = hints.get(key, str)
-            members = typing.get_args(kind) or (kind,)
-            plain = typing.get_origin(kind) is Literal or all(
-                m in (int, float, bool, str, type(None)) or typing.get_origin(m) is Literal
-                for m in members
-            )
-            if plain:
-                found[key] = parameter.replace(annotation=kind)
-        return found
+        return dict(_options(self.get(name)))
 
     def explain(self, name: str) -> list[Option]:
         """The options of `name`, with the texts of `Annotated[T, "what it is, its unit"]`."""
@@ -220,6 +209,23 @@ class Registry(Generic[T]):
             return factory(**{**values, **given})
         except ValueError as error:
             raise ConfigError(f"{self.kind} '{name}': {error}") from None
+
+
+@cache  # asked anew for every recipe and spec, and a signature takes its time to read
+def _options(factory: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """See `Registry.options`."""
+    hints = typing.get_type_hints(_signed(factory))
+    found = {}
+    for key, parameter in inspect.signature(factory).parameters.items():
+        kind = hints.get(key, str)
+        members = typing.get_args(kind) or (kind,)
+        plain = typing.get_origin(kind) is Literal or all(
+            m in (int, float, bool, str, type(None)) or typing.get_origin(m) is Literal
+            for m in members
+        )
+        if plain:
+            found[key] = parameter.replace(annotation=kind)
+    return found
 
 
 def _signed(factory: Callable[..., Any]) -> Callable[..., Any]:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convsnn.errors import ConfigError, MissingExtraError
-from convsnn.measure.boxes import MOST, corners, find, iou, misfit
+from convsnn.measure.boxes import MOST, corners, find, head_misfit, iou, misfit
 from convsnn.measure.tasks import TASKS
 from convsnn.train import LOSSES
 from convsnn.train.boxes import NO_OBJECT, PLACES, yolo
@@ -70,6 +70,17 @@ def test_of_boxes_on_one_another_the_best_stays_and_other_classes_do():
     many[:, 1:] = 0.5
     many[:, 4:] = 0.05
     assert len(find(many, 1, least=0.1).score) == MOST
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 99))
+def test_a_head_is_refused_with_the_number_of_boxes_that_it_has(boxes, classes, channels):
+    wrong, hint = head_misfit(channels, boxes, classes)
+    if channels == classes + 5 * boxes:
+        assert (wrong, hint) == ("", "")
+        return
+    assert f"{channels} channels with boxes={boxes}" in wrong
+    fits = [n for n in range(1, 20) if classes + 5 * n == channels]
+    assert hint.startswith(f"with boxes={fits[0]} they are" if fits else "a cell is the scores")
 
 
 def slow(outputs, targets):

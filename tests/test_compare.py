@@ -7,11 +7,13 @@ import shlex
 from html.parser import HTMLParser
 from itertools import pairwise, permutations
 
+import matplotlib
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 from rich.console import Console
 
 from calibrate.methods import choose_methods, methods
@@ -607,6 +609,26 @@ def test_every_method_and_every_family_can_be_hidden_by_what_the_page_names():
     for name in names:
         if charts.front(document["methods"], name):
             assert f"cost-front-{names.index(name)}" in ids
+
+
+def test_steps_that_are_networks_of_their_own_are_marked(monkeypatch):
+    document = document_of(3)
+    whole, layers, each = document["methods"]
+    layers |= {"schedule": "layers"}  # of few steps all are run
+    each["scores"] = [None, *each["scores"][1:]]
+    drawn = []
+
+    def draw(name, paint, **_):
+        with matplotlib.style.context("default"):
+            paint(figure := Figure())
+        drawn.extend(figure.axes[0].lines[1:4])
+
+    monkeypatch.setattr(charts, "draw", draw)
+    charts.steps_chart(document)
+    assert [line.get_marker() not in ("", "None") for line in drawn] == [False, True, True]
+    assert [len(line.get_xdata()) for line in drawn] == [
+        len(one["scores"]) - (one is each) for one in (whole, layers, each)
+    ]
 
 
 @given(st.lists(st.floats(0, 1), max_size=30))

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from convsnn.report.training.document import half_interval, summarise, verdict
 from convsnn.report.training.study import lines
 from convsnn.train.direct import prepare, scores
 from convsnn.workflows.train.course import open_course
-from zoo.data import Preprocessing, choose, find_images, open_data
+from zoo.data import Preprocessing, choose, class_names, find_images, open_data
 from zoo.data.gen1 import SENSOR, WINDOW
 from zoo.data.recordings import read_part
 from zoo.data.shapes import MOMENT_US, MOMENTS, recorded, scene, shapes
@@ -98,6 +99,7 @@ def test_gen1_gives_the_events_before_a_labelled_time_and_its_boxes(tmp_path: Pa
     )
     data = opened(write_gen1(tmp_path / "gen1", held))
     assert len(data.train) == len(data.test) == 2
+    assert class_names(data.train) == ["car", "pedestrian"]
     targets = data.train.targets.numpy()
     wanted = [[10 / 304, 20 / 240, 60 / 304, 40 / 240, 0],
               [290 / 304, 200 / 240, 14 / 304, 40 / 240, 1]]  # fmt: skip
@@ -236,6 +238,13 @@ def test_a_detector_is_trained_scored_shown_and_scored_again_alike(
     again = json.loads(capsys.readouterr().out)
     assert code == 0
     assert again["metrics"] == report["metrics"]
+    each = [one["label"] for one in report["metrics"].values() if one["group"]]
+    assert set(each) <= {"square", "disc"}
+    assert each
+    net = convsnn.load(out).network
+    assert net.provenance["labels"] == ["square", "disc"]
+    with pytest.raises(ConfigError, match="7 classes, and the classes of shapes are 2: square, d"):
+        convsnn.SNN(net).evaluate(task="detect:boxes=1", samples=2)
 
 
 def frames(folder: Path, y: Any, *, test: Any = None) -> str:
@@ -256,6 +265,11 @@ REFUSED: Mapping[str, tuple[str, Any, str]] = {
     "classes from boxes": ("lt-snn-yolo-short loss=mean-ce", BOXED, "no class numbers but"),
     "classes from a grid": ("lt-snn-yolo-short loss=mean-ce", np.arange(4) % 2, "class scores"),
     "no box at all": ("lt-snn-yolo-short", EMPTY, "(train) holds no box"),
+    "other boxes than the network's": (
+        "lt-snn-yolo-short loss=yolo:boxes=1",
+        BOXED,
+        "12 channels with boxes=1 are 7 classes",
+    ),
     "boxes that are moved": ("lt-snn-yolo-short augment=shift", BOXED, "do not move"),
 }
 
@@ -354,6 +368,18 @@ def test_a_detector_of_images_is_converted_scored_and_asked_for_its_boxes() -> N
     assert set(found["examples"]["samples"][0]["pictures"]) == {"target", "ann", "snn"}
     (one, *_) = snn.predict(x[:2]).document["predictions"]
     assert one["answer"] == [1] * len(one["boxes"])
+    assert one["label"] is None
+    named = snn.predict(x[:2], labels=["cat", "dog"])
+    (one, *_) = named.document["predictions"]
+    assert one["label"] == ["dog"] * len(one["boxes"])
+    assert [box["label"] for box in one["boxes"]] == one["label"]
+    assert "dog, dog" in str(named)
+    with pytest.raises(ConfigError, match="2 names are given for 7 classes"):
+        snn.predict(x[:2], labels=["cat", "dog"], task="detect:boxes=1")
+    knows = replace(snn.network, provenance={**snn.network.provenance, "labels": ["cat", "dog"]})
+    for asked in (convsnn.SNN(knows).predict, convsnn.SNN(knows).evaluate):
+        with pytest.raises(ConfigError, match="7 classes, and the classes of the network are 2"):
+            asked(x[:2], task="detect:boxes=1")
     assert len(one["boxes"]) >= 12
     left, top, width, height = one["boxes"][0]["box"]
     assert width == pytest.approx(0.25, abs=0.05)

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from test_commands import failure, run
 
 import convsnn
-from convsnn.commands.main import app
+from convsnn.commands.app import app
 from convsnn.graph import run as run_graph
 from convsnn.measure.decomposition import PARTS, decompose, divide
 from convsnn.neurons import NEURONS

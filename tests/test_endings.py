@@ -8,7 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from conftest import ROOT
 
+from convsnn import __version__
 from convsnn.commands import main
 from convsnn.commands.faults import explain
 from convsnn.commands.signals import as_interrupts
@@ -16,6 +19,7 @@ from convsnn.errors import ConfigError, ConvsnnError, ExportError
 from convsnn.registry import Registry
 from convsnn.report.files import ResultDirectory, write_text
 from convsnn.workflows.running.device import pick_device
+from convsnn.workflows.running.launched import launched
 from zoo.data import absolute, is_there
 
 NET = "zoo:mnist5k-cnn"
@@ -196,3 +200,31 @@ def test_places_of_data_mean_the_same_everywhere(
     assert (absolute("digits"), is_there("digits")) == ("digits", True)
     assert is_there("npz:a.npz,a.npz")
     assert not is_there("npz:a.npz,nowhere.npz")
+
+
+def test_the_version_is_said_without_torch():
+    code = (
+        "import sys; from convsnn.commands import main; assert main(['--version']) == 0; "
+        "assert not {'torch', 'numpy', 'onnx'} & set(sys.modules)"
+    )
+    told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (told.stdout, told.stderr) == (f"convsnn {__version__}\n", "")
+
+
+@pytest.mark.parametrize("count", [None, 3])
+def test_processes_are_counted_as_torch_counts_them(monkeypatch, count):
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    if count is not None:
+        monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+        monkeypatch.setenv("WORLD_SIZE", str(count))
+    assert launched() == (count or 1)
+    assert torch.distributed.is_torchelastic_launched() == (count is not None)
+
+
+def test_an_interruption_while_the_commands_are_read_is_one(monkeypatch, capsys):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys.modules["convsnn.commands.main"], "_app", interrupted)
+    assert main(["list"]) == 130
+    assert capsys.readouterr().err == "error: interrupted; nothing is left half written\n"

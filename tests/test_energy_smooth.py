@@ -11,7 +11,7 @@ from torch import Tensor
 from calibrate import parse_stages
 from convsnn.graph import Graph, Node
 from convsnn.graph.dense import arithmetic
-from convsnn.graph.ops.base import SMOOTH
+from convsnn.graph.ops.base import SMOOTH, Arithmetic
 from convsnn.measure import evaluate
 from convsnn.measure.energy import Asked, Estimate, Measured, estimate, load_constants, set_names
 from convsnn.measure.energy.constants import TABLE
@@ -82,6 +82,26 @@ def test_every_function_and_product_says_what_it_takes() -> None:
     for node in shown.nodes:
         work = arithmetic(shown, node)
         assert any(vars(work).values()) == (node.role in SMOOTH)
+
+
+@pytest.mark.parametrize(
+    ("op", "attrs", "wanted"),
+    [
+        ("elementary", {"kind": "abs"}, Arithmetic(comparisons=1)),
+        ("elementary", {"kind": "exp"}, Arithmetic(lookups=1)),
+        ("power", {"exponent": 2.0}, Arithmetic(multiplications=1)),
+        ("power", {"exponent": 3.0}, Arithmetic(multiplications=2)),
+        ("power", {"exponent": 0.5}, Arithmetic(lookups=1)),
+        ("power", {"exponent": -1.0}, Arithmetic(lookups=1)),
+        ("bound", {"low": 0.5, "high": None}, Arithmetic(comparisons=1)),
+        ("bound", {"low": -1.0, "high": 1.0}, Arithmetic(comparisons=2)),
+    ],
+)
+def test_a_value_takes_what_its_function_is(
+    op: str, attrs: dict[str, Any], wanted: Arithmetic
+) -> None:
+    nodes = Node("x", "input", (), {"shape": [3, 2]}), Node("f", op, ("x",), attrs)
+    assert arithmetic(Graph(nodes, {}, ("f",)), nodes[1]) == wanted * 6
 
 
 def test_a_lookup_is_a_line_between_two_entries_unless_a_set_says_otherwise(tmp_path: Path) -> None:

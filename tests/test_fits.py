@@ -132,6 +132,23 @@ def test_a_fitted_network_is_binary_and_comes_close_to_its_original(schedule: st
     assert gaps[1] < min(0.03, gaps[0] / 3)
 
 
+def test_the_seed_of_a_run_draws_the_values_that_are_fitted() -> None:
+    nodes = (
+        Node("x", "input", (), {"shape": [300]}), Node("f", "gelu", ("x",)),
+        Node("y", "linear", ("f", "w")),
+    )  # fmt: skip
+    x = torch.randn(8, 300, generator=torch.Generator().manual_seed(1))
+    first, again, other = (
+        fitted_nodes(
+            convert(Graph(nodes, {"w": torch.ones(2, 300)}, ("y",)), x[:2], [x],
+                    parse_stages("max"), steps=2, fit="gelu=if:2", seed=seed).graph
+        )
+        for seed in (1, 1, 2)
+    )  # fmt: skip
+    assert first == again
+    assert first != other
+
+
 def test_every_function_that_can_be_fitted_is_fitted_well() -> None:
     for op in FITTABLE:
         nodes = (

@@ -11,8 +11,8 @@ import onnx
 import pytest
 
 from convsnn.commands import main
+from convsnn.commands.app import app
 from convsnn.commands.hints import fitting, options_of
-from convsnn.commands.main import app
 from convsnn.errors import ExportError
 from convsnn.report.files import ResultDirectory
 from zoo.models.base import WEIGHTS

@@ -154,11 +154,13 @@ def test_preprocessing_is_that_of_what_is_named(here, network):
 def test_tune_and_inspect_take_a_module_and_images(here, network):
     pytest.importorskip("optuna")
     module = digits().eval()
-    images, _ = labelled(module, 40, seed=1)
-    found = convsnn.tune(
-        network, images, timesteps=2, trials=1, trial_samples=10, calibration_samples=20, folder="t"
-    )
+    images, labels = labelled(module, 40, seed=1)
+    found = convsnn.tune(  # which asks no label: the network has no class of these numbers
+        network, (images, 9 + labels), timesteps=2, trials=1, trial_samples=10,
+        calibration_samples=20, folder="t",
+    )  # fmt: skip
     assert found.folder == Path("t")
+    assert found.document["rows"][0]["agreement"] is None
     assert found.document["data"]["calibration"]["samples"] == 20
     seen = convsnn.inspect(module, images, verify=True)
     assert seen.converts

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from convsnn.errors import ConvsnnError, LoadError
-from zoo.data import Binning, Preprocessing, open_data
+from zoo.data import Binning, Preprocessing, class_names, open_data
 from zoo.data.framed import VARIABLE
 from zoo.data.recordings import read_recording
 
@@ -167,6 +167,7 @@ def folder(root: Path, *, count: int = 4) -> Path:
 def test_a_folder_of_recordings_by_class(tmp_path: Path) -> None:
     data = opened(f"recordings:{folder(tmp_path / 'all', count=10)}")
     assert (len(data.train), len(data.test), data.train.classes) == (18, 2, 2)
+    assert class_names(data.train) == class_names(data.test) == ["a", "b"]
     x, y = next(data.train.batches(18))
     assert y.tolist() == [0] * 9 + [1] * 9
     assert x[y == 0][..., 4:].sum() == x[y == 1][..., :4].sum() == 0

@@ -19,13 +19,14 @@ import matplotlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 from rich.console import Console
 
 from convsnn.errors import ConfigError, ExportError, MissingExtraError
 from convsnn.report import files, wording
 from convsnn.report.document import SCHEMA, to_json, validate
 from convsnn.report.files import ResultDirectory, write_bytes_via, write_text
-from convsnn.report.page import summary
+from convsnn.report.page import charts, summary
 from convsnn.report.page.html import render_html
 from convsnn.report.page.table import render_table
 
@@ -357,6 +358,30 @@ def test_the_page_tells_everything(pages: dict[str, str], name: str) -> None:
     assert ("Max pooling is among them" in page.text) == bool(report["sources"])
     assert "512 samples of cifar10, split train" in page.text
     assert "10,000 samples of cifar10, split test" in page.text
+
+
+def test_points_of_a_chart_are_the_steps_that_were_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Any] = []
+
+    def paint(name: str, painted: Any, **_: Any) -> str:
+        with matplotlib.style.context("default"):
+            painted(figure := Figure())
+        drawn.append(figure.axes[0])
+        return name
+
+    monkeypatch.setattr(charts, "draw", paint)
+    report = sample(["a"], 8)
+    for schedule, marked, style in (("layers", range(1, 9), "None"), ("steps", (1, 2, 4, 8), "-")):
+        shown = report | {"schedule": {"name": schedule}}
+        charts.accuracy_chart(shown)
+        charts.energy_chart(shown)
+        lines = [line for axes in drawn[-2:] for line in axes.lines if line.get_label() != "ANN"]
+        assert len(lines) == 5
+        for line in lines:
+            every = line.get_markevery()
+            at = line.get_xdata()
+            assert [at[place] for place in range(8) if every is None or place in every] == [*marked]
+            assert line.get_linestyle() == style
 
 
 def test_a_layer_named_like_a_reference_keeps_its_name_in_the_charts(pages: dict[str, str]) -> None:

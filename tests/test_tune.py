@@ -287,6 +287,7 @@ def test_tune_writes_what_can_be_pasted_and_goes_on(here, capsys):
     assert f"--calibrate max --neuron {document['neuron']} --readout mean\n" in out
     assert [row["name"] for row in document["rows"]][:2] == ["tuned", "as given"]
     assert document["trials"] == 2
+    assert f"agree {max(document['rows'][0]['agreement'])}" in out  # as in the page
     assert len({tuple(part.items()) for part in document["data"].values()}) == 2  # sizes 40 and 20
     assert main([*TUNE, "--trials", "3", "--json"]) == 0
     captured = capsys.readouterr()

@@ -19,7 +19,10 @@ def fit(
     as_json: options.Json = False,
     csv: options.Csv = None,
 ) -> int:
-    """Hold a spiking network against a chip's published limits; exit 1 where it does not fit."""
+    """Hold a spiking network against a chip's published limits; exit 1 where it does not fit.
+
+    Neurons that stand for smooth functions are another thing: convsnn convert --fit.
+    """
     found = check(artifact, chip, weight_bits=weight_bits)
     printing.show_result(found, as_json=as_json, csv=csv, width=100)
     return 0 if found.fits else 1

@@ -4,14 +4,15 @@ Exit codes: 0 done and every gate met, 1 ran but a gate failed, 2 could not run 
 its result, 130 interrupted (143 by SIGTERM, 129 by SIGHUP).
 """
 
+import importlib
 import os
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 
 import typer
 
 from convsnn import __version__
-from convsnn.commands.app import COMMANDS, app
 from convsnn.commands.checked import refuse_empty
 from convsnn.commands.errors import show_error
 from convsnn.commands.faults import closed_output, explain
@@ -22,7 +23,7 @@ from convsnn.commands.terminal import Terminal, messages
 from convsnn.errors import ConfigError, ConvsnnError
 from convsnn.plugins import load_installed, load_plugins
 from convsnn.workflows.running.cache import require_cache
-from convsnn.workflows.running.processes import Dismissed, speaks
+from convsnn.workflows.running.launched import Dismissed, speaks
 from convsnn.workflows.running.voice import heard_by
 
 INTERRUPTED = 130
@@ -52,11 +53,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # of several processes torchrun ends all when one fails, which has said why
             shown = ConvsnnError("interrupted; nothing is left half written") if speaks() else None
         if shown is not None:
-            if shown.hint and given and given[0] in COMMANDS:
-                known = {*options_of(app, given[0]), "--plugin"}
+            if shown.hint and given and given[0] in _app().COMMANDS:
+                known = {*options_of(_app().app, given[0]), "--plugin"}
                 shown.hint = fitting(shown.hint, command=given[0], known=known)
             show_error(shown, "--json" in given)
     return code
+
+
+def _app() -> ModuleType:
+    """The commands, read when they are first needed: what they import takes seconds, in which the
+    version can be said, and an interruption is one already."""
+    return importlib.import_module("convsnn.commands.app")
 
 
 def _run(given: list[str]) -> tuple[int, ConvsnnError | None]:
@@ -71,6 +78,7 @@ def _run(given: list[str]) -> tuple[int, ConvsnnError | None]:
     try:
         refuse_empty(given)
         require_cache()
+        app = _app().app  # whose own names plug-ins find taken
         with heard_by(Terminal()):
             given[:], names = _without_plugins(given)
             load_plugins(names)
@@ -87,7 +95,7 @@ def _run(given: list[str]) -> tuple[int, ConvsnnError | None]:
         cause = error.__context__
         shown = closed_output(cause if isinstance(cause, OSError) else None)
     except typer.TyperException as error:
-        command = f" {given[0]}" if given and given[0] in COMMANDS else ""
+        command = f" {given[0]}" if given and given[0] in _app().COMMANDS else ""
         message = error.format_message().replace("Value error, ", "")
         if speaks():  # of several processes each reads the same wrong options
             shown = ConfigError(message, hint=f"see convsnn{command} --help")

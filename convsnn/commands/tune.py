@@ -62,7 +62,6 @@ def tune(
     subject = groups.opening(
         model, data, network=network, reading=reading, running=running,
         calibration_samples=calibration_samples, verify=verify,
-        task="none",  # it asks for no labels, whatever they are
     )  # fmt: skip
     found = search(
         subject, neuron=neuron, calibrate=calibrate, timesteps=timesteps, trials=trials,

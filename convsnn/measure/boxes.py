@@ -145,6 +145,21 @@ def misfit(targets: Tensor, classes: int) -> str:
     return ""
 
 
+def head_misfit(channels: int, boxes: int, classes: int) -> tuple[str, str]:
+    """Why a cell's `channels` are no `boxes` for that many `classes`, and what to do about it; both
+    "" if they are."""
+    rest = channels - classes
+    if rest == 5 * boxes:
+        return "", ""
+    text = f"{channels} channels with boxes={boxes} are {channels - 5 * boxes} classes"
+    if rest > 0 and rest % 5 == 0:
+        return text, f"with boxes={rest // 5} they are {classes} classes"
+    form = f"a cell is the scores of all classes and five numbers a box: {classes} + 5 x boxes"
+    if channels % (classes + 5) == 0:
+        form += f"; {channels // (classes + 5)} x ({classes} + 5) has classes for every box"
+    return text, form
+
+
 def _first(wrong: Tensor) -> str:
     sample, place = torch.nonzero(wrong)[0].tolist()
     return f"box {place} of sample {sample}"

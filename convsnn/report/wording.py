@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+COUNTED = "arithmetic alone (counted), ANN = 1"  # the energy ratio without an estimate
+
 
 def percent(fraction: float | None) -> str:
     """0.9164 -> 91.64 %; a dash for None."""

@@ -1,6 +1,7 @@
 """The object that Python users hold: a spiking network, and all that can be done with it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -26,10 +27,15 @@ from convsnn.workflows.predict import Predictions, predict
 from convsnn.workflows.running.device import pick_device
 from convsnn.workflows.running.keywords import options_of, require_known
 from convsnn.workflows.running.precision import Asked
+from convsnn.workflows.running.spelling import methods_in_keywords
 from convsnn.workflows.subject.given import Images
+from convsnn.workflows.subject.method import Method
+from convsnn.workflows.subject.reading import Reading
 from convsnn.workflows.subject.saved import data_of
 
 
+# hints tell how else to convert it
+@methods_in_keywords(also=[*(field.name for field in fields(Method)), *Reading.__annotations__])
 class SNN:
     """A spiking network that runs for `timesteps`; it never changes, changes give another.
 
@@ -214,7 +220,8 @@ class SNN:
 
     def fit(self, chip: str | Path, *, weight_bits: int | None = None) -> Fit:
         """What of it does not fit a chip (loihi2, speck, spinnaker2, xylo or FILE.toml), and what
-        would: see `convsnn fit`; spikes are those of the last `evaluate`."""
+        would: see `convsnn fit`; spikes are those of the last `evaluate`. What `convert` takes as
+        `fit` is another thing: neurons in the place of smooth functions."""
         report = None if self._scores is None else self._scores.document
         return fit_network(self._net, chip, weight_bits=weight_bits, report=report)
 

@@ -64,8 +64,8 @@ class Events:
 class Recordings:
     """One split of recordings; `read` gives that of a number.
 
-    `labels`, `classes`, `contents` and `other`, like boxes, are those of `Stored`. `sensor` is
-    height and width; where it is only `seen` in the events the real one may be larger.
+    `labels`, `classes`, `contents`, `other`, like boxes, and `class_names` are those of `Stored`.
+    `sensor` is height and width; where it is only `seen` in the events the real one may be larger.
     """
 
     source: str
@@ -78,6 +78,7 @@ class Recordings:
     seen: bool = False
     contents: Callable[[], str] | None = None
     other: Tensor | None = None
+    class_names: tuple[str, ...] | None = None
 
     def binned(self, steps: int, binning: Binning, *, channels: int, plane: Plane) -> Stored:
         """The same split as sequences of `steps` frames (channels, *plane).
@@ -115,7 +116,7 @@ class Recordings:
 
         return Stored(
             self.source, self.split, self.count, read, self.labels, self.classes, 1.0, steps,
-            contents=self.contents, other=self.other,
+            contents=self.contents, other=self.other, class_names=self.class_names,
         )  # fmt: skip
 
 

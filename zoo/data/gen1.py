@@ -90,6 +90,7 @@ def _split(root: Path, split: str, source: str) -> Recordings:
     return Recordings(
         source, split, len(found), _reader(found), None, None, SENSOR,
         contents=partial(of_files, root, [*paths, *tables]), other=_filled(found),
+        class_names=CLASSES,
     )  # fmt: skip
 
 

@@ -99,7 +99,7 @@ def _both(parts: Sequence[Listing], source: str, sensor: Plane, *, seen: bool = 
         Recordings(
             source, split, len(part.paths), _reader(part.paths, None if seen else sensor),
             torch.tensor(part.numbers), len(part.classes), sensor, seen=seen,
-            contents=partial(of_files, part.root, part.paths),
+            contents=partial(of_files, part.root, part.paths), class_names=part.classes,
         )
         for part, split in zip(parts, ("train", "test"), strict=True)
     )  # fmt: skip

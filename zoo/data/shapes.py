@@ -45,7 +45,7 @@ def _split(number: int, split: str) -> Recordings:
     return Recordings(
         "shapes", split, count, read, None, None, SENSOR,
         contents=partial(of_texts, "shapes", _VERSION, number, count),
-        other=torch.from_numpy(boxes),
+        other=torch.from_numpy(boxes), class_names=CLASSES,
     )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ class Stored:
     the preprocessing names another. `classes`: None without labels. `contents` gives a text that
     differs where any sample does, sooner than by reading all of them (see `zoo.data.digest`).
     `other` are targets that are no class numbers, (count, ...); `class_names` go with
-    the class numbers.
+    the class numbers, those of boxes too.
     """
 
     source: str

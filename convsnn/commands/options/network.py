@@ -83,8 +83,8 @@ Fit = Annotated[
     list[str] | None,
     typer.Option(
         metavar="WHAT=if:N",
-        help="Stand N neurons for each value of a smooth activation (gelu=if:8) or of a layer "
-        "that is one; repeatable.",
+        help="Stand N neurons, fitted to its line, for each value of a smooth activation "
+        "(gelu=if:8) or of a layer that is one; repeatable. Chips are convsnn fit's.",
     ),
 ]
 Verify = Annotated[

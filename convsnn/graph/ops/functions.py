@@ -10,7 +10,8 @@ for it. Affine parts (of norms) are separate `scale` and `add_constant` nodes, w
 weights. Sources of the forms: torch's and ONNX's own definitions. What an element takes counts a
 function of one value, and an exponential, a root or a reciprocal, as one lookup; a softmax besides
 subtracts its largest value, adds up and multiplies, and a layer norm adds three times (its mean,
-what is left, the squares) and multiplies twice.
+what is left, the squares) and multiplies twice. What looks at a sign or a bound compares, as a ReLU
+does, and a square or a cube multiplies.
 """
 
 import math
@@ -31,14 +32,17 @@ LOOKUP = Arithmetic(lookups=1)
 
 
 def function(
-    name: str, each: Arithmetic = LOOKUP, row: Arithmetic | None = None
+    name: str,
+    each: Arithmetic | Callable[[Mapping[str, Any]], Arithmetic] = LOOKUP,
+    row: Arithmetic | None = None,
 ) -> Callable[[Run], Run]:
-    """Decorator: enter a row of the table. `each` is what an element takes; `row` what is done
-    once for all elements that the function reads together, along its `dim` or `dims`."""
+    """Decorator: enter a row of the table. `each` is what an element takes, or says it of the
+    node's attributes; `row` what is done once for all elements that the function reads together,
+    along its `dim` or `dims`."""
 
     def count(inputs: Sequence[Shape], output: Shape, attrs: Mapping[str, Any]) -> Arithmetic:
         elements = max(prod(shape) for shape in (*inputs, output))
-        work = each * elements
+        work = (each if isinstance(each, Arithmetic) else each(attrs)) * elements
         if row is None:
             return work
         along = attrs["dims"] if "dims" in attrs else [attrs["dim"]]
@@ -161,7 +165,12 @@ def modulate(a: Tensor, b: Tensor) -> Tensor:
     return a * b
 
 
-@function("power")
+def _of_power(attrs: Mapping[str, Any]) -> Arithmetic:
+    exponent = attrs["exponent"]
+    return Arithmetic(multiplications=int(exponent) - 1) if exponent in (2, 3) else LOOKUP
+
+
+@function("power", _of_power)
 def power(x: Tensor, *, exponent: float) -> Tensor:
     """x to a fixed power."""
     return x.square() if exponent == 2 else torch.pow(x, exponent)
@@ -177,13 +186,21 @@ _PLAIN: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-@function("elementary")
+def _of_elementary(attrs: Mapping[str, Any]) -> Arithmetic:
+    return Arithmetic(comparisons=1) if attrs["kind"] == "abs" else LOOKUP
+
+
+@function("elementary", _of_elementary)
 def elementary(x: Tensor, *, kind: str) -> Tensor:
     """One of `abs`, `erf`, `exp`, `log`, `cos`, `sin`, as longer formulas are made of."""
     return _PLAIN[kind](x)
 
 
-@function("bound", Arithmetic(comparisons=2))
+def _of_bound(attrs: Mapping[str, Any]) -> Arithmetic:
+    return Arithmetic(comparisons=sum(attrs[end] is not None for end in ("low", "high")))
+
+
+@function("bound", _of_bound)
 def bound(x: Tensor, *, low: float | None, high: float | None) -> Tensor:
     """x between bounds, either of which may be missing, and which are no neuron's."""
     return torch.clamp(x, low, high)

@@ -39,11 +39,11 @@ class Detect(Task):
 
     def natural(self, targets: Tensor, shape: Shape) -> bool:
         """See `Task`."""
-        return geometry.are_boxes(targets) and self._classes(shape) > 0 and len(targets) > 0
+        return geometry.are_boxes(targets) and self.classes(shape) > 0 and len(targets) > 0
 
     def misfit(self, targets: Tensor | None, shape: Shape) -> str:
         """See `Task`."""
-        classes = self._classes(shape)
+        classes = self.classes(shape)
         if classes < 1:
             return f"outputs of shape {shape} are no grid of cells with {self.boxes} boxes each"
         if targets is None:
@@ -51,6 +51,10 @@ class Detect(Task):
         if not geometry.are_boxes(targets):
             return f"targets ({described(targets)}) are no boxes of five numbers"
         return geometry.misfit(targets, classes)
+
+    def classes(self, shape: Shape) -> int:
+        """How many classes outputs of `shape` tell apart; 0 where they are no grid."""
+        return max(0, shape[0] - 5 * self.boxes) if len(shape) == 3 else 0
 
     def find(self, outputs: Tensor, *, least: float | None = None) -> geometry.Found:
         """The boxes in outputs (N, *shape) from the confidence `least` on."""
@@ -124,10 +128,6 @@ class Detect(Task):
         """See `Task`."""
         value = float(self.scores(tally)[0][1][0])
         return f"has a mAP of {value:.2%}: it finds next to nothing" if value < 0.01 else ""
-
-    def _classes(self, shape: Shape) -> int:
-        """How many classes outputs of `shape` tell apart; 0 where they are no grid."""
-        return max(0, shape[0] - 5 * self.boxes) if len(shape) == 3 else 0
 
 
 def require_pycocotools() -> None:

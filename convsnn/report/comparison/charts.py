@@ -22,7 +22,7 @@ from convsnn.report.comparison.document import (
 )
 from convsnn.report.page.charts import WIDTH, time_axes
 from convsnn.report.svg import AXIS, CARD, FIRST, INK, SECOND, THIRD, VARIABLES, draw
-from convsnn.report.wording import significant
+from convsnn.report.wording import COUNTED, significant
 from convsnn.spiking.kinds import ANALOG
 
 COLOURS = {"binary": FIRST, "graded": SECOND, "signed": THIRD, ANALOG: AXIS}
@@ -47,7 +47,8 @@ def steps_chart(comparison: Comparison) -> str:
         _ann(axes, comparison)
         for number, one in enumerate(rows, start=1):
             line = _styled(one, linewidth=1.3, markersize=2.4, alpha=0.9)
-            if None not in one["scores"]:  # a step is marked where it is a network of its own
+            apart = one.get("schedule") == "layers" or None in one["scores"]
+            if not apart:  # a step is marked where it is a network of its own
                 line["marker"] = ""
             axes.plot(*_scored(one), **line, label=f"{number} {one['title']}")
         _number(axes, comparison, height - _AROUND)
@@ -168,7 +169,7 @@ def cost_chart(comparison: Comparison) -> str:
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda ratio, _: significant(ratio, 2)))
         axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.set_xlabel("energy (counted), ANN = 1")
+        axes.set_xlabel(f"energy: {COUNTED}")
         _legend(axes, _fronts(rows))
 
     steps = ", ".join(map(str, compared_steps(comparison["timesteps"])))

@@ -17,6 +17,7 @@ from convsnn.report.comparison.document import (
 )
 from convsnn.report.comparison.table import seconds
 from convsnn.report.templating import template
+from convsnn.report.wording import COUNTED
 
 
 def render_comparison_page(comparison: Comparison) -> str:
@@ -53,6 +54,7 @@ def render_comparison_page(comparison: Comparison) -> str:
             steps=[str(step) for step in steps],
             best=best,
             family=family,
+            of_energy=COUNTED,
             trained=any(row["trained"] for row in rows),
             anew=any(row.get("each") for row in rows),
             leader=best_row(comparison),

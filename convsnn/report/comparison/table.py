@@ -16,7 +16,7 @@ from convsnn.report.comparison.document import (
     in_words,
     remarks,
 )
-from convsnn.report.wording import counted, percent, significant
+from convsnn.report.wording import COUNTED, counted, percent, significant
 
 WIDTH, NAME, CELL = 100, 21, 7  # characters of the table, a method's name and a column
 
@@ -57,7 +57,7 @@ def _methods(comparison: Comparison, width: int) -> list[RenderableType]:
         parts += [Text(f"{kind}:", style="italic"), _table(comparison, kind, columns[:fits], name)]
     trained = any(one["trained"] for one in comparison["methods"])
     legend = (
-        f"energy: counted, ANN = 1, after {comparison['timesteps']} steps; SIN: mean of the "
+        f"energy: {COUNTED}, after {comparison['timesteps']} steps; SIN: mean of the "
         "layers; rate: spikes per neuron and step; calib., "
         f"{'train., ' if trained else ''}simul.: seconds"
     )

@@ -7,7 +7,7 @@ from convsnn.errors import MissingExtraError
 from convsnn.report.finetuning.document import scored_steps
 from convsnn.report.page.summary import shown_steps
 from convsnn.report.templating import template
-from convsnn.report.wording import counted, percent, points, significant
+from convsnn.report.wording import COUNTED, counted, percent, points, significant
 
 # the settings of a training that have a place of their own on the page
 _SHOWN = ("method", "epochs", "updates", "seconds", "samples", "timesteps", "learned_thresholds")
@@ -28,6 +28,7 @@ def render_finetuning_page(document: Mapping[str, Any]) -> str:
     return template("finetuning.html").render(
         d=document,
         counted=counted,
+        of_energy=COUNTED,
         said=percent if fraction else significant,
         unit="percentage points" if fraction else "hundredths",
         gained=_gained(document, -1),

@@ -11,7 +11,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentF
 
 from convsnn.report.document import Report
 from convsnn.report.page.metrics import headline
-from convsnn.report.page.summary import shown_steps
+from convsnn.report.page.summary import by_layers, shown_steps
 from convsnn.report.readings import Cells
 from convsnn.report.svg import AXIS, CARD, FIRST, INK, SECOND, THIRD, draw
 from convsnn.report.wording import distinct, percent, shortened, significant
@@ -23,15 +23,16 @@ LOWEST = 1.0  # R2 below minus this is far off, and would press the rest of a ch
 
 def accuracy_chart(report: Report) -> str:
     """The headline score, if there is one, and agreement with the ANN at every time step."""
-    agreement, first = report["snn"]["agreement"], headline(report)
+    agreement, first, apart = report["snn"]["agreement"], headline(report), by_layers(report)
 
     def paint(figure: Figure) -> None:
         axes = time_axes(figure, report["timesteps"])
         if first is not None and first.ann is not None:
             axes.axhline(first.ann, color=INK, linestyle=(0, (5, 3)), linewidth=1.4, label="ANN")
             known = [math.nan if value is None else value for value in first.snn]
-            line(axes, known, FIRST, "o", "SNN" if first.name == "accuracy" else first.label)
-        line(axes, agreement, SECOND, "s", "agreement")
+            label = "SNN" if first.name == "accuracy" else first.label
+            line(axes, known, FIRST, "o", label, apart=apart)
+        line(axes, agreement, SECOND, "s", "agreement", apart=apart)
         if first is None or first.unit == "fraction":
             axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
         else:
@@ -46,14 +47,14 @@ def accuracy_chart(report: Report) -> str:
 
 def energy_chart(report: Report) -> str:
     """The three energy ratios at every time step, and the ANN's line at 1."""
-    energy = report["energy"]
+    energy, apart = report["energy"], by_layers(report)
 
     def paint(figure: Figure) -> None:
         axes = time_axes(figure, report["timesteps"])
         axes.axhline(1.0, color=INK, linestyle=(0, (5, 3)), linewidth=1.4, label="ANN")
-        line(axes, energy["paper"], THIRD, "^", "paper")
-        line(axes, energy["counted"], FIRST, "o", "counted")
-        line(axes, energy["cached"], SECOND, "s", "cached")
+        line(axes, energy["paper"], THIRD, "^", "paper", apart=apart)
+        line(axes, energy["counted"], FIRST, "o", "counted", apart=apart)
+        line(axes, energy["cached"], SECOND, "s", "cached", apart=apart)
         axes.set_ylim(bottom=0)
         axes.set_ylabel("energy, ANN = 1")
         legend(axes, 4)
@@ -111,11 +112,19 @@ def time_axes(figure: Figure, total: int) -> Any:
     return axes
 
 
-def line(axes: Any, values: Sequence[float | None], colour: str, marker: str, label: str) -> None:
-    """A line over the time steps, marked where steps are shown; points alone where a value stands
-    for a network of its own, so that some have none."""
+def line(
+    axes: Any,
+    values: Sequence[float | None],
+    colour: str,
+    marker: str,
+    label: str,
+    *,
+    apart: bool = False,
+) -> None:
+    """A line over the time steps, marked where steps are shown; points alone, one for each that was
+    run, where every number of steps is a network of its own, and so stands `apart`."""
     known = {step: value for step, value in enumerate(values, start=1) if value is not None}
-    if len(known) < len(values):
+    if apart or len(known) < len(values):
         axes.plot(
             list(known), list(known.values()), color=colour, marker=marker, linestyle="",
             label=label,

@@ -8,7 +8,7 @@ from convsnn.report.document import Report
 from convsnn.report.page.crossing import crossing_in_words
 from convsnn.report.page.metrics import headline
 from convsnn.report.page.summary import by_layers
-from convsnn.report.wording import bound_in_points, counted, points, significant
+from convsnn.report.wording import COUNTED, bound_in_points, counted, points, significant
 
 NAMES = {
     "original": "the ANN",
@@ -70,10 +70,10 @@ def spent(report: Report, step: int) -> str:
 
 
 def spent_by(report: Report) -> str:
-    """Where `spent` is from."""
+    """What `spent` is."""
     estimate = estimate_of(report)
     found = estimate is not None and estimate["ratios"]["original"] is not None
-    return str(estimate["kind"]) if estimate is not None and found else "counted"
+    return f"{estimate['kind']}, ANN = 1" if estimate is not None and found else COUNTED
 
 
 def narrow(text: str) -> str:

@@ -95,8 +95,8 @@ def fits_in_words(report: Report) -> str:
         for fit in fits
     ]
     return (
-        f"Sums of neurons stand for functions: {', '.join(said)}. The error is the root of the "
-        "mean square, relative, on calibration images that were not fitted, before any spike."
+        f"Sums of neurons stand for functions (--fit): {', '.join(said)}. The error is the root of "
+        "the mean square, relative, on calibration images that were not fitted, before any spike."
     )
 
 

@@ -73,7 +73,7 @@ def convert(
     fits = parse_fits(fit)
     require_if(fits, neuron)
     require_spikes(as_if_fitted(graph, fits), spikes, neuron=neuron)
-    graph = fitted(apply_exact(graph, example, EXACT), batches, fits)
+    graph = fitted(apply_exact(graph, example, EXACT), batches, fits, seed=seed)
     if max_pool == "current":
         graph = apply_exact(graph, example, [pool_before_neuron])
     neuron = NEURONS.with_default(neuron, "seed", seed)

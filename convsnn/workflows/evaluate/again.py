@@ -13,8 +13,9 @@ from convsnn.workflows.evaluate.early_exit import plan_exits
 from convsnn.workflows.evaluate.pricing import Pricing
 from convsnn.workflows.evaluate.scores import Scores
 from convsnn.workflows.running.device import pick_device
+from convsnn.workflows.running.launched import beside
 from convsnn.workflows.running.precision import Asked, as_before
-from convsnn.workflows.running.processes import Group, beside
+from convsnn.workflows.running.processes import Group
 from convsnn.workflows.running.voice import reported
 from convsnn.workflows.subject.given import Images
 from convsnn.workflows.subject.images import Chosen
@@ -65,7 +66,7 @@ def evaluate_saved(
     target = pick_device(device)
     data, settings = data_of(net, test, preprocessing or {}, place=place)
     task = task or origin.get("task")
-    scoring.require_scores(gate, data, net.graph, task=task)
+    scoring.require_scores(gate, data, net.graph, task=task, names=origin.get("labels"))
     if early_exit is not None and exit_data is None and data.train is data.test:
         raise ConfigError(
             "the margins of early exit would be fitted on the images that are scored",

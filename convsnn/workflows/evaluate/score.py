@@ -1,6 +1,6 @@
 """A scoring run: what is asked before, the report, the result files and the gate."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from convsnn.report.page.assemble import assemble
 from convsnn.report.page.html import render_html
 from convsnn.simulate import Engine
 from convsnn.spiking.network import Spiking
-from convsnn.workflows.evaluate.classes import classes_of
+from convsnn.workflows.evaluate.classes import classes_of, named_scores
 from convsnn.workflows.evaluate.doubts import doubts
 from convsnn.workflows.evaluate.examples import examples_of, how_many
 from convsnn.workflows.evaluate.held_out import Ahead, First
@@ -36,8 +36,9 @@ from convsnn.workflows.running.batch import note_smaller_batch
 from convsnn.workflows.running.precision import Wanted
 from convsnn.workflows.running.processes import Group
 from convsnn.workflows.running.voice import command_line, progress, warn
+from convsnn.workflows.subject.class_names import require_head
 from convsnn.workflows.subject.images import describe_part
-from zoo.data import DataSet, absolute, choose
+from zoo.data import DataSet, absolute, choose, class_names
 
 Batches = Iterator[tuple[Tensor, Tensor | None]]
 
@@ -143,6 +144,7 @@ def score(
         warnings.insert(0, doubt)
     body = assemble(net, evaluation, header=header, precision=engine.describe(), asked=asked)
     body["estimate"]["quantised"] = quantised
+    body["metrics"] = named_scores(net, evaluation, data.test, body["metrics"])
     more |= classes_of(net, evaluation, data.test, indices)
     more |= examples_of(
         net,
@@ -197,14 +199,22 @@ def write_results(
 
 
 def require_scores(
-    max_drop: float | None, data: DataSet, graph: Graph, *, task: str | None = None
+    max_drop: float | None,
+    data: DataSet,
+    graph: Graph,
+    *,
+    task: str | None = None,
+    names: Sequence[str] | None = None,
 ) -> Decision:
     """The task of `graph` on `data`, which the user may have said; refuses what could not be
-    scored before any work: labels that the network cannot give, and a gate on scores where there
-    are none."""
+    scored before any work: labels that the network cannot give, boxes of other classes than the
+    data or the network itself `names`, and a gate on scores where there are none."""
     if max_drop is not None:
         finite(max_drop, "--max-drop")
     told = decide(data.test.targets, graph, asked=task)
+    shape = graph.shapes[graph.outputs[0]]
+    for known, whose in ((class_names(data.test), data.test.source), (names, "the network")):
+        require_head(told.task, shape, known, whose=f"the classes of {whose}")
     if max_drop is not None and told.unscored:
         raise ConfigError(f"--max-drop needs scores, and there are none: {told.unscored}")
     if told.unscored not in ("", UNLABELLED) and task is None:

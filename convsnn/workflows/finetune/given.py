@@ -57,7 +57,13 @@ def finetune_into(
         checkpoints = checkpoints_of(folder)
         claim(checkpoints, resume=resume, force=force)
         data, settings = _data(net, train, test, preprocessing)
-        scoring.require_scores(None, data, net.graph, task=net.provenance.get("task"))
+        scoring.require_scores(
+            None,
+            data,
+            net.graph,
+            task=net.provenance.get("task"),
+            names=net.provenance.get("labels"),
+        )
         if samples is None and test is not None and not isinstance(test, str):
             samples = len(data.test)  # all that were given
         return finetune_opened(

@@ -28,7 +28,8 @@ from convsnn.workflows.evaluate import score as scoring
 from convsnn.workflows.finetune.asked import Asked
 from convsnn.workflows.finetune.network import finetune_network
 from convsnn.workflows.running.device import pick_device
-from convsnn.workflows.running.processes import Dismissed, launched, leaving_together
+from convsnn.workflows.running.launched import Dismissed, launched
+from convsnn.workflows.running.processes import leaving_together
 from convsnn.workflows.running.result import Result
 from convsnn.workflows.running.voice import note
 from convsnn.workflows.subject.images import describe_part

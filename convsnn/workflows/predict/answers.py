@@ -102,12 +102,13 @@ class Answering:
             left, top, right, bottom = mine.corners.unbind(1)
             places = torch.stack([left, top, right - left, bottom - top], 1)
             boxes = [
-                {"class": number, "score": score, "box": place}
+                {"class": number, "label": self._label(number), "score": score, "box": place}
                 for number, score, place in zip(
                     mine.label.tolist(), mine.score.tolist(), places.tolist(), strict=True
                 )
             ]
-            answer = {"answer": mine.label.tolist(), "label": None, "boxes": boxes}
+            said = None if self.labels is None else [box["label"] for box in boxes]
+            answer = {"answer": mine.label.tolist(), "label": said, "boxes": boxes}
             rows.append({**answer, "settled": None, "steps": steps})
         return rows
 

@@ -3,7 +3,7 @@
 import torch
 
 from convsnn.errors import ConfigError
-from convsnn.workflows.running.processes import card
+from convsnn.workflows.running.launched import card
 
 DEVICES = ("cpu", "cuda")
 

@@ -5,6 +5,7 @@ from inspect import Parameter, signature
 from typing import Any
 
 from convsnn.registry import nearest
+from convsnn.workflows.running.spelling import takes_too
 
 
 def require_known(verb: str, given: Iterable[str], known: Iterable[str]) -> None:
@@ -18,6 +19,7 @@ def require_known(verb: str, given: Iterable[str], known: Iterable[str]) -> None
             raise TypeError(
                 f"{verb}() has no option '{name}': {said}its options are {', '.join(options)}"
             )
+    takes_too(options)
 
 
 def options_of(function: Callable[..., Any], *, without: Iterable[str] = ()) -> list[str]:

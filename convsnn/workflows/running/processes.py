@@ -8,7 +8,6 @@ to another closed while it still holds them.
 
 import json
 import os
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
 from datetime import timedelta
@@ -17,21 +16,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from convsnn.errors import ConfigError, ConvsnnError
+from convsnn.errors import ConvsnnError
+from convsnn.workflows.running.launched import Dismissed, launched
 
-_COURTESY = 10  # seconds; the first process ends, and torchrun the others, long before
 _PATIENCE = timedelta(days=7)  # a slow process is no dead one; torchrun ends all when one dies
-
-
-class Dismissed(BaseException):
-    """This process of several has nothing more to do; `code` is the exit code it ends with.
-
-    No error, like SystemExit: nobody but the program itself catches it.
-    """
-
-    def __init__(self, code: int) -> None:
-        super().__init__(code)
-        self.code = code
 
 
 class Group:
@@ -109,42 +97,6 @@ def _written(error: Exception) -> bytes:
     known = isinstance(error, ConvsnnError)
     message = str(error) if known else f"unexpected {type(error).__name__}: {error}"
     return json.dumps({"message": message, "hint": getattr(error, "hint", "")}).encode()
-
-
-def launched() -> int:
-    """How many processes torchrun has started; 1 where it has not."""
-    return int(os.environ["WORLD_SIZE"]) if dist.is_torchelastic_launched() else 1
-
-
-def beside() -> int:
-    """How many of them run on this machine."""
-    return int(os.environ["LOCAL_WORLD_SIZE"]) if launched() > 1 else 1
-
-
-def card() -> int | None:
-    """The number of the GPU that is this process's own; None where it has the choice."""
-    return int(os.environ["LOCAL_RANK"]) if launched() > 1 else None
-
-
-def speaks() -> bool:
-    """Whether this is the one process that prints an error that all meet alike, before they are a
-    group: the first. Any other waits a little, for torchrun ends all when one ends."""
-    first = launched() == 1 or int(os.environ["RANK"]) == 0
-    if not first:
-        time.sleep(_COURTESY)
-    return first
-
-
-def require_alone() -> None:
-    """ConfigError, from one process, where torchrun has started several."""
-    if launched() == 1:
-        return
-    if not speaks():
-        raise Dismissed(2)
-    raise ConfigError(
-        f"this command runs in one process, not in {launched()}",
-        hint="start it without torchrun; convsnn evaluate is what shares its images",
-    )
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from convsnn.errors import ConvsnnWarning
+from convsnn.workflows.running.spelling import spelled
 
 _LOG = logging.getLogger("convsnn")
 
@@ -29,15 +30,15 @@ class Voice:
 
     def note(self, text: str) -> None:
         """Say what is being done."""
-        _LOG.info(text)
+        _LOG.info(spelled(text))
 
     def warn(self, text: str) -> None:
         """Say what makes a result mean less than it seems to."""
-        warnings.warn(text, ConvsnnWarning, stacklevel=_outside())
+        warnings.warn(spelled(text), ConvsnnWarning, stacklevel=_outside())
 
     def line(self, text: str) -> None:
         """Say how one of many went, for a log; who watches the bar does without."""
-        _LOG.info(text)
+        _LOG.info(spelled(text))
 
     def reported(self, texts: Iterable[str]) -> None:
         """Pass on the warnings that a report holds to whoever may never look at it."""

@@ -8,8 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from convsnn.errors import ConfigError, LoadError
+from convsnn.measure.boxes import head_misfit
 from convsnn.measure.evaluate import is_classifier
 from convsnn.measure.tasks import Task, decide
+from convsnn.measure.tasks.base import Shape
+from convsnn.measure.tasks.detect import Detect
 from convsnn.spiking.network import Spiking
 
 Names = str | Path | Sequence[str]  # of classes: a text file with one a line, or the names
@@ -33,21 +36,42 @@ def class_names_of(net: Spiking, labels: Names | None, *, task: Task) -> list[st
     as classes, or no classes to name.
     """
     shape = net.graph.shapes[net.graph.outputs[0]]
-    named = task.name in ("classify", "multilabel")
+    classes = _classes(task, shape)
     if labels is None:
-        return _known(net, shape[0]) if named else None
-    if not named:
+        require_head(task, shape, net.provenance.get("labels"), whose="the classes of the network")
+        return _known(net, classes) if classes else None
+    if not classes:
         raise ConfigError(
             f"names of classes were given, but the outputs are read as '{task.name}'",
             hint="leave --labels out",
         )
     names = _lines(labels) if isinstance(labels, str | Path) else [str(name) for name in labels]
-    if len(names) != shape[0]:
+    if len(names) != classes:
         raise ConfigError(
-            f"{len(names)} names are given for {shape[0]} classes",
+            f"{len(names)} names are given for {classes} classes",
             hint="give one for each class, in the order of their numbers",
         )
     return names
+
+
+def require_head(task: Task, shape: Shape, names: Sequence[str] | None, *, whose: str) -> None:
+    """ConfigError where outputs of `shape` are read as boxes of another number of classes than
+    there are `names`; `whose` these are is for the message."""
+    if isinstance(task, Detect) and names:
+        wrong, hint = head_misfit(shape[0], task.boxes, len(names))
+        if wrong:
+            raise ConfigError(
+                f"the outputs, of shape {tuple(shape)}, cannot be read as '{task.name}': {wrong}, "
+                f"and {whose} are {len(names)}: {', '.join(names)}",
+                hint=f"say --task detect:boxes=N; {hint}",
+            )
+
+
+def _classes(task: Task, shape: Shape) -> int:
+    """How many classes have names in outputs of `shape`; 0 for a task that names none."""
+    if isinstance(task, Detect):
+        return task.classes(shape)
+    return shape[0] if task.name in ("classify", "multilabel") else 0
 
 
 def _known(net: Spiking, classes: int) -> list[str] | None:

@@ -21,8 +21,8 @@ from convsnn.workflows.evaluate import score as scoring
 from convsnn.workflows.evaluate.held_out import First
 from convsnn.workflows.evaluate.pricing import Pricing
 from convsnn.workflows.running.batch import note_smaller_batch
+from convsnn.workflows.running.launched import require_alone
 from convsnn.workflows.running.precision import Wanted
-from convsnn.workflows.running.processes import require_alone
 from convsnn.workflows.running.voice import command_line, note, warn
 from convsnn.workflows.subject.given import require_shape, shape_of
 from convsnn.workflows.subject.images import Chosen, describe_part

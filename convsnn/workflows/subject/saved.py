@@ -137,5 +137,11 @@ def open_saved(
     """
     net = load_saved(artifact)
     opened, settings = data_of(net, data, preprocessing, place=str(artifact))
-    scoring.require_scores(gate, opened, net.graph, task=task or net.provenance.get("task"))
+    scoring.require_scores(
+        gate,
+        opened,
+        net.graph,
+        task=task or net.provenance.get("task"),
+        names=net.provenance.get("labels"),
+    )
     return Saved(net, net.provenance, opened, settings.to_json())

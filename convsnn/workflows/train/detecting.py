@@ -4,13 +4,15 @@ shown of it."""
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from convsnn.errors import LoadError
+from convsnn.errors import ConfigError, LoadError
+from convsnn.graph import Graph
 from convsnn.measure import boxes
 from convsnn.measure.tasks.base import described
 from convsnn.measure.tasks.detect import Detect, require_pycocotools
 from convsnn.train import LOSSES
 from convsnn.train.boxes import BoxLoss
 from zoo.data import Part
+from zoo.models import Entry
 
 SHOWN = 6  # samples whose boxes are drawn
 
@@ -50,6 +52,21 @@ def require_boxes(parts: Iterable[Part], classes: int) -> None:
                 f"{where} holds no box: every row of its targets only fills up (class -1)",
                 hint="name data with boxes of class 0 and above in both parts with --data",
             )
+
+
+def require_head(graph: Graph, task: Detect, entry: Entry) -> None:
+    """ConfigError unless the network ends in a grid whose cells are the model's classes and as many
+    boxes as the loss takes them for."""
+    shape = graph.shapes[graph.outputs[0]]
+    wrong, hint = boxes.head_misfit(shape[0], task.boxes, entry.classes)
+    if len(shape) != 3:
+        wrong, hint = "that is no grid of cells", "choose a detector for this loss"
+    if wrong:
+        raise ConfigError(
+            f"'{entry.name}', of {entry.classes} classes, ends in outputs of shape "
+            f"{shape}, which the loss reads as boxes: {wrong}",
+            hint=f"say loss=yolo:boxes=N with --set; {hint}" if len(shape) == 3 else hint,
+        )
 
 
 def headline(report: Mapping[str, Any]) -> list[float | None]:

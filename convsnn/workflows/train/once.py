@@ -26,7 +26,7 @@ from convsnn.workflows.train import detecting
 from convsnn.workflows.train.course import Course, untrained
 from convsnn.workflows.train.lessons import worth_compiling
 from convsnn.workflows.train.spikes import observe, steps_first
-from zoo.data import choose, data_place
+from zoo.data import choose, class_names, data_place
 from zoo.recipes.spiking import SpikingRecipe
 
 NOT_AN_ANN = (
@@ -104,6 +104,8 @@ def train_once(
     made = untrained(course, seed=seed)
     if course.task is None:
         require_classes(made.graph)
+    else:
+        detecting.require_head(made.graph, course.task, course.entry)
     state = train(
         made.network,
         course.images,
@@ -210,6 +212,7 @@ def _artifact(
             "data": course.spec,
             **data_place(course.spec),
             "preprocessing": course.preprocessing.to_json(),
+            "labels": class_names(course.data.train),
             "versions": versions(),
             "calibration": describe_part(course.data.train, len(course.images)),
             "method": {

@@ -25,7 +25,7 @@ from convsnn.train import LOSSES
 from convsnn.train.direct import Judged, groups, settle
 from convsnn.train.loop import train
 from convsnn.workflows.running.device import pick_device
-from convsnn.workflows.running.processes import require_alone
+from convsnn.workflows.running.launched import require_alone
 from convsnn.workflows.running.result import Result
 from convsnn.workflows.running.voice import command_line, note
 from convsnn.workflows.train.course import Course, open_course, untrained

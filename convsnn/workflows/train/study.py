@@ -15,7 +15,7 @@ from convsnn.report.page.assemble import packages, versions
 from convsnn.report.sheets import Sheet
 from convsnn.report.training.sheets import study_sheets
 from convsnn.report.training.study import render_study, render_study_page
-from convsnn.workflows.running.processes import require_alone
+from convsnn.workflows.running.launched import require_alone
 from convsnn.workflows.running.result import Result
 from convsnn.workflows.running.voice import command_line, note
 from convsnn.workflows.train.training import train

@@ -21,7 +21,7 @@ from convsnn.train.loop import train
 from convsnn.train.network import TrainableNetwork
 from convsnn.train.settings import Epoch
 from convsnn.train.temporal import CASES, STEPS, Case, Pattern, Ramp
-from convsnn.workflows.running.processes import require_alone
+from convsnn.workflows.running.launched import require_alone
 from convsnn.workflows.running.result import Result
 from convsnn.workflows.running.voice import command_line, note
 from zoo.models import MODELS

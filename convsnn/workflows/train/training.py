@@ -23,7 +23,8 @@ from convsnn.report.training.words import watched
 from convsnn.train.devices import is_main
 from convsnn.workflows.evaluate import score as scoring
 from convsnn.workflows.running.device import pick_device
-from convsnn.workflows.running.processes import Dismissed, leaving_together
+from convsnn.workflows.running.launched import Dismissed
+from convsnn.workflows.running.processes import leaving_together
 from convsnn.workflows.running.result import Result
 from convsnn.workflows.running.voice import command_line, note
 from convsnn.workflows.subject.images import describe_part

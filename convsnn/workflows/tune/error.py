@@ -7,14 +7,16 @@ from typing import Any
 
 import torch
 
-from convsnn.errors import ConfigError
+from convsnn.errors import ConfigError, LoadError
 from convsnn.graph import run
 from convsnn.measure import answers_classes
+from convsnn.measure.tasks import decide
 from convsnn.registry import split_spec
 from convsnn.simulate import simulate
 from convsnn.workflows.subject.images import Chosen
 from convsnn.workflows.subject.job import Job
 from convsnn.workflows.subject.method import Method
+from convsnn.workflows.subject.opening import Opening, opened
 from zoo.data import draw
 
 STEPS = (32, 64, 128)
@@ -60,6 +62,18 @@ class Split:
     job: Job
     trials: Chosen
     check: Chosen
+
+
+def open_unscored(asked: Job | Opening) -> Job:
+    """The job, opened where it is not. No label is asked for, so that none is refused; of those
+    there are, only the kind says whether answers are classes."""
+    if isinstance(asked, Job) or asked.task is not None:
+        return opened(asked)
+    job = replace(asked, task="none").open()
+    try:
+        return replace(job, task=decide(job.data.train.targets, job.graph).said)
+    except (ConfigError, LoadError):
+        return job
 
 
 def split(job: Job, *, trials: int) -> Split:

@@ -25,9 +25,17 @@ from convsnn.workflows.subject.given import Images
 from convsnn.workflows.subject.images import describe_part
 from convsnn.workflows.subject.job import Job
 from convsnn.workflows.subject.method import Method
-from convsnn.workflows.subject.opening import Subject, opened
+from convsnn.workflows.subject.opening import Subject
 from convsnn.workflows.subject.reading import Reading, subject_of
-from convsnn.workflows.tune.error import Score, Split, fixed_methods, measure, scored_steps, split
+from convsnn.workflows.tune.error import (
+    Score,
+    Split,
+    fixed_methods,
+    measure,
+    open_unscored,
+    scored_steps,
+    split,
+)
 
 JOURNAL, HISTORY, BEST, PAGE = "trials.log", "history.csv", "best.json", "tuning.html"
 RESULTS = (JOURNAL, HISTORY, BEST, PAGE)
@@ -110,7 +118,7 @@ def tune(
     if not isinstance(asked, Job):
         more = asked.calibration_samples + 2 * trial_samples
         asked = replace(asked, calibration_samples=more)
-    parts = split(opened(asked), trials=trial_samples)
+    parts = split(open_unscored(asked), trials=trial_samples)
     settings = job_settings(parts.job, steps=timesteps) | method
     claim(folder, settings, command="tune", force=force, results=RESULTS)
     study = Study(neuron, folder / JOURNAL, seed=asked.seed)
