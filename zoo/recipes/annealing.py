@@ -16,8 +16,8 @@ one of MNIST (`--set epochs=1`). Their constants are fitted anew:
   currents, sums of some 200 signs, are around 15, and near a threshold of 1 it fires at every step
   or never. Hence 2, 3 and 40 instead of one for all.
 - Clipping weights to 1 clips the gain of batch norm too, which starts there: left out.
-- A surrogate that stays where the threshold started lost 2 points of each pair of trials. It moves
-  along, as in the authors' code.
+- A surrogate that stays where the threshold started lost 2 points where all else was the same. It
+  moves along, as in the authors' code.
 
 Some twenty trials with thresholds fixed layer by layer said where to look. Then every row of binary
 weights had eight of its own, for what it is free in (thresholds, leak, slope, learning rate,
