@@ -79,6 +79,28 @@ def test_the_recipes_hold_the_tables_constants() -> None:
             assert found == pytest.approx((start, end, rate), rel=0.05)
 
 
+@pytest.mark.parametrize("row", ["fixed", "annealed"])
+def test_neurons_of_the_short_recipes_reach_their_thresholds(row: str) -> None:
+    """Those it once had, 6 behind batch norm for 10 steps, left three quarters of a layer dead."""
+    recipe = RECIPES[f"annealing-mnist-short-{row}"]
+    torch.manual_seed(0)
+    module, x = MODELS.create(recipe.model).module(weights=False), torch.rand(50, 1, 28, 28)
+    network = prepare(load_module(module, x[:2]), recipe).network.train()
+    while any(site.threshold.number() < 0.99 * end for site, end in rising_sites(network)):
+        settle(network)
+    with torch.no_grad():
+        network(x, steps=recipe.timesteps)
+    dead = [float(site.last_dead) for site in network.sites if isinstance(site, LIF)]
+    assert len(dead) == 3
+    assert max(dead) < 0.5
+
+
+def rising_sites(network: nn.Module) -> list[tuple[Any, float]]:
+    """Neurons whose threshold rises, and where to."""
+    sites = [site for site in network.modules() if isinstance(site, LIF)]
+    return [(site, site.threshold.end) for site in sites if hasattr(site.threshold, "end")]
+
+
 def test_worked_trace_with_reset_by_subtraction() -> None:
     currents = column(0.6, 0.7, 0.2, 0.5, 0.9)
     rule = annealed("start=1,end=2,rate=0")

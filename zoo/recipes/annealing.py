@@ -8,10 +8,25 @@ surrogate stays where the threshold starts, the loss counts spikes, the learning
 ten epochs (two halves of a cosine in twenty), training ends 100 epochs after its best. The authors
 stop by the test images; here a tenth of the training images is held out.
 
-The short ones are for 10 steps instead of 100 on 4,000 images of MNIST. Their constants are fitted
-anew, by the first trials of `--trials` on 1,000 images: the paper's belong to 100 steps, in which a
-neuron gathers ten times the charge. All rows share them but for the thresholds, and `rate` is that
-which leaves 1 % of the way after the updates of the recipe.
+The short ones are for 10 steps instead of 100 and 1,875 updates, 15 epochs of the bundled images or
+one of MNIST (`--set epochs=1`). Their constants are fitted anew:
+
+- Behind batch norm currents have a size of 1, and in 10 steps a neuron gathers few of them: a
+  threshold of 6 leaves three quarters of the second layer dead. The head has no batch norm; its
+  currents, sums of some 200 signs, are around 15, and near a threshold of 1 it fires at every step
+  or never. Hence 2, 3 and 40 instead of one for all.
+- Clipping weights to 1 clips the gain of batch norm too, which starts there: left out.
+- A surrogate that stays where the threshold started lost 2 points where all else was the same. It
+  moves along, as in the authors' code.
+
+Some twenty trials with thresholds fixed layer by layer said where to look. Then every row of binary
+weights had eight of its own, for what it is free in (thresholds, leak, slope, learning rate,
+dropout), one constant changed at a time and what helped joined: one epoch on 5,000 of MNIST's
+training images in batches of 32, judged by 5,000 others of them, never by test images. A trial is
+uncertain by about a point. As in the paper, `fixed` has one threshold for all layers, `annealed`
+its own for each; `ends` keeps from the start those that `annealed` comes to, which tells the rise
+from the thresholds. Of a threshold's way 1 % is left after a quarter of the updates. `float` has
+the constants of `one`.
 """
 
 from dataclasses import replace
@@ -141,25 +156,27 @@ _SHORT = replace(
     _BASE,
     data="mnist5k",
     timesteps=10,
-    epochs=10,
-    batch_size=64,
+    epochs=15,
+    batch_size=32,
     schedule="cosine",
     held_out=0.0,
     patience=None,
     note="on 4,000 images of MNIST for 10 steps; the constants are fitted anew",
 )
 _UPDATES = _SHORT.epochs * (4000 // _SHORT.batch_size)
-_RATE = round(1 - 0.01 ** (1 / _UPDATES), 5)
-_SHARED = 0.2, 5e-3, True, True, 0.1  # slope, learning rate, clipping of both, dropout
-_STARTS, _ENDS = (0.5, 2.0, 5.0), (1.5, 6.0, 10.0)
+_RATE = round(1 - 0.01 ** (4 / _UPDATES), 5)
+_REST = True, False, 0.01  # clipping of gradients and of weights, dropout
+_STARTS, _ENDS = (1.5, 2.0, 30.0), (2.0, 3.0, 40.0)
+_RISE = rising(*((a, b, _RATE) for a, b in zip(_STARTS, _ENDS, strict=True)))
 _rows(
     "annealing-mnist-short", _SHORT, "table 1 in short, MNIST",
     {
-        "float": (0.6, "fixed:value=1", *_SHARED),
-        "one": (0.6, "fixed:value=1", *_SHARED),
-        "fixed": (0.6, ";".join(f"fixed:value={value}" for value in _ENDS), *_SHARED),
+        "float": (0.7, "fixed:value=1", 0.3, 3e-3, *_REST),
+        "one": (0.7, "fixed:value=1", 0.3, 3e-3, *_REST),
+        "fixed": (0.9, "fixed:value=3", 0.3, 5e-3, *_REST),
+        "ends": (0.9, ";".join(f"fixed:value={value}" for value in _ENDS), 0.3, 5e-3, *_REST),
         "annealed": (
-            0.6, rising(*((a, b, _RATE) for a, b in zip(_STARTS, _ENDS, strict=True))), *_SHARED,
+            0.9, ";".join(f"{one},center=threshold" for one in _RISE.split(";")), 0.3, 5e-3, *_REST,
         ),
     },
 )  # fmt: skip

@@ -41,11 +41,12 @@ def _sweep(data: str, thresholds: tuple[float, ...]) -> dict[str, Study]:
     return {f"rouser-{data}-sweep": Study("Rouser, figure 3", rows)}
 
 
-def _annealing(data: str, source: str) -> dict[str, Study]:
+def _annealing(data: str, source: str, others: Mapping[str, str] | None = None) -> dict[str, Study]:
     rows = {
         "full precision": "float", "binary, threshold 1": "one", "binary": "fixed",
         "binary, annealed": "annealed",
     }  # fmt: skip
+    rows |= others or {}
     named = {label: f"annealing-{data}-{ending}" for label, ending in rows.items()}
     return {f"annealing-{data}-study": Study(f"Threshold annealing, {source}", named)}
 
@@ -68,5 +69,9 @@ STUDIES: dict[str, Study] = {
     **_annealing("fmnist", "table 1 and figure 7"),
     **_annealing("dvs128", "table 2, figures 5 and 6"),
     **_annealing("shd", "table 2, figures 5 and 6"),
-    **_annealing("mnist-short", "table 1 and figure 7 in short"),
+    **_annealing(
+        "mnist-short",
+        "table 1 and figure 7 in short",
+        {"binary, fixed where annealing ends": "ends"},
+    ),
 }
