@@ -86,6 +86,7 @@ class _Front(ModuleType):
         found = getattr(importlib.import_module(_HOMES[name]), name)
         if isinstance(found, FunctionType) and _HOMES[name].startswith("convsnn.workflows."):
             found = importlib.import_module(_SPELLING).in_keywords(found)
+            found.__module__, found.__qualname__ = "convsnn", name  # where pickle finds it again
         setattr(self, name, found)
         return found
 

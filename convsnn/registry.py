@@ -159,7 +159,11 @@ class Registry(Generic[T]):
 
     def options(self, name: str) -> dict[str, inspect.Parameter]:
         """The options of `name` that a spec may set: those with a default and a plain type."""
-        return dict(_options(self.get(name)))
+        factory = self.get(name)
+        try:
+            return dict(_options(factory))
+        except TypeError:  # a plug-in's factory need not be one that can be a key
+            return dict(_options.__wrapped__(factory))
 
     def explain(self, name: str) -> list[Option]:
         """The options of `name`, with the texts of `Annotated[T, "what it is, its unit"]`."""

@@ -92,12 +92,13 @@ def test_every_function_is_what_torch_computes(name: str, attrs: dict[str, Any])
 )
 def test_levels_send_what_they_send_here(n: int, steps: int, seed: int, rectified: bool) -> None:
     total = steps * torch.randn(2, 60, generator=torch.Generator().manual_seed(seed)).double()
+    total[0, 0] = math.nan
     slope = None if rectified else torch.ones(())
     neuron = Levels(torch.tensor(0.7), torch.tensor(0.1), slope=slope, n=n)
     emit = Emitter(torch.float64, frozenset({"total", "steps", "y"}))
     given_ = {"total": total, "steps": torch.tensor(float(steps)).double()}
     got = ran(emit, count(neuron)(emit, "total", "steps"), given_)
-    torch.testing.assert_close(got, neuron.count(total, steps), rtol=0, atol=1e-12)
+    torch.testing.assert_close(got, neuron.count(total, steps), rtol=0, atol=1e-12, equal_nan=True)
 
 
 @pytest.mark.parametrize(
@@ -125,8 +126,9 @@ def test_what_cannot_be_written_is_said() -> None:
     with pytest.raises(ExportError, match=f"{coded}.*differ in size") as refused:
         onnx_model(net, spikes=True)
     assert refused.value.hint == "leave the spikes out"
-    with pytest.raises(UnsupportedError, match="step by step"):
+    with pytest.raises(UnsupportedError, match="step by step") as stepwise:
         onnx_model(made(["gelu", "linear"], "steps"))
+    assert "--schedule layers" in stepwise.value.hint
     odd = Node("here", "vector_norm", ("a",), {"dims": [1], "order": 3.0})
     with pytest.raises(ExportError, match=r"'here'.*order 3"):
         written(Emitter(torch.float32), odd)

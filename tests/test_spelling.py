@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pickle
 
 import pytest
 import torch
@@ -37,13 +38,23 @@ OPTIONS = {
         ("lower --trial-samples.", "lower trial_samples."),
         ("results (--output)", "results (folder)"),
         ("--scale, --input-layout", 'preprocessing["scale"], preprocessing["layout"]'),
+        ("name it with --data", "name it with test"),
         ("--neuron if", "--neuron if"),  # which this verb does not take
         ("see convsnn other --force, or --force", "see convsnn other --force, or force=True"),
         ("a--force ----- --", "a--force ----- --"),
     ],
 )
 def test_an_option_is_said_as_the_keyword_that_the_verb_takes(option, keyword):
-    def verb(*, timesteps, trial_samples, folder=None, force=False, verify=True, preprocessing=()):
+    def verb(
+        *,
+        timesteps,
+        trial_samples,
+        test=None,
+        folder=None,
+        force=False,
+        verify=True,
+        preprocessing=(),
+    ):
         warn(option)
         raise UnsupportedError(option, [Blocker("a", "b", "c", option)], hint=option)
 
@@ -96,7 +107,27 @@ def test_the_tables_are_those_of_the_options():
     known = {field.name for field in dataclasses.fields(Preprocessing)}
     assert set(PREPROCESSING.values()) == known - {"binning"}
     every = {name for found in OPTIONS.values() for name in found}
-    assert {*OTHERWISE} - {"set"} <= every  # set is --set, kept as changes
+    assert {*OTHERWISE} <= every
     for command, found in OPTIONS.items():
         assert all(found[name].is_flag for name in SWITCHES & set(found)), command
     assert set(OPTIONS) == set(COMMANDS)
+
+
+@pytest.mark.parametrize("name", ["convert", "compare", "bench", "train"])
+def test_verbs_can_be_sent_to_other_processes(name):
+    verb = getattr(convsnn, name)
+    assert pickle.loads(pickle.dumps(verb)) is verb
+
+
+def test_the_outer_verb_has_the_last_word():
+    @in_keywords
+    def inner(*, samples=1):
+        raise ConfigError("wrong", hint="use --samples or --force")
+
+    @in_keywords
+    def outer(*, force=False):
+        inner()
+
+    with pytest.raises(ConfigError) as caught:
+        outer()
+    assert caught.value.__notes__ == ["hint: use samples or force=True"]

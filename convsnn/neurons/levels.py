@@ -71,7 +71,7 @@ def _sent(left: Tensor, budget: Tensor, n: int) -> tuple[Tensor, Tensor]:
 def _looked_up(left: Tensor, budget: Tensor, n: int) -> tuple[Tensor, Tensor]:
     """The same from a table. What is sent changes at multiples of half the smallest size alone, so
     that it has a place for each of these and one for all that lies between two."""
-    sent, spikes = (table.to(left) for table in table_of_codes(n))
+    sent, spikes = table_of_codes(n, left.dtype, left.device)
     wide = torch.promote_types(left.dtype, torch.float32)
     halves = left.abs().to(wide).mul_(2.0**n)
     place = halves.ceil().add_(halves.floor_()).clamp_(max=sent.shape[1] - 1)
@@ -81,11 +81,14 @@ def _looked_up(left: Tensor, budget: Tensor, n: int) -> tuple[Tensor, Tensor]:
 
 
 @cache
-def table_of_codes(n: int) -> tuple[Tensor, Tensor]:
+def table_of_codes(
+    n: int, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+) -> tuple[Tensor, Tensor]:
     """For every budget and every quarter of the smallest size up to 3/4: see `_looked_up`."""
-    places = torch.arange(3 * 2 ** (n - 1) + 1) / 2.0 ** (n + 1)
-    budgets = torch.arange(_longest(n) + 1.0)[:, None]
-    return _sent(places.expand(len(budgets), -1), budgets, n)
+    places = torch.arange(3 * 2 ** (n - 1) + 1.0, dtype=torch.float32, device=device)
+    budgets = torch.arange(_longest(n) + 1.0, dtype=torch.float32, device=device)[:, None]
+    sent, spikes = _sent((places / 2.0 ** (n + 1)).expand(len(budgets), -1), budgets, n)
+    return sent.to(dtype), spikes.to(dtype)
 
 
 @NEURONS.register("levels")
@@ -125,14 +128,13 @@ class Levels:
         for step, current in enumerate(currents):
             total += current
             potential = (self._target(total, state.step + step + 1) + start).sub_(sent)
-            spikes = torch.mul(
-                nearest_level(potential / threshold, self.n), threshold, out=out[step]
-            )
+            spikes = nearest_level(potential / threshold, self.n) * threshold
             if self.slope is None:  # nothing below zero is ever sent in all
-                spikes.copy_(torch.where(sent + spikes < 0, spikes / 2, spikes))
-                spikes.masked_fill_(sent + spikes < 0, 0.0)
+                spikes = torch.where(sent + spikes < 0, spikes / 2, spikes)
+                spikes = torch.where(sent + spikes < 0, 0.0, spikes)
+            out[step] = spikes
             sent += spikes
-            potential -= spikes
+            potential = potential - spikes
         return out, FollowingState(potential, threshold, total, sent, state.step + len(currents))
 
     @cached_property

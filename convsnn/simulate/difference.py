@@ -37,6 +37,9 @@ def difference(
 
 def _summed(value: Tensor, before: Tensor | None) -> Tensor:
     """The sums up to each step of `value` (Tc, B, ...), on top of those of the steps `before`."""
+    if value.element_size() < 4:  # torch adds these in a wider type
+        total = value.cumsum(0)
+        return total if before is None else total.add_(before)
     total = sequence_like(value)
     torch.add(value[0], 0.0 if before is None else before, out=total[0])
     for step in range(1, len(value)):

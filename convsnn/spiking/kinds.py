@@ -52,13 +52,15 @@ def require_spikes(graph: Graph, spikes: str, *, neuron: str) -> None:
         )
 
 
-def require_neurons_only(graph: Graph, form: str) -> None:
+def require_neurons_only(
+    graph: Graph, form: str, *, instead: str = "run it as it is, with convert and evaluate"
+) -> None:
     """UnsupportedError with every function and product, where `form` knows neurons and weights
-    only."""
+    only; `instead` is what to do with such a network."""
     if not graph.smooth:
         return
     reason = f"{form} has neurons and weights only"
-    remedy = "run such a network as it is, with convert and evaluate"
-    items = [Blocker(n.name, n.op, reason, remedy, n.source) for n in graph.smooth]
+    items = [Blocker(n.name, n.op, reason, instead, n.source) for n in graph.smooth]
     names = ", ".join(f"{item.layer} ({item.op})" for item in items)
-    raise UnsupportedError(f"{form} has no place for functions and products: {names}", items)
+    said = f"{form} has no place for functions and products: {names}"
+    raise UnsupportedError(said, items, hint=instead)

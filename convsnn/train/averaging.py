@@ -4,6 +4,7 @@
 
 so that the first updates, which change most, are soon forgotten (as in TensorFlow's
 ExponentialMovingAverage). Statistics of batch norm are no weights and stay as they are.
+What is told of an epoch (thresholds, rates, how far weights moved) is of where training stands.
 """
 
 from collections.abc import Iterator, Mapping

@@ -23,7 +23,7 @@ from torch.optim import Optimizer
 from convsnn.errors import ConfigError, ExportError, LoadError
 from convsnn.train.averaging import RunningMean
 
-FORMAT = 2
+FORMAT = 3
 _AGAIN = "remove it to start again, or give the checkpoint of an earlier epoch"
 _KEY = "convsnn-training"
 _UNREADABLE = (

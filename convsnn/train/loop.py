@@ -70,9 +70,9 @@ def train(
             run.epoch(run.state.epoch)
             if progress is not None:
                 progress(run.state.epochs()[-1])
-        run.mean.take()
         if settings.patience is not None:
             run.take_best()
+        run.mean.take()
     return run.state
 
 
@@ -140,7 +140,7 @@ class _Run:
                 self._save(LAST)
         described = describe(self.network)  # before scoring, which runs the neurons too
         with self.mean.in_place():
-            held = self._scored(number)
+            held = self.score(self.held) if self.held else None
         loss, right, seen = state.sums
         entry = Epoch(
             number + 1, loss / seen, right / seen, held, self._rate(), state.seconds,
@@ -149,17 +149,10 @@ class _Run:
         self._guard_collapse(entry)
         state.history.append(asdict(entry))
         state.epoch, state.update, state.sums = number + 1, 0, [0.0, 0.0, 0.0]
-        self._save(LAST)
-
-    def _scored(self, number: int) -> float | None:
-        """The accuracy on what is held out; a network that is the best so far is kept."""
-        if not self.held:
-            return None
-        held = self.score(self.held)
-        if held > self.state.best:
-            self.state.best, self.state.best_epoch = held, number + 1
+        if held is not None and held > state.best:
+            state.best, state.best_epoch = held, number + 1
             self._save(BEST)
-        return held
+        self._save(LAST)
 
     def _update(self, numbers: Sequence[int], epoch: int) -> None:
         state, settings, accelerator = self.state, self.settings, self.accelerator
@@ -256,7 +249,7 @@ class _Run:
     def take_best(self) -> None:
         """Go back to the network that scored best on the samples held out."""
         if self.folder is not None and self.state.best_epoch != self.state.epoch:
-            load(self.folder / BEST, of=self.of).restore(self.network)
+            load(self.folder / BEST, of=self.of).restore(self.network, mean=self.mean)
 
     def _guard_collapse(self, entry: Epoch) -> None:
         before = [known["accuracy"] for known in self.state.history]

@@ -26,7 +26,7 @@ def count(neuron: object) -> Count:
     raise ExportError(
         f"neurons of the kind {type(neuron).__name__} that fire layer by layer have no form in "
         "ONNX here",
-        hint="convert the network with --neuron if, signed or burst",
+        hint="convert the network with --neuron if, signed, burst or levels",
     )
 
 
@@ -87,8 +87,10 @@ def _levels(neuron: Levels) -> Count:
         place = emit.op("Min", place, emit.number(places - 1))
         budget = emit.op("Min", emit.op("Sub", steps, whole), emit.number(budgets - 1))
         index = emit.op("Add", place, emit.op("Mul", budget, emit.number(places)))
+        index = emit.op("Where", emit.op("IsNaN", index), emit.number(0), index)
         index = emit.op("Cast", index, to=TensorProto.INT64)
-        more = emit.op("Gather", emit.constant(codes.flatten(), "codes"), index)
+        table = emit.shared(codes.flatten(), f"codes.{neuron.n}")
+        more = emit.op("Gather", table, index)
         return emit.op("Add", sent, emit.op("Mul", more, emit.op("Sign", left)))
 
     return write

@@ -70,6 +70,10 @@ class Emitter:
         held = value.detach().to("cpu", self.dtype).contiguous().numpy()
         return self._enter(held, self.unique(name))
 
+    def shared(self, value: Tensor, name: str) -> str:
+        """A constant that is entered once: under one `name` it has one value."""
+        return name if name in self.constants else self.constant(value, name)
+
     def whole(self, *values: int) -> str:
         """A list of whole numbers, int64 (n,): a node, for shape inference looks for sizes inside
         a loop's body only."""

@@ -25,7 +25,8 @@ def formula(op: str) -> Callable[[Formula], Formula]:
         @writes(op)
         def writer(emit: Emitter, graph: Graph, node: Node, given: Sequence[str]) -> str:
             del graph
-            return write(_Maths(emit, node), *given, **node.attrs)
+            value = write(_Maths(emit, node), *given, **node.attrs)
+            return emit.op("Identity", value, name=node.name)  # the layer, for who looks for it
 
         return write
 
@@ -119,16 +120,6 @@ def _softplus(maths: _Maths, x: str, *, beta: float = 1.0, threshold: float = ma
 @formula("mish")
 def _mish(maths: _Maths, x: str) -> str:
     return maths("Mul", x, maths("Tanh", maths.softplus(x)))
-
-
-@formula("softmax_inside")
-def _softmax(maths: _Maths, x: str, *, dim: int) -> str:
-    return maths("Softmax", x, axis=dim)
-
-
-@formula("log_softmax_inside")
-def _log_softmax(maths: _Maths, x: str, *, dim: int) -> str:
-    return maths("LogSoftmax", x, axis=dim)
 
 
 @formula("layer_norm")

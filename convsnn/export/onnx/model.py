@@ -80,7 +80,8 @@ def onnx_model(
 
 def _form(net: Spiking, asked: Form | None) -> Form:
     if net.schedule == "steps":
-        require_neurons_only(net.graph, "ONNX, step by step,")
+        instead = "convert the network with --schedule layers"
+        require_neurons_only(net.graph, "ONNX, step by step,", instead=instead)
     known = FORMS[net.schedule]
     if asked is None or asked in known:
         return asked or known[0]

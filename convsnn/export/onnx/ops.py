@@ -132,12 +132,14 @@ def _permute(emit: Emitter, graph: Graph, node: Node, given: Sequence[str]) -> s
 
 
 @writes("softmax")
+@writes("softmax_inside")
 def _softmax(emit: Emitter, graph: Graph, node: Node, given: Sequence[str]) -> str:
     del graph
     return emit.op("Softmax", given[0], name=node.name, axis=node.attrs["dim"])
 
 
 @writes("log_softmax")
+@writes("log_softmax_inside")
 def _log_softmax(emit: Emitter, graph: Graph, node: Node, given: Sequence[str]) -> str:
     del graph
     return emit.op("LogSoftmax", given[0], name=node.name, axis=node.attrs["dim"])

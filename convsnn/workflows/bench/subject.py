@@ -123,7 +123,7 @@ def _converted(
     seconds["calibration"] = clock()
     ann = source.module if source.answer is None else None  # it has all outputs, one is run
     if ann is None:
-        ann = Network(graph) if graph.smooth else as_module(graph)
+        ann = Network(graph.to(device=device)) if graph.smooth else as_module(graph)
     return Subject(
         source.name, ann.to(device).eval(), net, tuple(images.shape[1:]), source.trained, seconds
     )

@@ -17,6 +17,7 @@ from convsnn.workflows.running.launched import beside
 from convsnn.workflows.running.precision import Asked, as_before
 from convsnn.workflows.running.processes import Group
 from convsnn.workflows.running.voice import reported
+from convsnn.workflows.subject.class_names import stored_names
 from convsnn.workflows.subject.given import Images
 from convsnn.workflows.subject.images import Chosen
 from convsnn.workflows.subject.saved import Saved, data_of
@@ -66,7 +67,7 @@ def evaluate_saved(
     target = pick_device(device)
     data, settings = data_of(net, test, preprocessing or {}, place=place)
     task = task or origin.get("task")
-    scoring.require_scores(gate, data, net.graph, task=task, names=origin.get("labels"))
+    scoring.require_scores(gate, data, net.graph, task=task, names=stored_names(origin))
     if early_exit is not None and exit_data is None and data.train is data.test:
         raise ConfigError(
             "the margins of early exit would be fitted on the images that are scored",

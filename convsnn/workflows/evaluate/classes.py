@@ -31,10 +31,12 @@ def named_scores(
     names = names_of(net, evaluation, part)
     if names is None:
         return dict(metrics)
-    return {
-        key: {**one, "label": names[int(key.rpartition("_")[2])]} if one.get("group") else one
-        for key, one in metrics.items()
-    }
+    named = dict(metrics)
+    for key, one in metrics.items():
+        number = key.rpartition("_")[2]  # of a class, in the tasks here; another's may say more
+        if one.get("group") and number.isdecimal() and int(number) < len(names):
+            named[key] = {**one, "label": names[int(number)]}
+    return named
 
 
 def classes_of(

@@ -36,7 +36,7 @@ from convsnn.workflows.running.batch import note_smaller_batch
 from convsnn.workflows.running.precision import Wanted
 from convsnn.workflows.running.processes import Group
 from convsnn.workflows.running.voice import command_line, progress, warn
-from convsnn.workflows.subject.class_names import require_head
+from convsnn.workflows.subject.class_names import require_named_head
 from convsnn.workflows.subject.images import describe_part
 from zoo.data import DataSet, absolute, choose, class_names
 
@@ -214,7 +214,7 @@ def require_scores(
     told = decide(data.test.targets, graph, asked=task)
     shape = graph.shapes[graph.outputs[0]]
     for known, whose in ((class_names(data.test), data.test.source), (names, "the network")):
-        require_head(told.task, shape, known, whose=f"the classes of {whose}")
+        require_named_head(told.task, shape, known, whose=f"the classes of {whose}")
     if max_drop is not None and told.unscored:
         raise ConfigError(f"--max-drop needs scores, and there are none: {told.unscored}")
     if told.unscored not in ("", UNLABELLED) and task is None:

@@ -13,6 +13,7 @@ from convsnn.workflows.finetune.asked import asked_for
 from convsnn.workflows.finetune.network import finetune_network
 from convsnn.workflows.finetune.saved import Finetuned, finetune_opened
 from convsnn.workflows.running.processes import leaving_together
+from convsnn.workflows.subject.class_names import stored_names
 from convsnn.workflows.subject.given import Images
 from convsnn.workflows.subject.saved import Saved, data_of
 from convsnn.workflows.train.lessons import checkpoints_of, claim
@@ -62,7 +63,7 @@ def finetune_into(
             data,
             net.graph,
             task=net.provenance.get("task"),
-            names=net.provenance.get("labels"),
+            names=stored_names(net.provenance),
         )
         if samples is None and test is not None and not isinstance(test, str):
             samples = len(data.test)  # all that were given

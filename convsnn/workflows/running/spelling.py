@@ -18,13 +18,14 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 _T = TypeVar("_T")
 
+_HINT = "hint: "
 # what follows the name of a command is to be typed as it is
 _OPTION = re.compile(r"convsnn [a-z][^,;)]*|(?<![\w-])--(no-)?([a-z]+(?:-[a-z]+)*)")
-OTHERWISE: Mapping[str, str] = {  # options whose keyword has another name, in verbs that have it
-    "batch_size": "batch_sizes",
-    "precision": "precisions",
-    "output": "folder",
-    "set": "changes",
+OTHERWISE: Mapping[str, tuple[str, ...]] = {  # options that have other names in some verbs
+    "batch_size": ("batch_sizes",),
+    "precision": ("precisions",),
+    "output": ("folder",),
+    "data": ("test", "train"),
 }
 PREPROCESSING: Mapping[str, str] = {  # options that are entries of one keyword
     "scale": "scale",
@@ -48,8 +49,8 @@ class Keywords:
 
     def _keyword(self, option: str | None, negated: bool) -> str | None:
         name = (option or "").replace("-", "_")
-        if name not in self.names and OTHERWISE.get(name) in self.names:
-            name = OTHERWISE[name]
+        if name not in self.names:
+            name = next((n for n in OTHERWISE.get(name, ()) if n in self.names), name)
         if name in self.names:
             return f"{name}={not negated}" if name in self.switches else name
         if name in PREPROCESSING and "preprocessing" in self.names:
@@ -120,6 +121,6 @@ def _respell(error: ConvsnnError) -> None:
     error.hint = spelled(error.hint)
     if isinstance(error, UnsupportedError):
         error.items = tuple(replace(item, remedy=spelled(item.remedy)) for item in error.items)
-    note = f"hint: {error.hint}"
-    if error.hint and note not in getattr(error, "__notes__", ()):
-        error.add_note(note)
+    if error.hint:
+        said = [note for note in getattr(error, "__notes__", ()) if not note.startswith(_HINT)]
+        error.__notes__ = [*said, _HINT + error.hint]  # instead of that of a verb inside

@@ -4,8 +4,9 @@ One rule for every command: what was said now goes before what the network says 
 whoever names classes says that there are some.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from convsnn.errors import ConfigError, LoadError
 from convsnn.measure.boxes import head_misfit
@@ -38,8 +39,9 @@ def class_names_of(net: Spiking, labels: Names | None, *, task: Task) -> list[st
     shape = net.graph.shapes[net.graph.outputs[0]]
     classes = _classes(task, shape)
     if labels is None:
-        require_head(task, shape, net.provenance.get("labels"), whose="the classes of the network")
-        return _known(net, classes) if classes else None
+        known = stored_names(net.provenance)
+        require_named_head(task, shape, known, whose="the classes of the network")
+        return known if known is not None and len(known) == classes else None
     if not classes:
         raise ConfigError(
             f"names of classes were given, but the outputs are read as '{task.name}'",
@@ -54,7 +56,17 @@ def class_names_of(net: Spiking, labels: Names | None, *, task: Task) -> list[st
     return names
 
 
-def require_head(task: Task, shape: Shape, names: Sequence[str] | None, *, whose: str) -> None:
+def stored_names(provenance: Mapping[str, Any]) -> list[str] | None:
+    """The names of classes that an artifact's header holds, which may hold anything."""
+    known = provenance.get("labels")
+    if not isinstance(known, list | tuple) or not all(isinstance(name, str) for name in known):
+        return None
+    return list(known)
+
+
+def require_named_head(
+    task: Task, shape: Shape, names: Sequence[str] | None, *, whose: str
+) -> None:
     """ConfigError where outputs of `shape` are read as boxes of another number of classes than
     there are `names`; `whose` these are is for the message."""
     if isinstance(task, Detect) and names:
@@ -72,13 +84,6 @@ def _classes(task: Task, shape: Shape) -> int:
     if isinstance(task, Detect):
         return task.classes(shape)
     return shape[0] if task.name in ("classify", "multilabel") else 0
-
-
-def _known(net: Spiking, classes: int) -> list[str] | None:
-    known = net.provenance.get("labels")
-    if not isinstance(known, list | tuple) or len(known) != classes:
-        return None
-    return list(known) if all(isinstance(name, str) for name in known) else None
 
 
 def _lines(path: str | Path) -> list[str]:

@@ -13,6 +13,7 @@ from convsnn.export.provenance import missing_from
 from convsnn.spiking.network import Spiking
 from convsnn.workflows.evaluate import score as scoring
 from convsnn.workflows.running.voice import note
+from convsnn.workflows.subject.class_names import stored_names
 from convsnn.workflows.subject.given import Images, as_part, require_shape
 from convsnn.workflows.subject.images import Chosen
 from convsnn.workflows.subject.named_data import named_in, require_data
@@ -142,6 +143,6 @@ def open_saved(
         opened,
         net.graph,
         task=task or net.provenance.get("task"),
-        names=net.provenance.get("labels"),
+        names=stored_names(net.provenance),
     )
     return Saved(net, net.provenance, opened, settings.to_json())
