@@ -62,9 +62,12 @@ _SHD = replace(
 )  # fmt: skip
 
 
-def rising(*layers: tuple[float, float, float]) -> str:
+_MOVING = ",center=threshold"  # the surrogate moves along, as in the authors' code
+
+
+def rising(*layers: tuple[float, float, float], more: str = "") -> str:
     """Thresholds that rise from the first to the second number, by the third of the way left."""
-    return ";".join(f"anneal:start={a},end={b},rate={r}" for a, b, r in layers)
+    return ";".join(f"anneal:start={a},end={b},rate={r}{more}" for a, b, r in layers)
 
 
 def _rows(
@@ -104,7 +107,7 @@ _rows(
         "fixed": (0.84, "fixed:value=6.4", 2.8, 2.7e-3, False, False, 0.06),
         "annealed": (0.99, rising(*_MNIST_RISE), 10.22, 9.97e-3, False, False, 0.029),
         "annealed-repo": (
-            0.99, ";".join(f"{one},center=threshold" for one in rising(*_MNIST_RISE).split(";")),
+            0.99, rising(*_MNIST_RISE, more=_MOVING),
             10.22, 9.97e-3, False, False, 0.029,
         ),
     },
@@ -167,7 +170,7 @@ _UPDATES = _SHORT.epochs * (4000 // _SHORT.batch_size)
 _RATE = round(1 - 0.01 ** (4 / _UPDATES), 5)
 _REST = True, False, 0.01  # clipping of gradients and of weights, dropout
 _STARTS, _ENDS = (1.5, 2.0, 30.0), (2.0, 3.0, 40.0)
-_RISE = rising(*((a, b, _RATE) for a, b in zip(_STARTS, _ENDS, strict=True)))
+_RISE = [(a, b, _RATE) for a, b in zip(_STARTS, _ENDS, strict=True)]
 _rows(
     "annealing-mnist-short", _SHORT, "table 1 in short, MNIST",
     {
@@ -176,7 +179,7 @@ _rows(
         "fixed": (0.9, "fixed:value=3", 0.3, 5e-3, *_REST),
         "ends": (0.9, ";".join(f"fixed:value={value}" for value in _ENDS), 0.3, 5e-3, *_REST),
         "annealed": (
-            0.9, ";".join(f"{one},center=threshold" for one in _RISE.split(";")), 0.3, 5e-3, *_REST,
+            0.9, rising(*_RISE, more=_MOVING), 0.3, 5e-3, *_REST,
         ),
     },
 )  # fmt: skip

@@ -48,7 +48,9 @@ def averaged(
 
 
 def softplus(emit: Emitter, value: str) -> str:
-    """log(1 + exp(x)) as max(x, 0) + log(1 + exp(-|x|))."""
+    """log(1 + exp(x)); in float64 as max(x, 0) + log(1 + exp(-|x|))."""
+    if not emit.is_double:
+        return emit.op("Softplus", value)
     small = emit.op("Exp", emit.op("Neg", emit.op("Abs", value)))
     knee = emit.op("Log", emit.op("Add", small, emit.number(1)))
     return emit.op("Add", emit.op("Max", value, emit.number(0)), knee)

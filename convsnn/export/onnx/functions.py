@@ -51,7 +51,7 @@ class _Maths:
 
     def softplus(self, x: str) -> str:
         """log(1 + exp(x))."""
-        return doubles.softplus(self.emit, x) if self.emit.is_double else self("Softplus", x)
+        return doubles.softplus(self.emit, x)
 
     def by_root(self, x: str, square: str, epsilon: float) -> str:
         """x / sqrt(square + epsilon)."""

@@ -194,7 +194,7 @@ def _adaptive(emit: Emitter, neuron: Msat, current: str, state: State, time: str
         away = emit.op("Sub", state["potential"], mean)
         away = away if scale is None else emit.op("Mul", away, scale)
         bent = emit.op("Mul", away, emit.number(1 / k.ki))
-        soft = softplus(emit, bent) if emit.is_double else emit.op("Softplus", bent)
+        soft = softplus(emit, bent)
         slope = emit.op("Mul", away, emit.number(k.tau_mp * k.alpha))
         knee = emit.op("Mul", soft, emit.number(k.tau_mp * k.ka))
         whole = emit.op("Add", slope, knee)
