@@ -100,11 +100,11 @@ def _gap_of_labels(graph: Graph, name: str, scores: Tensor, labels: Tensor) -> f
     return float(lost.max()) / scale if scale > 0 else float(lost.max())
 
 
-def allowed_gap(graph: Graph, reference: Reference, example: Tensor) -> float:
-    """The largest relative gap that rounding explains: `passes.tolerance`, and for an original of
-    a coarser type what that type's rounding does to this very network, four times over."""
+def allowed_gap(graph: Graph, reference: Reference, example: Tensor, gap: float) -> float:
+    """The largest relative gap that rounding explains where `gap` was found: `passes.tolerance`,
+    and for an original of a coarser type what its rounding does to this network, four times."""
     seen, dtype = as_seen(reference, example), type_of(reference)
-    allowed = tolerance(graph, seen)
+    allowed = tolerance(graph, seen, gap)
     if torch.finfo(dtype).eps <= torch.finfo(torch.float32).eps:
         return allowed
     with torch.no_grad():
@@ -116,9 +116,10 @@ def allowed_gap(graph: Graph, reference: Reference, example: Tensor) -> float:
 
 def verify_import(graph: Graph, reference: Reference, example: Tensor) -> None:
     """Raise RewriteError where an output differs by more than rounding explains: 1e-4 of its
-    scale, and more where the network has steps or a coarser type (`allowed_gap`)."""
-    allowed = allowed_gap(graph, reference, example)
-    for name, gap in gaps(graph, reference, example).items():
+    scale, and more where the network has steps, a coarser type, or enlarges its own rounding."""
+    found = gaps(graph, reference, example)
+    allowed = allowed_gap(graph, reference, example, max(found.values()))
+    for name, gap in found.items():
         if not gap <= allowed:
             raise RewriteError(
                 f"the imported network is not the original: output '{name}' is off by {gap:.2e} "

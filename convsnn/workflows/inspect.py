@@ -107,7 +107,7 @@ def inspect(
     }
     if verify and _neurons(found) and not found["blockers"]:
         measured = gaps(graph, source.reference(), example)
-        found["tolerance"] = allowed_gap(graph, source.reference(), example)
+        found["tolerance"] = allowed_gap(graph, source.reference(), example, max(measured.values()))
         found["verify"] = {k: gap if math.isfinite(gap) else None for k, gap in measured.items()}
     return Inspection(found)
 

@@ -16,10 +16,9 @@ from convsnn.errors import Blocker, LoadError, RewriteError, UnsupportedError
 from convsnn.graph import Graph, run
 from convsnn.graph.ops import Role
 from convsnn.load import load_module, load_onnx, onnx_reference
-from convsnn.load.verify import Reference, module_reference
+from convsnn.load.verify import Reference, allowed_gap, module_reference
 from convsnn.measure.census import Census, count
 from convsnn.measure.onnx_census import count_onnx
-from convsnn.passes import TOLERANCE
 from convsnn.passes.outputs import outputs_of
 from convsnn.simulate import simulate
 from convsnn.spiking.kinds import kind_of
@@ -199,7 +198,7 @@ def _run(record: _Record, graph: Graph, reference: Reference) -> None:
     example = _images(record.row.input_shape, 0)
     gap = _gap(graph, reference, example)
     record.note(gap=gap if math.isfinite(gap) else None)
-    if not gap <= TOLERANCE:
+    if not gap <= allowed_gap(graph, reference, example, gap):
         raise RewriteError(f"the imported network is off by {gap:.1e} of what its output moves")
     batches = [_images(record.row.input_shape, seed) for seed in (1, 2)]
     net = convert(graph, example, batches, parse_stages(STAGES), steps=STEPS)
