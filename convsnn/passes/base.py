@@ -6,7 +6,7 @@ compares after every pass: float32, at most 1e-4 of the output's scale. Where th
 may differ by as much as it does when the input changes by a hundred-thousandth of
 its scale, or when every step begins a thousandth of its size earlier or later: the mean of values
 on steps often lies right between two of them. A network that enlarges rounding from layer to layer
-may differ by as much as its own float32 output does from its float64 one, four times over, up to 1e-2.
+may differ four times as much as its own float32 output does from its float64 one, up to 1e-2.
 """
 
 from collections.abc import Callable, Sequence
