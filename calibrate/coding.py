@@ -10,7 +10,7 @@ itself, behind the stages that are asked for.
 """
 
 from dataclasses import asdict, dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ from convsnn.spiking.plan import Plan, SitePlan
 from convsnn.spiking.population import site_neuron
 
 BINS, ENOUGH, GRID = 1 << 9, 1 << 10, 48
+TIE = 1e-9  # of an error: nothing but rounding
 SILENT = 1e-6  # of the layer's largest: a channel below it gets the layer's largest threshold
 
 
@@ -68,18 +69,16 @@ class CodingThresholds:
     def _thresholds(self, found: Histogram, n: int, steps: int) -> Tensor:
         if self.rule == "quantile":
             return torch.minimum(found.quantile(self.q), found.top.double())
-        centres = found.values - found.top.double()[:, None] / found.counts.shape[1] / 2
-        counts, best = found.counts.double(), torch.full_like(found.top.double(), float("inf"))
-        chosen = found.top.double()
-        slope = torch.ones((), dtype=torch.float64, device=best.device)
-        for index in range(GRID, 0, -1):  # from the largest, so that ties clip less
-            threshold = (found.top.double() * index / GRID).clamp(min=torch.finfo().tiny)
-            neuron = Levels(threshold[:, None], slope=slope, n=n)
-            sent = neuron.count(centres * steps, steps) * threshold[:, None] / steps
-            error = (counts * (sent - centres) ** 2).sum(1)
-            chosen = torch.where(error < best, threshold, chosen)
-            best = torch.minimum(error, best)
-        return chosen
+        bins = found.counts.shape[1]
+        like: dict[str, Any] = {"dtype": torch.float64, "device": found.top.device}
+        centres = (torch.arange(bins, **like) + 0.5) / bins  # in units of the largest size
+        shares = torch.arange(GRID, 0, -1, **like)[:, None] / GRID
+        neuron = Levels(shares, slope=torch.ones((), **like), n=n)
+        sent = neuron.count((centres * steps).expand(GRID, -1), steps) * shares / steps
+        errors = found.counts.double() @ ((sent - centres) ** 2).mT  # (C, GRID)
+        least = errors <= errors.min(1, keepdim=True).values * (1 + TIE)
+        first = least.int().argmax(1)  # the largest threshold of those, which clips less
+        return (found.top.double() * shares[first, 0]).clamp(min=torch.finfo().tiny)
 
 
 def _sizes(spec: str) -> int:
