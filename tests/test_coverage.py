@@ -23,6 +23,7 @@ from convsnn.load.verify import module_reference
 from convsnn.measure.census import Census, count
 from convsnn.measure.onnx_census import count_onnx
 from convsnn.workflows.coverage.networks import (
+    _draw_statistics,
     build,
     build_real,
     file_digest,
@@ -98,6 +99,25 @@ def test_a_network_of_the_table_still_runs(network):
 def test_a_network_of_the_table_still_converts_in_full(network):
     row = judge(network, Extent(full=True))
     assert row.verdict in (EXACT, OPTION), row.reason
+
+
+def test_drawn_batch_norms_give_every_layer_behind_them_the_same_scale():
+    torch.manual_seed(0)
+    layers = [
+        part for _ in range(60) for part in (nn.Linear(16, 16), nn.BatchNorm1d(16), nn.ReLU())
+    ]
+    module, x, hooks = nn.Sequential(*layers).eval(), torch.randn(64, 16), []
+    for part in module:
+        if isinstance(part, nn.BatchNorm1d):
+            hooks.append(part.register_forward_pre_hook(_draw_statistics))
+    with torch.no_grad():
+        module(x)
+        for hook in hooks:
+            hook.remove()
+        for part in module:
+            x = part(x)
+            if isinstance(part, nn.ReLU):
+                assert 0.3 < float(x.square().mean().sqrt()) < 5
 
 
 # Counting, against networks whose counts are known by construction.
