@@ -44,8 +44,7 @@ class CodingThresholds:
     steps: Annotated[int | None, "time steps that are fitted; none: those of the conversion"] = None
     rule: Annotated[
         Literal["mse", "quantile", "fixed-point"],
-        "what decides about a threshold: least squared error over the steps, a percentile, or the "
-        "fixed point of mean and variance",
+        "what decides: least squared error over the steps, a percentile, or mean and variance",
     ] = "mse"
     q: Annotated[float, "percentile of the sizes, where the rule is the quantile"] = 99.9
 

@@ -24,9 +24,12 @@ from convsnn.workflows.convert.network import convert
 RATE, CHANGES = "levels:n=8", "levels:n=8,differential=true"
 
 
-def neuron(n: int = 8, *, coding: bool = True, threshold: float = 1.0) -> Levels:
+def neuron(
+    n: int = 8, *, coding: bool = True, threshold: float = 1.0, dead_zone: float = 0.5
+) -> Levels:
     slope = torch.ones(()) if coding else None
-    return Levels(torch.tensor(threshold), slope=slope, n=n, differential=True)
+    top = torch.tensor(threshold)
+    return Levels(top, slope=slope, n=n, differential=True, dead_zone=dead_zone)
 
 
 def drawn(seed: int, *, size: float = 1.0, steps: int = 12) -> Tensor:
@@ -83,17 +86,32 @@ def test_what_is_passed_on_adds_up_to_the_mean(
 
 
 @settings(max_examples=60, deadline=None)
-@given(value=st.floats(-1.5, 1.5), n=st.integers(1, 12), threshold=st.sampled_from([0.25, 3.0]))
-def test_a_constant_is_held_ever_more_closely(value: float, n: int, threshold: float) -> None:
+@given(
+    value=st.floats(-1.5, 1.5),
+    n=st.integers(1, 12),
+    threshold=st.sampled_from([0.25, 3.0]),
+    dead=st.sampled_from([0.5, 0.75, 1.0]),
+)
+def test_a_constant_is_held_ever_more_closely(
+    value: float, n: int, threshold: float, dead: float
+) -> None:
     steps = 24
     currents = torch.full((steps, 1), value * threshold, dtype=torch.float64)
-    spikes, means, _ = neuron(n, threshold=threshold).changes(currents)
+    spikes, means, _ = neuron(n, threshold=threshold, dead_zone=dead).changes(currents)
     time = torch.arange(1, steps + 1, dtype=torch.float64)
-    bound = torch.maximum(2.0**-n / time, abs(value) / 3.0**time)
+    bound = torch.maximum(dead * 2.0 ** (1 - n) / time, abs(value) / 3.0**time)
     assert bool(((means[1:, 0] / threshold - value).abs() <= bound + 1e-9).all())
     small = abs(value) * time / 3.0**time < 2.0**-n  # from then on it is the smallest size at most
     late = spikes[2:, 0].abs()[small[1:-1]] / threshold
     assert bool((late <= 2.0 ** (1 - n) * (1 + 1e-9)).all())
+
+
+@settings(max_examples=40, deadline=None)
+@given(value=st.floats(-1.5, 1.5), n=st.integers(1, 8))
+def test_with_a_dead_zone_a_constant_comes_to_rest(value: float, n: int) -> None:
+    currents = torch.full((64, 1), value, dtype=torch.float64)
+    spikes, _, _ = neuron(n, dead_zone=1.0).changes(currents)
+    assert int((spikes[8:] != 0).sum()) <= 2  # the next one is due at step 9 * 8
 
 
 def test_a_sum_of_two_sizes_is_sent_once() -> None:
@@ -228,6 +246,9 @@ def test_what_is_held_is_charged_at_every_step() -> None:
 
 def test_what_cannot_send_changes_says_so() -> None:
     x = images()
+    for wrong in ("dead_zone=1", "dead_zone=0.4,differential=true", "differential=maybe"):
+        with pytest.raises(ConfigError):
+            NEURONS.create(f"levels:{wrong}", threshold=1.0)
     assert sends_changes(NEURONS.create(CHANGES, threshold=1.0))
     assert not sends_changes(NEURONS.create(RATE, threshold=1.0))
     net = convert(graph(), x[:2], [x], parse_stages("max"), steps=2, neuron=CHANGES)

@@ -13,9 +13,11 @@ In differential form a spike is a change of the mean m that its receivers hold:
     V(t) = f_t(S(t)) + V(0) - t m(t-1)      m(t) = m(t-1) + s(t) / t      output = m(t-1) + s(t)
 
 with s as above. What is passed on adds up to t m(t), what is sent is s alone. A constant c of up to
-1.5 thresholds is held to within the larger of half the smallest size / t and |c| / 3^t after t
-steps. A sum of two sizes is then at rest; what lies between sizes is followed ever more closely, by
-spikes of the smallest size.
+1.5 thresholds is held to within the larger of d / t and |c| / 3^t after t steps, with d half of the
+smallest size. A sum of two sizes is then at rest; anything else is followed ever more closely, by
+a spike of the smallest size in nearly every step, back and forth. With a `dead_zone` of 1, where
+nothing is sent below the smallest size, d is that size, and the mean comes to rest: a spike at step
+t leaves so little that the next one comes after t (t - 1) steps.
 
 Signed neurons with several thresholds stand before every weight of converted transformers, as in
 ECMT and DCGS; the differential form is that of DCGS (arXiv 2503.00301), whose code sums up m too
@@ -131,12 +133,20 @@ class Levels:
     differential: Annotated[
         bool, "whether a spike changes the mean that receivers hold (schedule steps only)"
     ] = False
+    dead_zone: Annotated[
+        float,
+        "smallest potential that is sent, in smallest sizes, 0.5 to 1; differential form only",
+    ] = 0.5
     graded = True
     spikes_per_step = 1
 
     def __post_init__(self) -> None:
         if not 1 <= self.n <= MOST:
             raise ValueError(f"n must be from 1 to {MOST}, not {self.n}")
+        if not 0.5 <= self.dead_zone <= 1:
+            raise ValueError(f"dead_zone must be from 0.5 to 1, not {self.dead_zone}")
+        if self.dead_zone > 0.5 and not self.differential:
+            raise ValueError("dead_zone is for differential=true")
 
     def scan(
         self, currents: Tensor, state: Any = None, *, keys: Keys | None = None
@@ -197,6 +207,9 @@ class Levels:
             spikes = torch.where(sent + spikes < 0, spikes / 2, spikes)
             below = (sent + spikes < 0) | (spikes.abs() < threshold * 2.0 ** (1 - self.n))
             spikes = torch.where(below, 0.0, spikes)
+        if self.dead_zone > 0.5:
+            too_small = potential.abs() < threshold * (self.dead_zone * 2.0 ** (1 - self.n))
+            spikes = torch.where(too_small, 0.0, spikes)
         return spikes
 
     @cached_property
