@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from calibrate import parse_stages
+from calibrate.defaults import default_stages
 from calibrate.fixed_point import fixed_points, squared_error
 from convsnn.errors import ConfigError, UnsupportedError
 from convsnn.graph import Graph, Node, run
@@ -280,6 +281,19 @@ def test_the_fixed_point_is_the_best_threshold(n: int) -> None:
     # one more step of the iteration stays where it is
     q = sent / found
     torch.testing.assert_close((x * q).sum(0) / (q**2).sum(0), found, rtol=0.02, atol=0)
+
+
+def test_neurons_that_send_the_nearest_size_start_at_zero() -> None:
+    found = [default_stages("levels:n=4", s, smooth=f) for s, f in (("layers", False),
+             ("layers", True), ("steps", True))]  # fmt: skip
+    assert all("potential=0" in stages for stages in found)
+    x = images(32)
+    gaps = []
+    for stages in (found[1], "mse+coding"):
+        net = convert(graph(), x[:2], [x], parse_stages(stages), steps=4, neuron="levels:n=4")
+        got = simulate(net, x, steps=4).outputs[0][-1]
+        gaps.append(float((got - run(graph(), x)["out"]).norm()))
+    assert gaps[0] < gaps[1] / 2
 
 
 def test_odd_channels_have_a_threshold() -> None:
