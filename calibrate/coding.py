@@ -3,10 +3,12 @@
     mse        V = argmin of mean (q(a) - a)^2 over V = i/grid of the channel's largest size, with
                q(a) what the neuron sends of a in T steps (`convsnn.neurons.levels`)
     quantile   V = the size that a share q of the values does not exceed
+    fixed-point  V = E[a q(a)] / E[q(a)^2] with q(a) the nearest size to a / V and a normally
+               distributed with the channel's mean and variance (`calibrate.fixed_point`)
 
-A pass over the images finds the largest sizes, another one a histogram of them; both work on the
-original network's values, for a coding neuron sends on its own input. Convert runs this stage by
-itself, behind the stages that are asked for.
+A pass over the images finds the largest sizes, another one a histogram of them, or their mean and
+variance; all work on the original network's values, for a coding neuron sends on its own input.
+Convert runs this stage by itself, behind the stages that are asked for.
 """
 
 from dataclasses import asdict, dataclass
@@ -16,6 +18,7 @@ import torch
 from torch import Tensor
 
 from calibrate.base import CALIBRATORS, Context
+from calibrate.fixed_point import fixed_points
 from calibrate.statistics import Histogram, by_channel, histograms
 from convsnn.errors import CalibrationError
 from convsnn.graph import Node, run
@@ -32,14 +35,18 @@ SILENT = 1e-6  # of the layer's largest: a channel below it gets the layer's lar
 @CALIBRATORS.register("coding")
 @dataclass(frozen=True)
 class CodingThresholds:
-    """Thresholds of coding neurons behind smooth functions, by least squared error or quantile.
+    """Thresholds of coding neurons behind smooth functions: least error, quantile, fixed point.
 
     The error is that over `steps` (default: those of the conversion), the quantile `q` in percent;
-    all other neurons are left alone.
+    the fixed point is that of a normal distribution with a channel's mean and variance, after DCGS.
+    All other neurons are left alone.
     """
 
     steps: Annotated[int | None, "time steps that are fitted; none: those of the conversion"] = None
-    rule: Annotated[Literal["mse", "quantile"], "what decides about a threshold"] = "mse"
+    rule: Annotated[
+        Literal["mse", "quantile", "fixed-point"],
+        "what decides: least squared error over the steps, a percentile, or mean and variance",
+    ] = "mse"
     q: Annotated[float, "percentile of the sizes, where the rule is the quantile"] = 99.9
 
     def __post_init__(self) -> None:
@@ -53,18 +60,27 @@ class CodingThresholds:
         steps = self.steps or context.steps
         sites = {n: s for n, s in context.graph.sites.items() if s.kind == "code"}
         tops = _largest(context) if sites else {}
-        found = histograms(context, tops, per_channel=True, bins=BINS, most=ENOUGH) if sites else {}
+        sizes = {name: _sizes(site_neuron(context.neuron, s) or "") for name, s in sites.items()}
+        found = self._found(context, tops, sizes, steps) if sites else {}
         planned = {}
         for name, site in sites.items():
-            n = _sizes(site_neuron(context.neuron, site) or "")
-            values = self._thresholds(found[name], n, steps)
-            top = tops[name]
+            values, top = found[name], tops[name]
             silent = top <= SILENT * top.max()
             most = values.max() if bool((~silent).any()) else torch.ones_like(values[0])
             values = torch.where(silent, most, values).to(top.dtype)
             zero = torch.zeros((), dtype=top.dtype, device=top.device)
             planned[name] = SitePlan(site.per_channel(values), zero)
         return plan.with_sites(planned, {"stage": "coding", **asdict(self), "steps": steps})
+
+    def _found(
+        self, context: Context, tops: dict[str, Tensor], sizes: dict[str, int], steps: int
+    ) -> dict[str, Tensor]:
+        """The thresholds of every channel of every site, (C,)."""
+        if self.rule == "fixed-point":
+            known = _spread(context, tops)
+            return {name: fixed_points(*known[name], n) for name, n in sizes.items()}
+        seen = histograms(context, tops, per_channel=True, bins=BINS, most=ENOUGH)
+        return {name: self._thresholds(seen[name], n, steps) for name, n in sizes.items()}
 
     def _thresholds(self, found: Histogram, n: int, steps: int) -> Tensor:
         if self.rule == "quantile":
@@ -83,6 +99,25 @@ class CodingThresholds:
 
 def _sizes(spec: str) -> int:
     return int(split_spec(spec)[1].get("n", Levels(1.0).n))
+
+
+def _spread(context: Context, tops: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+    """Mean and variance of every channel of every site, (C,) in float64."""
+    sums = {name: torch.zeros(2, len(top), dtype=torch.float64) for name, top in tops.items()}
+    counts = dict.fromkeys(tops, 0)
+
+    def watch(node: Node, value: Tensor) -> None:
+        if node.name in sums:
+            rows = by_channel(context.graph.sites[node.name], value).double()
+            seen = torch.stack([rows.sum(1), (rows**2).sum(1)])
+            sums[node.name] = sums[node.name].to(seen.device) + seen
+            counts[node.name] += rows.shape[1]
+
+    with torch.no_grad():
+        for batch in context.batches:
+            run(context.graph, batch, watch=watch)
+    means = {name: found / counts[name] for name, found in sums.items()}
+    return {name: (mean, square - mean**2) for name, (mean, square) in means.items()}
 
 
 def _largest(context: Context) -> dict[str, Tensor]:

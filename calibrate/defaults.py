@@ -14,6 +14,9 @@ ANY_TIME = "mse+weights"
 LAYERS = "mse+weights"
 # Networks with functions or products: weights are left alone, what codes is fitted beside.
 SMOOTH = "mse+coding"
+# Neurons that send the nearest size: half a threshold at the start would be too much, where no
+# weights are fitted behind it, or all is sent at once.
+NEAREST = "mse:potential=0"
 _BY_NEURON = {
     "burst": "mse:steps=2",  # many levels a step already; the refit has nothing left to mend
     "msat": "max",  # V_max of the paper, which the neuron lowers by itself
@@ -28,10 +31,11 @@ def default_stages(neuron: str, schedule: str = "steps", *, smooth: bool = False
     `smooth` says that the network has functions or products.
     """
     name, options = split_spec(neuron)
+    nearest = name == "levels"
     if smooth:
-        return SMOOTH
+        return f"{NEAREST}+coding" if nearest else SMOOTH
     if schedule == "layers":
-        return LAYERS
+        return NEAREST if nearest else LAYERS
     if name == "if" and options.get("reset") == "zero":
         return "mse"  # what a reset throws away no weight brings back
     return _BY_NEURON.get(name, ANY_TIME)

@@ -7,13 +7,14 @@ add up exactly, so that chunks of any size give the same.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from convsnn.errors import ConfigError
 from convsnn.neurons import Keys, Neuron, State
-from convsnn.neurons.base import Patient
+from convsnn.neurons.base import Changing, Patient, sends_changes
 from convsnn.simulate import CHUNK_ELEMENTS, Program, Run, simulate
 from convsnn.simulate.layers import LayerPass
 from convsnn.spiking.network import Spiking
@@ -89,9 +90,26 @@ class _Ear:
     ) -> tuple[Tensor, State]:
         """See `Neuron.scan`."""
         out, after = self.neuron.scan(currents, state, keys=keys)
+        self._hear(currents, out)
+        return out, after
+
+    @property
+    def differential(self) -> bool:
+        """See `Changing`."""
+        return sends_changes(self.neuron)
+
+    def changes(
+        self, currents: Tensor, state: Any = None, *, keys: Keys | None = None
+    ) -> tuple[Tensor, Tensor, Any]:
+        """See `Changing.changes`."""
+        assert isinstance(self.neuron, Changing)
+        spikes, means, after = self.neuron.changes(currents, state, keys=keys)
+        self._hear(currents, means[:-1] + spikes)
+        return spikes, means, after
+
+    def _hear(self, currents: Tensor, out: Tensor) -> None:
         new = Heard.of(currents, out)
         self.heard = new if self.heard is None else self.heard.then(new)
-        return out, after
 
 
 @dataclass(frozen=True, repr=False)

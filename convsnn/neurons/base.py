@@ -84,7 +84,30 @@ class Coding(Patient, Protocol):
         ...
 
 
+@runtime_checkable
+class Changing(Protocol):
+    """A population whose spikes may be changes of a mean that its receivers hold (`differential`):
+    what `scan` gives is then that mean and the spike together, which is what receivers take in."""
+
+    @property
+    def differential(self) -> bool:
+        """See above."""
+        ...
+
+    def changes(
+        self, currents: Tensor, state: Any = None, *, keys: Keys | None = None
+    ) -> tuple[Tensor, Tensor, Any]:
+        """As `scan`: the spikes (Tc, B, ...), the means held before the first step and after each
+        (Tc + 1, B, ...), and the state after."""
+        ...
+
+
 NEURONS: Registry[Neuron] = Registry("neuron")
+
+
+def sends_changes(neuron: object) -> bool:
+    """Whether its spikes are changes of a mean."""
+    return isinstance(neuron, Changing) and neuron.differential
 
 
 def levels(charge: Tensor, threshold: Tensor) -> Tensor:

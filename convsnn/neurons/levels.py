@@ -3,23 +3,37 @@
     V(t) = f_t(S(t)) + V(0) - sent(t-1)      S(t) = S(t-1) + z(t)      f_t(S) = t f(S / t)
     s(t) = the nearest to V(t) of 0 and +-threshold / 2^k, k = 0 ... n-1       output = s(t)
 
-so that weights meet powers of two: a shift and an addition. It keeps what it could not send, and
-after a few steps has sent the sum of its input but for half of the smallest size. f is the site's
-activation: x itself where the neuron codes a value (`convsnn.passes.coding`), else as in `signed`.
-Where the layers fire one after another it sends the sum of all T steps, largest spikes first.
-(Signed neurons with several thresholds stand before every weight of converted transformers, as in
-ECMT and DCGS.) Potentials, currents and thresholds are in units of the source network.
+so that weights meet powers of two: a shift and an addition. It keeps what it could not send: a
+third of the potential at most, or half of the smallest size. f is the site's activation: x itself
+where the neuron codes a value (`convsnn.passes.coding`), else as in `signed`. Where the layers fire
+one after another it sends the sum of all T steps, largest spikes first.
+
+In differential form a spike is a change of the mean m that its receivers hold:
+
+    V(t) = f_t(S(t)) + V(0) - t m(t-1)      m(t) = m(t-1) + s(t) / t      output = m(t-1) + s(t)
+
+with s as above. What is passed on adds up to t m(t), what is sent is s alone. A constant c of up to
+1.5 thresholds is held to within the larger of d / t and |c| / 3^t after t steps, with d half of the
+smallest size. A sum of two sizes is then at rest; anything else is followed ever more closely, by
+a spike of the smallest size in nearly every step, back and forth. With a `dead_zone` of 1, where
+nothing is sent below the smallest size, d is that size, and the mean comes to rest: a spike at step
+t leaves so little that the next one comes after t (t - 1) steps.
+
+Signed neurons with several thresholds stand before every weight of converted transformers, as in
+ECMT and DCGS; the differential form is that of DCGS (arXiv 2503.00301), whose code sums up m too
+and starts at a potential of 0. Unlike there, f is applied to the mean current here, and a bias
+comes at every step. Potentials, currents and thresholds are in units of the source network.
 """
 
 import math
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
-from convsnn.neurons.base import NEURONS, Keys, as_tensor, filled_like, sequence_like
+from convsnn.neurons.base import NEURONS, Keys, State, as_tensor, filled_like, sequence_like
 from convsnn.neurons.following import FollowingState, followed
 
 MOST = 24  # sizes: float32 has no more digits
@@ -91,6 +105,16 @@ def table_of_codes(
     return sent.to(dtype), spikes.to(dtype)
 
 
+@dataclass(frozen=True)
+class HeldState(State):
+    """Beside potential and threshold, all current so far, the mean that receivers hold, and the
+    steps."""
+
+    total: Tensor
+    mean: Tensor
+    step: int
+
+
 @NEURONS.register("levels")
 @dataclass(frozen=True)
 class Levels:
@@ -106,18 +130,36 @@ class Levels:
     slope: Tensor | None = None
     ceiling: Tensor | None = None
     n: Annotated[int, "sizes of a spike: the threshold, its half, a quarter and so on"] = 8
+    differential: Annotated[
+        bool, "whether a spike changes the mean that receivers hold (schedule steps only)"
+    ] = False
+    dead_zone: Annotated[
+        float,
+        "smallest potential that is sent, in smallest sizes, 0.5 to 1; differential form only",
+    ] = 0.5
     graded = True
     spikes_per_step = 1
 
     def __post_init__(self) -> None:
         if not 1 <= self.n <= MOST:
             raise ValueError(f"n must be from 1 to {MOST}, not {self.n}")
+        if not 0.5 <= self.dead_zone <= 1:
+            raise ValueError(f"dead_zone must be from 0.5 to 1, not {self.dead_zone}")
+        if self.dead_zone > 0.5 and not self.differential:
+            raise ValueError("dead_zone is for differential=true")
 
     def scan(
-        self, currents: Tensor, state: FollowingState | None = None, *, keys: Keys | None = None
-    ) -> tuple[Tensor, FollowingState]:
+        self, currents: Tensor, state: Any = None, *, keys: Keys | None = None
+    ) -> tuple[Tensor, State]:
         """See `Neuron.scan`."""
-        del keys  # nothing here is random
+        if self.differential:
+            spikes, means, after = self.changes(currents, state, keys=keys)
+            return means[:-1] + spikes, after
+        return self._rate(currents, state)
+
+    def _rate(
+        self, currents: Tensor, state: FollowingState | None
+    ) -> tuple[Tensor, FollowingState]:
         threshold = as_tensor(self.threshold, currents)
         start = filled_like(self.potential, currents[0])
         if state is None:
@@ -128,14 +170,47 @@ class Levels:
         for step, current in enumerate(currents):
             total += current
             potential = (self._target(total, state.step + step + 1) + start).sub_(sent)
-            spikes = nearest_level(potential / threshold, self.n) * threshold
-            if self.slope is None:  # nothing below zero is ever sent in all
-                spikes = torch.where(sent + spikes < 0, spikes / 2, spikes)
-                spikes = torch.where(sent + spikes < 0, 0.0, spikes)
+            spikes = self._spikes(potential, threshold, sent)
             out[step] = spikes
             sent += spikes
             potential = potential - spikes
         return out, FollowingState(potential, threshold, total, sent, state.step + len(currents))
+
+    def changes(
+        self, currents: Tensor, state: HeldState | None = None, *, keys: Keys | None = None
+    ) -> tuple[Tensor, Tensor, HeldState]:
+        """See `Changing.changes`."""
+        del keys  # nothing here is random
+        threshold = as_tensor(self.threshold, currents)
+        start = filled_like(self.potential, currents[0])
+        if state is None:
+            zero = torch.zeros_like(currents[0])
+            state = HeldState(start, threshold, zero, zero, 0)
+        potential, total, mean = state.potential, state.total.clone(), state.mean
+        spikes, means = sequence_like(currents), [mean]
+        for step, current in enumerate(currents):
+            time = state.step + step + 1
+            total += current
+            sent = mean * time  # what its receivers will have taken in, if nothing changes
+            potential = (self._target(total, time) + start).sub_(sent)
+            spikes[step] = self._spikes(potential, threshold, sent)
+            mean = mean + spikes[step] / time
+            means.append(mean)
+            potential = potential - spikes[step]
+        after = HeldState(potential, threshold, total, mean, state.step + len(currents))
+        return spikes, torch.stack(means), after
+
+    def _spikes(self, potential: Tensor, threshold: Tensor, sent: Tensor) -> Tensor:
+        """The nearest size to the potential, or the one below where that is less than was sent."""
+        spikes = nearest_level(potential / threshold, self.n) * threshold
+        if self.slope is None:  # nothing below zero is ever sent in all
+            spikes = torch.where(sent + spikes < 0, spikes / 2, spikes)
+            below = (sent + spikes < 0) | (spikes.abs() < threshold * 2.0 ** (1 - self.n))
+            spikes = torch.where(below, 0.0, spikes)
+        if self.dead_zone > 0.5:
+            too_small = potential.abs() < threshold * (self.dead_zone * 2.0 ** (1 - self.n))
+            spikes = torch.where(too_small, 0.0, spikes)
+        return spikes
 
     @cached_property
     def _codes(self) -> bool:

@@ -21,6 +21,7 @@ from convsnn.neurons.fused import scan
 from convsnn.readouts import READOUTS
 from convsnn.readouts.accumulate import accumulate
 from convsnn.simulate import pool
+from convsnn.simulate.changes import Changes
 from convsnn.simulate.difference import difference
 from convsnn.simulate.program import AVERAGES, Program
 from convsnn.simulate.site import SiteProgram
@@ -104,6 +105,8 @@ class Simulation:
         self._fixed: dict[str, Tensor] = {}  # (B, ...), the same at every step
         self._state: dict[str, Any] = {}
         self._total: dict[str, dict[str, Tensor]] = {}  # of the readout, (B, ...), by output
+        watched = count or observe is not None
+        self._changes = Changes(program) if program.differential and watched else None
         with torch.no_grad():
             self._run_fixed()
 
@@ -210,9 +213,9 @@ class Simulation:
         if shift is not None:
             currents = currents + shift
         keys = Keys(self.ids, self.program.order[node.name])  # 0 is the input encoder's
-        out, self._state[node.name] = net.neurons[node.name].scan(
-            currents, self._state.get(node.name), keys=keys
-        )
+        neuron = net.neurons[node.name]
+        scan = neuron.scan if self._changes is None else self._changes.scan(node.name, neuron)
+        out, self._state[node.name] = scan(currents, self._state.get(node.name), keys=keys)
         return out
 
     def _fire_fused(self, name: str, site: SiteProgram, values: Mapping[str, Tensor]) -> Tensor:
@@ -267,6 +270,8 @@ class Simulation:
         """Count events and synaptic operations of a node that sends or fires."""
         if not self.count and self.observe is None:
             return
+        if self._changes is not None:
+            value = self._changes.sent(node, value, self._fixed)
         counter = self.program.counter(node)
         if counter is None:
             return

@@ -15,6 +15,7 @@ from convsnn.errors import ConfigError, UnsupportedError
 from convsnn.graph import Graph, Node, Site
 from convsnn.graph.ops import OPS, Role
 from convsnn.neurons import Keys
+from convsnn.neurons.base import sends_changes
 from convsnn.readouts import READOUTS
 from convsnn.readouts.accumulate import accumulate
 from convsnn.simulate.loop import require_inputs
@@ -110,6 +111,12 @@ class SpikingModule(nn.Module):
             )
         if net.encoder.steps is not None:
             raise UnsupportedError("a network that is shown sequences is no module of images")
+        if any(sends_changes(neuron) for neuron in net.neurons.values()):
+            raise UnsupportedError(
+                "in differential form layers send changes of what is held behind them, which a "
+                "module of single steps does not keep",
+                hint="run it as it is, or convert the network without differential",
+            )
         self._steps, self._readout, self._encoder = steps, READOUTS.create(net.readout), net.encoder
         self._graph: Graph = net.body
         self._tail = net.body.behind([Role.READOUT])

@@ -21,8 +21,9 @@ class Recording:
     """What happened in a run of T steps on B images.
 
     `outputs`: the answer up to each step, (T, B, ...), of every output. By layer: `values`, what
-    it sent in units of the source network's activations, `potentials` after each step, `thresholds`
-    in force, each (T, B, *shape) or broadcasting to it. Of a network that fires layer by layer
+    it sent in units of the source network's activations (in differential form: how it changed the
+    mean, times the step), `potentials` after each step, `thresholds` in force, each (T, B, *shape)
+    or broadcasting to it. Of a network that fires layer by layer
     there is one answer, (1, B, ...), and the steps of a layer are those in which it fires.
     """
 

@@ -53,7 +53,8 @@ def simulate(
 
     `ids` (B,) are the samples' numbers, which random encoders key their draws by; `chunk` bounds
     the steps run at once and changes memory only; `observe(node, steps, values)` sees what every
-    node that sends or fires put out, (len(steps), B, ...). A `Program` made once saves preparing
+    node that sends or fires put out, (len(steps), B, ...), in differential form without the mean
+    that is held already. A `Program` made once saves preparing
     the network for every batch; else `engine` says what is computed in. Without `count` nothing is
     counted, which is faster. A network that fires layer by layer is run to each number of steps in
     `at` (default: `steps` alone), see `Run`; any other is read out at every step. Raises

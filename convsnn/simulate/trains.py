@@ -7,6 +7,7 @@ is the maximum at every step. What the pool passes on is as binary as what came 
 from convsnn.graph import Node
 from convsnn.graph.fan_out import is_graded
 from convsnn.graph.ops import Role
+from convsnn.neurons.base import Coding
 from convsnn.simulate.units import MOVES, narrow, passed_unit
 from convsnn.spiking.network import Spiking
 
@@ -21,7 +22,7 @@ def train_carriers(net: Spiking) -> frozenset[str]:
     units = {
         name: narrow(planned.threshold, graph.shapes[name])
         for name, planned in net.plan.sites.items()
-        if graph.sites[name].kind != "code"  # its spikes differ in size
+        if not isinstance(net.neurons[name], Coding)  # whose spikes differ in size
     }
     for node in graph.nodes:
         if node.role is Role.MAX_POOL or node.op in MOVES:

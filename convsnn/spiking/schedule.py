@@ -30,7 +30,7 @@ from convsnn.encoders import Encoder
 from convsnn.errors import Blocker, ConfigError, UnsupportedError
 from convsnn.graph import Graph
 from convsnn.neurons import NEURONS
-from convsnn.neurons.base import Patient
+from convsnn.neurons.base import Patient, sends_changes
 from convsnn.readouts import READOUTS, Readout
 from convsnn.registry import split_spec
 from convsnn.spiking.plan import Plan
@@ -62,6 +62,13 @@ def as_schedule(text: str) -> Schedule:
         if text == known:
             return known
     raise ConfigError(f"there is no schedule '{text}'", hint=f"known: {', '.join(SCHEDULES)}")
+
+
+def default_schedule(neuron: str, *, smooth: bool) -> Schedule:
+    """Where none is asked for; `smooth` says that the network has functions or products, which are
+    computed once where layers wait. Neurons that send changes cannot wait."""
+    waits = smooth and not sends_changes(NEURONS.create(neuron, threshold=1.0))
+    return "layers" if waits else "steps"
 
 
 def require_schedule(
@@ -104,13 +111,17 @@ def require_patient(neuron: str) -> None:
     made = NEURONS.create(neuron, threshold=1.0)
     name, options = split_spec(neuron)
     reason = _REASONS.get(name, "it does not say what it sends once all has come")
-    if isinstance(made, Patient):
+    if sends_changes(made):
+        reason = "it sends changes of what it sent before, and a layer that waits sends only once"
+    elif isinstance(made, Patient):
         if options.get("reset", "soft") == "soft":
             return
         reason = "a reset to zero throws away what the spikes behind it would have been made of"
     raise ConfigError(
         f"the neuron '{neuron}' cannot fire layer by layer: {reason}",
-        hint="use --neuron if, burst or signed, or --schedule steps",
+        hint="leave differential out, or use --schedule steps"
+        if sends_changes(made)
+        else "use --neuron if, burst or signed, or --schedule steps",
     )
 
 

@@ -18,14 +18,16 @@ ITEMS = {
     "comparisons": "of potentials with thresholds, of values with zero, or inside functions",
     "resets": "subtractions of thresholds, one a spike",
     "biases": "additions of biases",
-    "kept_currents": "additions of the first layer's current, which is computed once and kept",
+    "kept_currents": "additions of what is kept: the first layer's current, computed once, and "
+    "what neurons in differential form have sent so far",
     "residual_sums": "additions where branches meet",
     "products": "multiplications of two moving values, as attention and gates have them",
     "lookups": "elementary functions (GELU, an exponential, a root), each off a table",
     "function_multiplications": "multiplications of softmax, norms and other functions",
     "function_additions": "additions of functions and products",
     "pooling": "additions or comparisons in pooling windows",
-    "scalings": "multiplications by a leak, or to round a layer's values to its grid",
+    "scalings": "multiplications by a leak, by 1/t in differential form, or to round a layer's "
+    "values to its grid",
     "weights_read": "weights fetched, as operations need them",
     "weights_dense": "weights fetched if nothing were skipped (a bound, not priced)",
     "state_accesses": "potentials and kept currents read or written",

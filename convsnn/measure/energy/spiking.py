@@ -2,6 +2,10 @@
 
 The first layer's current, and whatever else the input alone decides, is computed once and kept: at
 every step it is read and added. A network that fires layer by layer adds it, and its biases, once.
+
+In differential form all that stands behind neurons keeps the current H that has been sent so far:
+at every step it adds H to the potential, and what came in this step, over t, to H. A neuron keeps
+the mean that it has sent in the same way.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,6 +23,7 @@ from convsnn.measure.activity import Activity
 from convsnn.measure.energy.rows import Row, shared
 from convsnn.measure.energy.smooth import spiking_rows
 from convsnn.measure.energy.structure import Structure
+from convsnn.neurons.base import sends_changes
 from convsnn.simulate.trains import sends_graded
 from convsnn.spiking.network import Spiking
 
@@ -132,6 +137,9 @@ class Work:
             }
             if self.net.kinds[name] in LEAKY:
                 counts["scalings"] = every
+            if sends_changes(self.net.neurons[name]):
+                counts = _added(counts, _held(neurons, self._steps))
+                neurons *= 2
             yield Row(name, counts, state=neurons, owners={name: 1.0})
 
     def _layers(self) -> Iterator[Row]:
@@ -146,14 +154,26 @@ class Work:
             if kept:
                 times = size * (self._once if self._waits else self._steps)
                 counts |= {"kept_currents": times, "state_accesses": times}
+            if name in self._holders:
+                counts, kept = _added(counts, _held(size, self._steps)), True
             if counts:
                 sites = dict.fromkeys(self.structure.feeds[name], 1.0)
                 yield Row(name, counts, state=size if kept else 0, owners=shared(sites))
+
+    @cached_property
+    def _holders(self) -> frozenset[str]:
+        return frozenset(holders(self.net, self.structure))
 
     def _sums(self) -> Iterator[Row]:
         for node in self.structure.sums:
             for name, share in self.structure.shortcuts(node):
                 if name in self._fixed:
+                    continue
+                if name in self.net.neurons and sends_changes(self.net.neurons[name]):
+                    size = round(self.structure.size(name) * share)
+                    counts = {"residual_sums": self.events(name) * share}
+                    counts |= _held(size, self._steps)
+                    yield Row(node.name, counts, state=size, owners=self.owners(name))
                     continue
                 if name in self.activity.events:
                     found = self.events(name) * share
@@ -184,6 +204,28 @@ class Work:
         return found
 
 
+def holders(net: Spiking, structure: Structure) -> Iterator[str]:
+    """Layers with weights that keep what neurons have sent so far: those behind differential
+    ones."""
+    for node in structure.weighted:
+        sites = structure.drivers[node.name].sites
+        if any(sends_changes(net.neurons[site]) for site in sites):
+            yield node.name
+
+
+def _held(size: int, steps: Tensor) -> dict[str, Tensor]:
+    """Of `size` values that are kept, added at every step and updated by a part over t."""
+    every = size * steps
+    return {"kept_currents": 2 * every, "scalings": every, "state_accesses": 2 * every}
+
+
+def _added(counts: Mapping[str, Tensor], more: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    found = dict(counts)
+    for item, count in more.items():
+        found[item] = found[item] + count if item in found else count
+    return found
+
+
 def values_held(net: Spiking, structure: Structure) -> Mapping[str, int]:
     """What the network has to hold: weights, and values of the width of a potential."""
     weights = sum(structure.weights(node) for node in structure.weighted)
@@ -196,6 +238,8 @@ def values_held(net: Spiking, structure: Structure) -> Mapping[str, int]:
     kept = [n for n in structure.weighted if n.name in fixed_nodes(net)]
     state = net.graph.neurons + sum(structure.size(name) for name in structure.answers)
     state += sum(read_elements(net.graph, node) for node in net.graph.smooth)
+    state += sum(structure.size(n) for n, one in net.neurons.items() if sends_changes(one))
+    state += sum(structure.size(name) for name in holders(net, structure))
     return {
         "weights": weights,
         "biases": biases,

@@ -16,6 +16,7 @@ from convsnn.graph.ops import Role
 from convsnn.measure import Evaluation, energy
 from convsnn.measure.energy.spiking import fixed_nodes
 from convsnn.measure.evaluate import Series
+from convsnn.neurons.base import sends_changes
 from convsnn.report.page.estimate import estimate_section
 from convsnn.report.page.series import per_step
 from convsnn.simulate.trains import sends_graded
@@ -86,10 +87,20 @@ def assemble(
         "layers": [_layer(net, evaluation, name) for name in graph.sites],
         "sources": _sources(net, evaluation),
         **({"fitted": fits} if (fits := _fitted(graph)) else {}),
-        "not_counted": [*energy.NOT_COUNTED, *_lateral(net), *_smooth(net)],
+        "not_counted": [*energy.NOT_COUNTED, *_lateral(net), *_held(net), *_smooth(net)],
         **({"smooth": vars(dense_operations(graph))} if graph.smooth else {}),
         "versions": packages(),
     }
+
+
+def _held(net: Spiking) -> list[str]:
+    """What stands still in differential form, which only the estimate charges."""
+    if not any(sends_changes(neurons) for neurons in net.neurons.values()):
+        return []
+    return [
+        "what layers and neurons hold in differential form, added and updated at every step, all "
+        "of which the estimate charges"
+    ]
 
 
 def _smooth(net: Spiking) -> list[str]:

@@ -22,7 +22,7 @@ from convsnn.spiking.kinds import require_spikes
 from convsnn.spiking.network import Spiking, to_spiking
 from convsnn.spiking.plan import Context, Plan, Stage, run_stages
 from convsnn.spiking.population import site_neurons
-from convsnn.spiking.schedule import require_schedule
+from convsnn.spiking.schedule import default_schedule, require_schedule
 from convsnn.spiking.turns import fill_windows
 from convsnn.workflows.convert.closest_readout import with_closest_readout
 from convsnn.workflows.running.voice import note
@@ -54,11 +54,11 @@ def convert(
     before the neuron (cheaper, biased). `readout="rising"` lets later steps count more, "auto",
     which the command takes, chooses between it and the mean (see `convsnn.readouts`).
     `schedule="layers"` lets a layer fire once all its input has come, calibrated for `steps` (see
-    `convsnn.spiking.schedule`); None takes it where the network has functions or products, and
-    `steps` elsewhere. `spikes` bounds the kind of the network (see `convsnn.spiking.kinds`). `fit`
-    puts sums of neurons in the place of smooth activations, as in "gelu=if:8" (see
-    `calibrate.fits`). Raises UnsupportedError where anything would stay analog, or is not allowed,
-    CalibrationError where no usable threshold is found.
+    `convsnn.spiking.schedule`); None takes it where the network has functions or products and the
+    neurons can wait, and `steps` elsewhere. `spikes` bounds the kind of the network (see
+    `convsnn.spiking.kinds`). `fit` puts sums of neurons in the place of smooth activations, as in
+    "gelu=if:8" (see `calibrate.fits`). Raises UnsupportedError where anything would stay analog, or
+    is not allowed, CalibrationError where no usable threshold is found.
     """
     if isinstance(model, Graph):
         graph = model
@@ -79,7 +79,7 @@ def convert(
     neuron = NEURONS.with_default(neuron, "seed", seed)
     coded = apply_exact(graph, example, [with_coding]) if graph.smooth else graph
     site_neurons(neuron, coded)  # what it cannot stand for is refused before any work
-    schedule = schedule or ("layers" if graph.smooth else "steps")
+    schedule = schedule or default_schedule(neuron, smooth=bool(graph.smooth))
     neuron, encoder, readout = fill_windows(
         graph, steps, neuron=neuron, encoder=encoder, readout=readout
     )

@@ -14,7 +14,7 @@ from convsnn.neurons import NEURONS
 from convsnn.readouts import READOUTS
 from convsnn.spiking.kinds import refused_roles
 from convsnn.spiking.plan import Stage
-from convsnn.spiking.schedule import as_schedule, require_patient
+from convsnn.spiking.schedule import as_schedule, default_schedule, require_patient
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,9 @@ class Method:
         """What was left open, as a network with functions or products wants it."""
         if not as_if_fitted(graph, self.fit).smooth:
             return self
-        schedule = "layers" if "schedule" in self.left else self.schedule
+        schedule = self.schedule
+        if "schedule" in self.left:
+            schedule = default_schedule(self.neuron, smooth=True)
         calibrate = self.calibrate
         if "calibrate" in self.left:
             calibrate = default_stages(self.neuron, schedule, smooth=True)
