@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from calibrate.base import CALIBRATORS, Context
-from calibrate.statistics import Histogram, by_channel, histograms
+from calibrate.statistics import Histogram, by_channel, histograms, largest_of_all
 from convsnn.errors import CalibrationError
 from convsnn.graph import Node, run
 from convsnn.neurons.levels import Levels
@@ -98,12 +98,13 @@ def _largest(context: Context) -> dict[str, Tensor]:
             found[node.name] = torch.maximum(found.get(node.name, top), top)
 
     with torch.no_grad():
-        for batch in context.batches:
+        for _, batch in context.some():
             run(context.graph, batch, watch=watch)
     if not found:
         raise CalibrationError(
             "there are no calibration images", hint="give --calibration-samples at least 1"
         )
+    found = {name: largest_of_all(context, top) for name, top in found.items()}
     for name, top in found.items():
         if not bool(top.isfinite().all()):
             raise CalibrationError(
