@@ -37,8 +37,8 @@ def quantised(
     graph: Graph, batches: Iterable[Tensor], widths: Sequence[int], *, share: Share = ALONE
 ) -> dict[int, Spiking]:
     """By bits, the network whose values have so many; `graph` is the original in the exact form
-    that a spiking network was made from. Of several processes each takes a `share`. Raises CalibrationError as any calibration does, and
-    UnsupportedError where functions were fitted."""
+    that a spiking network was made from. Of several processes each takes a `share`. Raises
+    CalibrationError as any calibration does, and UnsupportedError where functions were fitted."""
     if fits := fitted_nodes(graph):
         names = ", ".join(node.name for node in fits)
         raise UnsupportedError(

@@ -7,7 +7,7 @@ stage fits weights to unless there are hardly more.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import torch
@@ -41,7 +41,7 @@ def with_closest_readout(
     if delay >= steps:
         raise ConfigError(f"a readout with delay={delay} leaves nothing of {steps} time steps")
     at = [t for t in shown_steps(min(steps, delay + LONGEST)) if t > delay]
-    images = [piece for batch in _last(batches, SAMPLES) for piece in batch.split(PIECE)]
+    images = torch.cat(_last(batches, SAMPLES)).split(PIECE)
     found = {
         spec: _distance(replace(net, readout=spec), images, at, share)
         for spec in (delayed("mean", delay), delayed("rising", delay))
@@ -64,21 +64,24 @@ def _last(batches: Iterable[Tensor], count: int) -> list[Tensor]:
     return list(kept)
 
 
-def _distance(net: Spiking, images: Iterable[Tensor], at: list[int], share: Share) -> float:
+def _distance(net: Spiking, images: Sequence[Tensor], at: list[int], share: Share) -> float:
     """The distance of the outputs to the original's over their size (root mean squares), its
     geometric mean over the steps `at` and the outputs."""
     count = len(net.graph.outputs)
-    wrong, size = (torch.zeros(n, count, dtype=torch.float64) for n in (len(at), 1))
+    pieces = len(images)
+    wrong, size = (torch.zeros(pieces, n, count, dtype=torch.float64) for n in (len(at), 1))
     program = Program(net)
     for first, x in own_batches(share, images):
+        piece = first // PIECE
         ids = torch.arange(first, first + len(x), device=x.device)
         got = simulate(program, x, steps=max(at), ids=ids, count=False).outputs
         answers = run(net.graph, net.encoder.still(x))
         for place, (output, name) in enumerate(zip(got, net.graph.outputs, strict=True)):
             wanted = answers[name]
-            size[0, place] += float(wanted.double().square().sum())
+            size[piece, 0, place] = wanted.double().square().sum()
             for row, step in enumerate(at):
-                wrong[row, place] += float((output[step - 1] - wanted).double().square().sum())
-    wrong, size = share.add(wrong), share.add(size)
+                wrong[piece, row, place] = (output[step - 1] - wanted).double().square().sum()
+    # added up when all are there, in one order, whoever has run them
+    wrong, size = share.add(wrong).sum(0), share.add(size).sum(0)
     relative = (wrong / size.clamp(min=torch.finfo(size.dtype).tiny)).sqrt()
     return float(relative.clamp(min=EXACT).log().mean().exp())

@@ -32,7 +32,8 @@ class Opening:
     have none the same images, which the reports then warn of. `preprocessing` replaces the model's
     own where a value is not None; `batch_size` None is one that fits this machine. Of several
     outputs `answer` names the one to take, `task` says what it is for, `gate` is the bound on the
-    loss of score; a `group` of processes shares the work. Nothing is read before `source` or `open` is asked for.
+    loss of score; a `group` of processes shares the work. Nothing is read before `source` or `open`
+    is asked for.
     """
 
     model: nn.Module | Graph | str | Path
