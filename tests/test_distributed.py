@@ -1,6 +1,7 @@
-"""Evaluation by several processes: the same numbers as by one, one voice, one error."""
+"""Work shared by several processes: the same numbers as by one, one voice, one error."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from convsnn import compare
 from convsnn.commands import main
+from convsnn.errors import ConfigError
 from convsnn.export import load_artifact
 from convsnn.measure.sharing import Alone, Share, part_of
 from convsnn.workflows.running.processes import Group, processes
@@ -116,7 +119,7 @@ def test_an_attempt_fails_in_all_processes_and_work_goes_on(tmp_path):
     done = subprocess.run([*LAUNCH, str(script)], capture_output=True, text=True, timeout=300)
     assert done.stdout.splitlines() == [
         "LoadError a row is broken False",
-        "Failure process 1 of 2: a row is broken False",
+        "ConvsnnError process 1 of 2: a row is broken False",
         "broken for both",
         "process 1 of 2: unexpected ValueError: a fault True",
     ], done.stderr
@@ -198,24 +201,29 @@ def test_two_processes_compare_to_the_table_of_one(tmp_path, monkeypatch, capsys
     rows = ("compare", "zoo:mnist5k-cnn", "--methods", "p-norm,layers,tsc", *options)
     code = main([*rows, "-o", "one"])
     one = json.loads(capsys.readouterr().out)
+    Path("two").mkdir()
+    for kept in ("settings.json", "p-norm.json", "p-norm.safetensors"):
+        shutil.copy(Path("one", kept), Path("two", kept))
     done = together(*rows, "-o", "two")
     assert done.returncode == code, done.stderr
     two = json.loads(done.stdout)
     assert (one["processes"], two["processes"]) == (1, 2)
     assert two["ann"] == one["ann"]
     for key in ("methods", "failed", "left_out"):
-        assert [timeless(row) for row in two[key]] == [timeless(row) for row in one[key]]
+        assert [timeless(row) for row in two[key]] == [timeless(row) for row in one[key]], key
     assert {path.name for path in Path("two").iterdir()} == {
         path.name for path in Path("one").iterdir()
     }
     for row in two["methods"]:
         assert_same_networks(Path("one", row["network"]), Path("two", row["network"]))
-    again = together(*rows, "-o", "two")  # all rows are there
-    assert again.returncode == code, again.stderr
-    assert json.loads(again.stdout)["methods"] == two["methods"]
-    trained = together(*rows, "--finetune", "lt-snn", "-o", "three")
-    assert trained.returncode == 2
-    assert trained.stderr.count("error: rows that are trained") == 1
+
+
+def test_rows_that_are_trained_are_made_in_one_process(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("convsnn.workflows.compare.comparison.launched", lambda: 2)
+    with pytest.raises(ConfigError, match="rows that are trained are made in one process"):
+        compare("zoo:mnist5k-cnn", methods="mse", finetune="lt-snn")
+    assert not list(tmp_path.iterdir())
 
 
 def timeless(row):

@@ -151,7 +151,7 @@ def compare(
     if trained and launched() > 1:
         raise ConfigError(
             "rows that are trained are made in one process",
-            hint="leave out --finetune, or torchrun",
+            hint="leave out --finetune, train them apart, and name them with --add",
         )
     if not (rows or trained or add):
         raise ConfigError("there is nothing to compare", hint="name --methods, --finetune or --add")

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -23,10 +23,11 @@ from convsnn.workflows.running.launched import Dismissed, launched
 _PATIENCE = timedelta(days=7)  # a slow process is no dead one; torchrun ends all when one dies
 
 
-class Failure(ConvsnnError):
-    """What another process met; `ends` says that it cannot go on with anything."""
+class Failure(NamedTuple):
+    """The error that a process met; `ends` says that it cannot go on with anything."""
 
-    ends = True
+    error: ConvsnnError
+    ends: bool
 
 
 class Group:
@@ -40,7 +41,7 @@ class Group:
         self.device = torch.device("cpu")  # where sums are exchanged
         self.over = count == 1
         self.goes_on = False
-        self._met: Failure | None = None
+        self._met: ConvsnnError | None = None
 
     def agree(self, numbers: Sequence[int]) -> list[int]:
         """See `Share`."""
@@ -114,13 +115,13 @@ class Group:
             return
         if failure.ends:
             raise self._leaving(failure)
-        self._met = failure
-        raise failure
+        self._met = failure.error
+        raise failure.error
 
     def _leaving(self, failure: Failure) -> BaseException:
         """How this process ends: the first by what it says, the others in silence."""
-        self.over, self._met = True, failure
-        return Dismissed(2) if self.number else failure
+        self.over, self._met = True, failure.error
+        return Dismissed(2) if self.number else failure.error
 
     def exchange(self, error: Exception | None, *, ends: bool = True) -> Failure | None:
         """Tell the others of an `error` here; the first that any process told of."""
@@ -134,9 +135,8 @@ class Group:
         # one that ends a process goes before one that does not
         number = max(range(self.count), key=lambda n: (found[n].get("ends", -1), -n))
         where = f"process {number} of {self.count}: "
-        failure = Failure(where + found[number]["message"], hint=found[number]["hint"])
-        failure.ends = bool(found[number]["ends"])
-        return failure
+        error = ConvsnnError(where + found[number]["message"], hint=found[number]["hint"])
+        return Failure(error, bool(found[number]["ends"]))
 
     def _gather(self, value: Tensor) -> list[Tensor]:
         found = [torch.empty_like(value) for _ in range(self.count)]
