@@ -196,9 +196,12 @@ def _largest(
             fired.add(node.name)
         if node.name not in wave:
             return
-        top = sizes(graph.sites[node.name], graph.activate(node.name, values)).amax()
         if not bool(values.amax().isfinite()):
-            top = torch.full_like(top, torch.inf)
+            raise CalibrationError(
+                f"layer '{node.name}': its input current is not finite on the calibration images",
+                hint="check the weights and the scale of the images (--scale, --mean, --std)",
+            )
+        top = sizes(graph.sites[node.name], graph.activate(node.name, values)).amax()
         found[node.name] = torch.maximum(found.get(node.name, top), top)
 
     for first, batch in context.some(samples):
@@ -209,12 +212,6 @@ def _largest(
             "there are no calibration images", hint="give --calibration-samples at least 1"
         )
     found = {name: largest_of_all(context, found[name]) for name in wave}
-    for name, top in found.items():
-        if not bool(top.isfinite()):
-            raise CalibrationError(
-                f"layer '{name}': its input current is not finite on the calibration images",
-                hint="check the weights and the scale of the images (--scale, --mean, --std)",
-            )
     if plans:
         spiked = context.share.most(torch.tensor([int(name in fired) for name in plans])).tolist()
         fired = {name for name, yes in zip(plans, spiked, strict=True) if yes}
