@@ -22,6 +22,7 @@ from convsnn.graph import Graph, Node
 from convsnn.graph.fits import fitted_nodes
 from convsnn.spiking.network import Spiking, to_spiking
 from convsnn.spiking.plan import Plan
+from convsnn.spiking.sharing import ALONE, Share
 
 HALF = 0.5  # of a step: values are rounded to the nearest
 GRID = 100  # ranges that are tried, up to the largest value
@@ -32,10 +33,12 @@ def levels(bits: int) -> int:
     return (1 << bits) - 1
 
 
-def quantised(graph: Graph, batches: Iterable[Tensor], widths: Sequence[int]) -> dict[int, Spiking]:
+def quantised(
+    graph: Graph, batches: Iterable[Tensor], widths: Sequence[int], *, share: Share = ALONE
+) -> dict[int, Spiking]:
     """By bits, the network whose values have so many; `graph` is the original in the exact form
-    that a spiking network was made from. Raises CalibrationError as any calibration does, and
-    UnsupportedError where functions were fitted."""
+    that a spiking network was made from. Of several processes each takes a `share`. Raises
+    CalibrationError as any calibration does, and UnsupportedError where functions were fitted."""
     if fits := fitted_nodes(graph):
         names = ", ".join(node.name for node in fits)
         raise UnsupportedError(
@@ -43,7 +46,7 @@ def quantised(graph: Graph, batches: Iterable[Tensor], widths: Sequence[int]) ->
         )
     plain = replace(graph, nodes=tuple(_undone(node) for node in graph.nodes))
     encoder = ENCODERS.create("direct")
-    context = Context(plain, batches, "if", encoder, levels(max(widths)), 0, "layers")
+    context = Context(plain, batches, "if", encoder, levels(max(widths)), 0, "layers", share)
     tops = maxima(context)
     found = histograms(context, tops, per_channel=True, bins=BINS, most=ENOUGH)
     made = {}

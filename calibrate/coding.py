@@ -19,7 +19,7 @@ from torch import Tensor
 
 from calibrate.base import CALIBRATORS, Context
 from calibrate.fixed_point import fixed_points
-from calibrate.statistics import Histogram, by_channel, histograms
+from calibrate.statistics import Histogram, by_channel, histograms, largest_of_all
 from convsnn.errors import CalibrationError
 from convsnn.graph import Node, run
 from convsnn.neurons.levels import Levels
@@ -103,21 +103,23 @@ def _sizes(spec: str) -> int:
 
 def _spread(context: Context, tops: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
     """Mean and variance of every channel of every site, (C,) in float64."""
-    sums = {name: torch.zeros(2, len(top), dtype=torch.float64) for name, top in tops.items()}
-    counts = dict.fromkeys(tops, 0)
+    sums = {name: torch.zeros(3, len(top), dtype=torch.float64) for name, top in tops.items()}
 
     def watch(node: Node, value: Tensor) -> None:
         if node.name in sums:
             rows = by_channel(context.graph.sites[node.name], value).double()
-            seen = torch.stack([rows.sum(1), (rows**2).sum(1)])
+            number = torch.full_like(rows[:, 0], rows.shape[1])
+            seen = torch.stack([number, rows.sum(1), (rows**2).sum(1)])
             sums[node.name] = sums[node.name].to(seen.device) + seen
-            counts[node.name] += rows.shape[1]
 
     with torch.no_grad():
-        for batch in context.batches:
+        for _, batch in context.own():
             run(context.graph, batch, watch=watch)
-    means = {name: found / counts[name] for name, found in sums.items()}
-    return {name: (mean, square - mean**2) for name, (mean, square) in means.items()}
+    found = {}
+    for name, own in sums.items():
+        number, total, square = context.share.add(own)
+        found[name] = total / number, square / number - (total / number) ** 2
+    return found
 
 
 def _largest(context: Context) -> dict[str, Tensor]:
@@ -132,12 +134,13 @@ def _largest(context: Context) -> dict[str, Tensor]:
             found[node.name] = torch.maximum(found.get(node.name, top), top)
 
     with torch.no_grad():
-        for batch in context.batches:
+        for _, batch in context.some():
             run(context.graph, batch, watch=watch)
     if not found:
         raise CalibrationError(
             "there are no calibration images", hint="give --calibration-samples at least 1"
         )
+    found = {name: largest_of_all(context, top) for name, top in found.items()}
     for name, top in found.items():
         if not bool(top.isfinite().all()):
             raise CalibrationError(

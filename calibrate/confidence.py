@@ -78,21 +78,22 @@ def measure(
     Raises CalibrationError where there are no images or a layer does not fire at all.
     """
     inputs = {name: context.graph.by_name[name].inputs[0] for name in names}
-    total = dict.fromkeys(names, Counts())
+    found = torch.zeros(len(inputs), 3, dtype=torch.int64)
     seen = 0
-    for x in context.batches:
+    for first, x in context.own():
         with torch.no_grad():
             ann = run(context.graph, x, keep=inputs.values())
         fired = _Fired(names)
-        simulate(net, x, steps=steps, ids=torch.arange(seen, seen + len(x)), observe=fired)
+        simulate(net, x, steps=steps, ids=torch.arange(first, first + len(x)), observe=fired)
         seen += len(x)
-        for name in names:
-            new, old = count(ann[inputs[name]], fired.masks[name]), total[name]
-            total[name] = Counts(old.sin + new.sin, old.pos + new.pos, old.silent + new.silent)
-    if not seen:
+        new = [count(ann[source], fired.masks[name]) for name, source in inputs.items()]
+        found += torch.tensor([[c.sin, c.pos, c.silent] for c in new])
+    if not int(context.share.add(torch.tensor(seen))):
         raise CalibrationError(
             "there are no calibration images", hint="give --calibration-samples at least 1"
         )
+    rows = context.share.add(found).tolist()
+    total = {name: Counts(*row) for name, row in zip(inputs, rows, strict=True)}
     for name, counts in total.items():
         if counts.sin + counts.pos == 0:
             raise CalibrationError(

@@ -11,8 +11,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from calibrate.replay import Layer, Replay
+from calibrate.replay import Replay
 from calibrate.sent import means
+from calibrate.stops import Layer
 from convsnn.spiking.plan import SitePlan
 
 Per = Literal["neuron", "channel"]
@@ -93,7 +94,6 @@ def _gaps(replay: Replay, layer: Layer, *, at: Sequence[int], per: Per) -> list[
     site = layer.site
     assert site is not None
     total = [torch.zeros(site.shape, dtype=torch.float64) for _ in at]
-    images = 0
     for ids, (currents, target) in zip(replay.ids(), replay.currents(layer, max(at)), strict=True):
         wanted = replay.context.graph.activate(site.name, target)
         got = means(replay.fire(layer, ids, currents, max(at)), at)
@@ -101,8 +101,8 @@ def _gaps(replay: Replay, layer: Layer, *, at: Sequence[int], per: Per) -> list[
             t.to(wanted.device) + (wanted - mean).double().sum(0)
             for t, mean in zip(total, got, strict=True)
         ]
-        images += len(ids)
-    found = [t / images for t in total]
+    summed = replay.context.share.add(torch.stack(total))
+    found = [t / replay.images for t in summed]
     if per == "channel" and site.shape:
         axes = [axis for axis in range(len(site.shape)) if axis != site.channel_axis]
         found = [t.mean(axes, keepdim=True) if axes else t for t in found]

@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 
 from calibrate.base import Context
-from calibrate.statistics import sizes
+from calibrate.statistics import largest_of_all, sizes
 from calibrate.thresholds import site_plan
 from convsnn.errors import CalibrationError
 from convsnn.graph import Graph, Node
@@ -204,18 +204,17 @@ def _largest(
         top = sizes(graph.sites[node.name], graph.activate(node.name, values)).amax()
         found[node.name] = torch.maximum(found.get(node.name, top), top)
 
-    seen = 0
-    for batch in context.batches:
-        batch = batch[: None if samples is None else samples - seen]
-        if not len(batch):
-            break
-        ids = torch.arange(seen, seen + len(batch), device=batch.device)
+    for first, batch in context.some(samples):
+        ids = torch.arange(first, first + len(batch), device=batch.device)
         simulate(net, batch, steps=steps, ids=ids, observe=watch)
-        seen += len(batch)
-    if not seen:
+    if not found:
         raise CalibrationError(
             "there are no calibration images", hint="give --calibration-samples at least 1"
         )
+    found = {name: largest_of_all(context, found[name]) for name in wave}
+    if plans:
+        spiked = context.share.most(torch.tensor([int(name in fired) for name in plans])).tolist()
+        fired = {name for name, yes in zip(plans, spiked, strict=True) if yes}
     near: dict[str, frozenset[str]] = {}  # the sites whose spikes reach a node directly
     for node in graph.nodes:
         before = frozenset[str]().union(*(near[name] for name in graph.data_inputs(node)))

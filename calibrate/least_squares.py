@@ -11,9 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from calibrate.replay import Layer, Replay
+from calibrate.replay import Replay
+from calibrate.stops import Layer
 from convsnn.graph import Graph, Node
 from convsnn.graph.ops.weighted import split_padding
+from convsnn.spiking.sharing import Share
 
 WIDEST = 4608  # inputs of one output: beyond it only the bias is fitted
 
@@ -46,6 +48,18 @@ class Normal:
     gram: Tensor
     moment: Tensor
 
+    @staticmethod
+    def nothing(node: Node, weight: Tensor, *, wide: bool, biased: bool) -> "Normal":
+        """Those of no images, in float64, for the layer `node`."""
+        groups, unknowns = node.attrs.get("groups", 1), unknowns_of(weight, wide, biased)
+        gram = torch.zeros(groups, unknowns, unknowns, dtype=torch.float64, device=weight.device)
+        moment = gram.new_zeros(groups, unknowns, len(weight) // groups)
+        return Normal(gram, moment)
+
+    def of_all(self, share: Share) -> "Normal":
+        """The sums over all processes."""
+        return Normal(share.add(self.gram), share.add(self.moment))
+
     def solve(self, ridge: float, *, biased: bool) -> Tensor:
         """The ridge solution, (groups, features, outputs of a group)."""
         diagonal = self.gram.diagonal(dim1=1, dim2=2)
@@ -57,6 +71,11 @@ class Normal:
         # where nothing arrives at all, the smallest number keeps the system solvable
         penalty = penalty.clamp(min=torch.finfo(torch.float32).tiny)
         return torch.linalg.solve(self.gram + torch.diag_embed(penalty), self.moment)
+
+
+def unknowns_of(weight: Tensor, wide: bool, biased: bool) -> int:
+    """What is fitted of each output: its weights unless it is `wide`, and its bias."""
+    return (0 if wide else weight[0].numel()) + biased
 
 
 def apply_change(replay: Replay, node: Node, change: Tensor, *, wide: bool, biased: bool) -> None:

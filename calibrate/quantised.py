@@ -22,10 +22,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from calibrate.least_squares import WIDEST, apply_change, by_group, features, fitted, passes_on
-from calibrate.replay import Layer, Replay
+from calibrate.least_squares import (
+    WIDEST,
+    Normal,
+    apply_change,
+    by_group,
+    features,
+    fitted,
+    passes_on,
+    unknowns_of,
+)
+from calibrate.replay import LOTS, Replay
+from calibrate.stops import Layer
 from convsnn.graph import Graph, Node, Site
 from convsnn.graph.ops import Role
+from convsnn.spiking.sharing import Share
 
 ROWS = 64  # for each unknown of an output
 BYTES = 1 << 28  # that the rows of one layer may take
@@ -58,8 +69,8 @@ def images_held(graph: Graph, most: int) -> int:
 
 @dataclass
 class _Rows:
-    """What a layer is fitted on, by group: its inputs (groups, unknowns, rows), the current that it
-    makes now and the original's (groups, outputs, rows)."""
+    """What a lot of images gives a layer to be fitted on, by group: its inputs (groups, unknowns,
+    rows), the current that it makes now and the original's (groups, outputs, rows)."""
 
     inputs: Tensor
     current: Tensor
@@ -73,37 +84,49 @@ def _refit(replay: Replay, layer: Layer, node: Node, fit: Fit, *, seed: int) -> 
     if (wide and not biased) or graph.data_inputs(node)[0] not in graph.behind(_ACTIVATIONS):
         return  # of what the input alone decides nothing is lost on the way
     ends = passes_on(layer, node)
-    rows = _rows(replay, layer, node, layer.end if ends else node.name, wide=wide, seed=seed)
-    change = _solved(rows, fit, biased=biased, site=layer.site if ends else None)
+    lots = _rows(replay, layer, node, layer.end if ends else node.name, wide=wide, seed=seed)
+    nothing = Normal.nothing(node, weight, wide=wide, biased=biased)
+    change = _solved(
+        lots, fit, nothing, replay.context.share, biased=biased, site=layer.site if ends else None
+    )
     found = (fit.strength * change).to(weight).flatten(0, 1)
     apply_change(replay, node, found, wide=wide, biased=biased)
 
 
-def _rows(replay: Replay, layer: Layer, node: Node, place: str, *, wide: bool, seed: int) -> _Rows:
+def _rows(
+    replay: Replay, layer: Layer, node: Node, place: str, *, wide: bool, seed: int
+) -> list[_Rows]:
+    """The rows of the images of this process, a lot each."""
     weight, biased = replay.context.graph.weight(node), len(node.inputs) > 2
-    unknowns = (0 if wide else weight[0].numel()) + biased
+    unknowns = unknowns_of(weight, wide, biased)
     shape = torch.Size(replay.context.graph.shapes[node.name])
     places = shape.numel() // len(weight)
-    images = sum(len(ids) for ids in replay.ids())
     groups = node.attrs.get("groups", 1)
     most = min(ROWS * unknowns, BYTES // (4 * unknowns * groups))
-    share = min(1.0, most / (images * places))
+    share = min(1.0, most / (replay.images * places))
+    every = int(share**-0.5)
     generator = torch.Generator().manual_seed(seed)
-    parts, targets = [], []
-    for spiking, original in replay.values(layer):
+    firsts = [
+        torch.randint(every, (2,), generator=generator).tolist() for _ in range(replay.pieces)
+    ]
+    lots: dict[int, list[tuple[Tensor, Tensor, Tensor]]] = {}
+    targets = []
+    for number, (spiking, original) in zip(replay.numbers(), replay.values(layer), strict=True):
         x, z, u = spiking[node.inputs[0]][0], spiking[place][0], original[place][0]
         targets.append(original[layer.end][0])
         if share < 1 and weight.dim() == 4:
-            every = int(share**-0.5)
-            first = [int(n) for n in torch.randint(every, (2,), generator=generator)]
+            first = firsts[number]
             given = spread(node, x, every=every, first=first)
             z, u = (v[:, :, first[0] :: every, first[1] :: every] for v in (z, u))
         else:
             given = node, x
         rows = features(given[0], weight, given[1], wide=wide, biased=biased)
-        parts.append((rows, by_group(node, z), by_group(node, u)))
+        part = rows, by_group(node, z), by_group(node, u)
+        lots.setdefault(number % LOTS, []).append(part)
     replay.keep_targets(layer, targets)
-    return _Rows(*(torch.cat(each, 2) for each in zip(*parts, strict=True)))
+    return [
+        _Rows(*(torch.cat(each, 2) for each in zip(*lot, strict=True))) for lot in lots.values()
+    ]
 
 
 def spread(node: Node, x: Tensor, *, every: int, first: Sequence[int]) -> tuple[Node, Tensor]:
@@ -119,10 +142,20 @@ def spread(node: Node, x: Tensor, *, every: int, first: Sequence[int]) -> tuple[
     return replace(node, attrs={**attrs, "stride": stride, "padding": [0] * (2 * half)}), x
 
 
-def _solved(rows: _Rows, fit: Fit, *, biased: bool, site: Site | None) -> Tensor:
-    """D, (groups, outputs of a group, unknowns), in float64."""
-    x = rows.inputs
-    gram = (x @ x.mT).double()
+def _solved(
+    lots: Sequence[_Rows],
+    fit: Fit,
+    nothing: Normal,
+    share: Share,
+    *,
+    biased: bool,
+    site: Site | None,
+) -> Tensor:
+    """D, (groups, outputs of a group, unknowns), in float64, from the lots of all processes."""
+    gram = nothing.gram.clone()
+    for rows in lots:
+        gram += (rows.inputs @ rows.inputs.mT).double()
+    gram = share.add(gram)
     diagonal = gram.diagonal(dim1=1, dim2=2)
     weights = diagonal[:, :-1] if biased and diagonal.shape[1] > 1 else diagonal
     penalty = torch.full_like(diagonal, fit.ridge * float(weights.mean()))
@@ -131,13 +164,15 @@ def _solved(rows: _Rows, fit: Fit, *, biased: bool, site: Site | None) -> Tensor
     # where nothing arrives at all, the smallest number keeps the system solvable
     penalty = penalty.clamp(min=torch.finfo(torch.float32).tiny)
     factor = torch.linalg.cholesky(gram + torch.diag_embed(penalty))
-    found = torch.zeros(x.shape[0], x.shape[1], rows.wanted.shape[1]).to(gram)
-    current = rows.current
+    found = torch.zeros_like(nothing.moment)
     for _ in range(fit.rounds if site is not None and not site.signed else 1):
-        missing = _missing(rows.wanted, current, site)
-        moment = (x @ missing.mT).double() - penalty[..., None] * found
+        moment = nothing.moment.clone()
+        for rows in lots:
+            current = rows.current + found.mT.to(rows.inputs) @ rows.inputs
+            missing = _missing(rows.wanted, current, site)
+            moment += (rows.inputs @ missing.mT).double()
+        moment = share.add(moment) - penalty[..., None] * found
         found = found + torch.cholesky_solve(moment, factor)
-        current = rows.current + found.mT.to(x) @ x
     return found.mT
 
 

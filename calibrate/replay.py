@@ -8,6 +8,9 @@ that are calibrated already, and the whole costs a few simulations, however deep
 
 Memory grows with images x steps x the neurons that are still read, an eighth of a byte each. The
 input currents of the layer at hand are held beside it where they take half a gigabyte at most.
+
+Images come in pieces that are dealt out to `LOTS` lots, and these to the processes that share the
+work: sums over a lot, added up in float64, are the same however many processes there are.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,8 +22,9 @@ from torch import Tensor
 
 from calibrate.base import Context
 from calibrate.sent import Sent, means
+from calibrate.stops import Layer, reads_of, stops_of
 from convsnn.errors import CalibrationError
-from convsnn.graph import Node, Site
+from convsnn.graph import Node
 from convsnn.graph.ops import OPS, Role
 from convsnn.neurons import Keys
 from convsnn.neurons.base import Patient
@@ -28,6 +32,7 @@ from convsnn.spiking.plan import Plan, SitePlan
 from convsnn.spiking.population import population
 from convsnn.spiking.turns import takes_turns
 
+LOTS = 16
 ELEMENTS = 1 << 22  # of the largest layer, over the steps and images run at once
 KEPT = 1 << 27  # input currents of one layer, over all steps and images, that are held in memory
 
@@ -36,22 +41,11 @@ KEPT = 1 << 27  # input currents of one layer, over all steps and images, that a
 Pairs: TypeAlias = Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]
 
 
-@dataclass(frozen=True)
-class Layer:
-    """One stop of a replay: the nodes that make the value `end` from what neurons sent.
-
-    `site` are the neurons it drives; None where `end` is an output of the network.
-    """
-
-    nodes: tuple[Node, ...]
-    end: str
-    site: Site | None
-
-
 @dataclass
 class _Images:
-    """One batch on its way: what was sent, and what the original network has in its place."""
+    """A piece on its way: what was sent, and what the original network has in its place."""
 
+    number: int  # of all pieces, whosever they are
     ids: Tensor
     sent: dict[str, Sent]
     original: dict[str, Tensor]
@@ -64,13 +58,16 @@ class Replay:
     Where layers fire one after another, all that is said of steps here is one mean over `steps`,
     (1, B, ...). `steps` are simulated on the first `samples` calibration images. Raises
     CalibrationError where a layer has no threshold yet, where layers take turns, or there are no
-    images.
+    images. `images` and `pieces` count what all processes have; what is iterated here are those of
+    this one, which may have none.
     """
 
     context: Context
     plan: Plan
     steps: int
     samples: int
+    images: int = field(init=False, default=0)
+    pieces: int = field(init=False, default=0)
     _batches: list[_Images] = field(init=False)
     _kept: tuple[str, list[tuple[Tensor, Tensor]]] | None = field(init=False, default=None)
     _targets: tuple[str, list[Tensor]] | None = field(init=False, default=None)
@@ -90,7 +87,7 @@ class Replay:
             )
         self.plan.check(self.context.graph)
         self._batches = list(self._read())
-        if not self._batches:
+        if not self.images:
             raise CalibrationError(
                 "there are no calibration images", hint="give --calibration-samples at least 1"
             )
@@ -112,19 +109,22 @@ class Replay:
         return self.context.graph.behind({Role.ACTIVATION, *(() if constant else (Role.INPUT,))})
 
     def _read(self) -> Iterator[_Images]:
-        context, seen = self.context, 0
+        context, share = self.context, self.context.share
         largest = max(torch.Size(shape).numel() for shape in context.graph.shapes.values())
         size = max(1, ELEMENTS // (largest * self.length))
         count = range(1 if context.encoder.constant else self.steps)
         name = context.graph.input.name
         for batch in context.batches:
-            for x in batch[: self.samples - seen].split(size):
-                ids = torch.arange(seen, seen + len(x), device=x.device)
-                seen += len(x)
+            for x in batch[: self.samples - self.images].split(size):
+                number, first = self.pieces, self.images
+                self.pieces, self.images = number + 1, first + len(x)
+                if number % LOTS % share.count != share.number:
+                    continue
+                ids = torch.arange(first, self.images, device=x.device)
                 encoded = context.encoder.encode(x, ids, count)
                 whole = Sent(encoded, torch.ones((), dtype=x.dtype, device=x.device), len(count))
-                yield _Images(ids, {name: whole}, {name: x})
-            if seen >= self.samples:
+                yield _Images(number, ids, {name: whole}, {name: x})
+            if self.images >= self.samples:
                 return
 
     def layers(self) -> Iterator[Layer]:
@@ -133,12 +133,12 @@ class Replay:
         When the next one is asked for, the neurons of this one fire as the plan says by then.
         """
         graph = self.context.graph
-        stops = _stops(self.context)
+        stops = stops_of(self.context)
         for index, stop in enumerate(stops):
             yield stop
             if stop.site is None:
                 continue
-            later = {name for s in stops[index + 1 :] for name in _reads(s)}
+            later = {name for s in stops[index + 1 :] for name in reads_of(s)}
             for images, (currents, target) in zip(self._batches, self.currents(stop), strict=True):
                 if stop.site.name in later:
                     values = self.fire(stop, images.ids, currents)
@@ -204,14 +204,18 @@ class Replay:
     ) -> Pairs:
         tensors = {**self.context.graph.tensors, **self.plan.weights}
         for images in self._batches:
-            sent = {n: read(v) for n, v in images.sent.items() if n in _reads(layer)}
-            plain = {n: v[None] for n, v in images.original.items() if n in _reads(layer)}
+            sent = {n: read(v) for n, v in images.sent.items() if n in reads_of(layer)}
+            plain = {n: v[None] for n, v in images.original.items() if n in reads_of(layer)}
             own = _run(layer, tensors, sent, settled=settled)
             yield own, _run(layer, self.context.graph.tensors, plain) if original else {}
 
     def ids(self) -> Iterator[Tensor]:
         """Per batch the numbers of its samples."""
         return (images.ids for images in self._batches)
+
+    def numbers(self) -> Iterator[int]:
+        """Per batch its number among all pieces."""
+        return (images.number for images in self._batches)
 
     def fire(self, layer: Layer, ids: Tensor, currents: Tensor, steps: int | None = None) -> Tensor:
         """What the neurons of `layer` send in `steps` (default: all), (T, B, ...), under
@@ -238,34 +242,6 @@ class Replay:
         """Replace tensors of the graph, in the spiking network only."""
         self.plan = replace(self.plan, weights={**self.plan.weights, **weights})
         self._kept = None
-
-
-def _stops(context: Context) -> list[Layer]:
-    graph = context.graph
-    tail = graph.behind([Role.READOUT])
-    read = [i for n in graph.nodes if n.name in tail for i in graph.data_inputs(n)]
-    outputs = dict.fromkeys(name for name in (*graph.outputs, *read) if name not in tail)
-    ends: list[tuple[str, Site | None]] = [
-        (graph.data_inputs(graph.by_name[n])[0], site) for n, site in graph.sites.items()
-    ]
-    ends += [(name, None) for name in outputs]
-    return [Layer(_between(context, end), end, site) for end, site in ends]
-
-
-def _between(context: Context, end: str) -> tuple[Node, ...]:
-    """The nodes, in order, that `end` needs beside what neurons and the input send."""
-    graph, found, open_ = context.graph, set(), [end]
-    while open_:
-        node = graph.by_name[open_.pop()]
-        if node.role in (Role.ACTIVATION, Role.INPUT) or node.name in found:
-            continue
-        found.add(node.name)
-        open_ += graph.data_inputs(node)
-    return tuple(node for node in graph.nodes if node.name in found)
-
-
-def _reads(layer: Layer) -> set[str]:
-    return {layer.end, *(name for node in layer.nodes for name in node.inputs)}
 
 
 def _run(

@@ -1,10 +1,11 @@
 """Streaming statistics of activations: memory does not grow with the number of images.
 
 Maxima take one pass; histograms take a second one, with bins between zero and the maximum found.
-Counts are whole numbers and maxima do not round, so the batch size changes nothing.
+Counts are whole numbers and maxima do not round, so neither the batch size nor the number of
+processes that share the images changes anything.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -46,7 +47,8 @@ def maxima(context: Context) -> dict[str, Tensor]:
                 top = torch.full_like(top, site.ceiling)
             found[node.name] = torch.maximum(found.get(node.name, top), top)
 
-    _run_all(context, watch)
+    _run_all(context, context.some(), watch)
+    found = {name: largest_of_all(context, top) for name, top in found.items()}
     for name, top in found.items():
         if not bool(top.isfinite().all()):
             raise CalibrationError(
@@ -60,6 +62,14 @@ def maxima(context: Context) -> dict[str, Tensor]:
                 hint="use more calibration images, or check their scale (--scale, --mean, --std)",
             )
     return found
+
+
+def largest_of_all(context: Context, found: Tensor) -> Tensor:
+    """The largest that any process has `found`, element by element; infinite where any has found
+    what is not finite, which a maximum over processes would lose."""
+    if context.share.count == 1:
+        return found
+    return context.share.most(torch.where(found.isfinite(), found, torch.inf))
 
 
 @dataclass(frozen=True)
@@ -129,14 +139,17 @@ def histograms(
             counts[name].shape
         )
 
-    _run_all(context, watch)
+    _run_all(context, context.own(), watch)
+    counts = {name: context.share.add(count) for name, count in counts.items()}
     return {n: Histogram(edges[n], c[:, 0].clone(), c[:, 1:].clone()) for n, c in counts.items()}
 
 
-def _run_all(context: Context, watch: Callable[[Node, Tensor], None]) -> None:
-    empty = True
+def _run_all(
+    context: Context, batches: Iterable[tuple[int, Tensor]], watch: Callable[[Node, Tensor], None]
+) -> None:
+    empty = context.share.number == 0  # to whom some fall, where there are any
     with torch.no_grad():
-        for batch in context.batches:
+        for _, batch in batches:
             empty = False
             run(context.graph, batch, watch=watch)
     if empty:

@@ -36,7 +36,8 @@ from calibrate.least_squares import (
     passes_on,
 )
 from calibrate.quantised import Fit, images_held, refit_quantised
-from calibrate.replay import Layer, Replay
+from calibrate.replay import Replay
+from calibrate.stops import Layer
 from convsnn.graph import Graph, Node
 from convsnn.spiking.plan import Plan
 
@@ -176,20 +177,13 @@ def _refit(
     place = layer.end if passes_on(layer, node) else node.name
     if node.inputs[0] not in replay.moving or (wide and not biased):
         return  # driven by the input itself, nothing is lost on the way; or nothing to change
-    found: Normal | None = None
+    found = Normal.nothing(node, weight, wide=wide, biased=biased)
     for spiking, original in replay.averages(layer, at):
         for x, z, step in zip(spiking[node.inputs[0]], spiking[place], at, strict=True):
             rows = features(node, weight, x, wide=wide, biased=biased)
             missing = by_group(node, original[place][0] - z)
-            part = Normal(
-                (rows @ rows.mT).double() * (step / FIRST) ** power,
-                (rows @ missing.mT).double() * (step / FIRST) ** power,
-            )
-            found = (
-                part
-                if found is None
-                else Normal(found.gram + part.gram, found.moment + part.moment)
-            )
-    if found is not None:
-        change = found.solve(ridge, biased=biased).to(weight).mT  # (groups, outputs, features)
-        apply_change(replay, node, change.flatten(0, 1), wide=wide, biased=biased)
+            found.gram += (rows @ rows.mT).double() * (step / FIRST) ** power
+            found.moment += (rows @ missing.mT).double() * (step / FIRST) ** power
+    found = found.of_all(replay.context.share)
+    change = found.solve(ridge, biased=biased).to(weight).mT  # (groups, outputs, features)
+    apply_change(replay, node, change.flatten(0, 1), wide=wide, biased=biased)

@@ -11,6 +11,7 @@ from convsnn.report.comparison.table import WIDTH
 from convsnn.train.samples import Augmentation
 from convsnn.workflows.compare import PAGE
 from convsnn.workflows.compare import compare as compare_methods
+from convsnn.workflows.running.processes import processes
 
 _TRAINED = "Rows that are trained"
 
@@ -90,17 +91,19 @@ def compare(
 
     An interrupted comparison goes on where it stopped: the same command again takes every
     finished row from the result directory, and a training goes on from its last checkpoint.
+    Started by torchrun, the processes share the images of each row between them.
     """
-    subject = groups.opening(
-        model, data, network=network, reading=reading, running=running, computing=computing,
-        calibration_samples=calibration_samples, verify=verify, task=task,
-    )  # fmt: skip
-    found = compare_methods(
-        subject, methods=methods, timesteps=timesteps, samples=samples, budget=budget,
-        finetune=finetune, finetune_steps=finetune_steps, epochs=epochs, minutes=minutes,
-        training_samples=training_samples, augment=augment, add=add or (), folder=output,
-        force=force, schedule=schedule, fit=fit,
-    )  # fmt: skip
-    printing.show_result(found, as_json=as_json, csv=csv, width=WIDTH)
-    messages().print(f"results are in {found.folder}/ (open {PAGE})", markup=False)
-    return 1 if found.failed else 0
+    with processes() as group:
+        subject = groups.opening(
+            model, data, network=network, reading=reading, running=running, computing=computing,
+            calibration_samples=calibration_samples, verify=verify, task=task, group=group,
+        )  # fmt: skip
+        found = compare_methods(
+            subject, methods=methods, timesteps=timesteps, samples=samples, budget=budget,
+            finetune=finetune, finetune_steps=finetune_steps, epochs=epochs, minutes=minutes,
+            training_samples=training_samples, augment=augment, add=add or (), folder=output,
+            force=force, schedule=schedule, fit=fit,
+        )  # fmt: skip
+        printing.show_result(found, as_json=as_json, csv=csv, width=WIDTH)
+        messages().print(f"results are in {found.folder}/ (open {PAGE})", markup=False)
+        return 1 if found.failed else 0

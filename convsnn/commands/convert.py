@@ -16,6 +16,7 @@ from convsnn.workflows.convert.neurons_given import neurons_given
 from convsnn.workflows.evaluate.again import evaluate_saved
 from convsnn.workflows.evaluate.score import gate
 from convsnn.workflows.evaluate.scores import Scores
+from convsnn.workflows.running.processes import processes
 
 CALIBRATED = 1000  # training images
 
@@ -46,47 +47,53 @@ def convert(
     csv: options.Csv = None,
     force: options.Force = False,
 ) -> int:
-    """Convert a trained ReLU network into a spiking network and report what it cost."""
-    sets = energy.sets()
-    if is_nir(model):
-        _refuse_choices(
-            model, neurons, network, replace(scoring, max_drop=None, examples=None),
-            calibration_samples=calibration_samples != CALIBRATED, no_verify=not verify,
-            best=energy.best is not None,
+    """Convert a trained ReLU network into a spiking network and report what it cost.
+
+    Started by torchrun, the processes share the images between them.
+    """
+    with processes() as group:
+        sets = energy.sets()
+        if is_nir(model):
+            _refuse_choices(
+                model, neurons, network, replace(scoring, max_drop=None, examples=None),
+                calibration_samples=calibration_samples != CALIBRATED, no_verify=not verify,
+                best=energy.best is not None,
+            )  # fmt: skip
+            folder = output or Path(f"{Path(model).stem}-snn")
+            ResultDirectory(folder, force=force).check()
+            net = neurons_given(
+                model, data, timesteps, preprocessing=reading.preprocessing(),
+                binning=options.binning(frames.frames_by, frames.frame_value), seed=running.seed,
+                samples=samples, wanted=computing.wanted(),
+            )  # fmt: skip
+            scores = evaluate_saved(
+                net, batch_size=running.batch_size, device=running.device, gate=scoring.max_drop,
+                place=model, sets=sets, examples=scoring.examples, group=group,
+            )  # fmt: skip
+            return _finish(
+                scores, folder, force=force, as_json=as_json, csv=csv, most=scoring.max_drop
+            )
+        if frames != groups.Frames():
+            raise ConfigError(
+                "--frames-by and --frame-value are for recordings of events, which a network that "
+                "is converted is not shown",
+                hint="leave them out",
+            )
+        steps = 32 if timesteps is None else timesteps
+        how = chosen_method(steps, **vars(neurons))
+        opening = groups.opening(
+            model, data, network=network, reading=reading, running=running, computing=computing,
+            calibration_samples=calibration_samples, verify=verify, task=scoring.task,
+            gate=scoring.max_drop, group=group,
         )  # fmt: skip
-        folder = output or Path(f"{Path(model).stem}-snn")
+        folder = output or Path(f"{opening.source.name}-snn")
         ResultDirectory(folder, force=force).check()
-        net = neurons_given(
-            model, data, timesteps, preprocessing=reading.preprocessing(),
-            binning=options.binning(frames.frames_by, frames.frame_value), seed=running.seed,
-            samples=samples, wanted=computing.wanted(),
+        found = convert_and_score(
+            opening, how, steps, samples=samples, early_exit=scoring.early_exit,
+            exit_data=scoring.exit_data, sets=sets, best=energy.best, max_drop=scoring.max_drop,
+            examples=scoring.examples,
         )  # fmt: skip
-        scores = evaluate_saved(
-            net, batch_size=running.batch_size, device=running.device, gate=scoring.max_drop,
-            place=model, sets=sets, examples=scoring.examples,
-        )  # fmt: skip
-        return _finish(scores, folder, force=force, as_json=as_json, csv=csv, most=scoring.max_drop)
-    if frames != groups.Frames():
-        raise ConfigError(
-            "--frames-by and --frame-value are for recordings of events, which a network that is "
-            "converted is not shown",
-            hint="leave them out",
-        )
-    steps = 32 if timesteps is None else timesteps
-    how = chosen_method(steps, **vars(neurons))
-    opening = groups.opening(
-        model, data, network=network, reading=reading, running=running, computing=computing,
-        calibration_samples=calibration_samples, verify=verify, task=scoring.task,
-        gate=scoring.max_drop,
-    )  # fmt: skip
-    folder = output or Path(f"{opening.source.name}-snn")
-    ResultDirectory(folder, force=force).check()
-    found = convert_and_score(
-        opening, how, steps, samples=samples, early_exit=scoring.early_exit,
-        exit_data=scoring.exit_data, sets=sets, best=energy.best, max_drop=scoring.max_drop,
-        examples=scoring.examples,
-    )  # fmt: skip
-    return _finish(found, folder, force=force, as_json=as_json, csv=csv, most=scoring.max_drop)
+        return _finish(found, folder, force=force, as_json=as_json, csv=csv, most=scoring.max_drop)
 
 
 def _finish(

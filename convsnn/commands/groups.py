@@ -13,6 +13,7 @@ from convsnn.commands import options
 from convsnn.measure.energy import Constants
 from convsnn.workflows.evaluate.pricing import chosen_sets
 from convsnn.workflows.running.precision import Wanted
+from convsnn.workflows.running.processes import Group
 from convsnn.workflows.subject.opening import Opening
 
 
@@ -139,8 +140,9 @@ def opening(
     computing: Computing | None = None,
     task: str | None = None,
     gate: float | None = None,
+    group: Group | None = None,
 ) -> Opening:
-    """The model and its data as the workflows take them."""
+    """The model and its data as the workflows take them; a `group` of processes shares the work."""
     return Opening(
         model,
         data=data,
@@ -156,6 +158,7 @@ def opening(
         answer=network.answer,
         task=task,
         gate=gate,
+        group=group,
     )
 
 

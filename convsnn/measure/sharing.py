@@ -1,70 +1,13 @@
-"""One data set scored by several processes: what they tell one another, as plain tensors."""
+"""One data set scored by several processes: how what each found becomes a whole."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from convsnn.spiking.sharing import Alone, Share, part_of
 
-class Share(Protocol):
-    """The part of the work that this process has: `number` of `count`, from 0.
-
-    All processes make the same calls in the same order, with tensors of the same shape.
-    """
-
-    @property
-    def number(self) -> int:
-        """Which of the processes this is; 0 is the one that prints and writes."""
-
-    @property
-    def count(self) -> int:
-        """How many there are."""
-
-    def agree(self, numbers: Sequence[int]) -> list[int]:
-        """The numbers that process 0 gave."""
-        ...
-
-    def add(self, value: Tensor) -> Tensor:
-        """The sum over all processes."""
-        ...
-
-    def least(self, value: Tensor) -> Tensor:
-        """The smallest over all processes, element by element."""
-        ...
-
-
-@dataclass(frozen=True)
-class Alone:
-    """All of the work in this process."""
-
-    number: int = 0
-    count: int = 1
-
-    def agree(self, numbers: Sequence[int]) -> list[int]:
-        """See `Share`."""
-        return list(numbers)
-
-    def add(self, value: Tensor) -> Tensor:
-        """See `Share`."""
-        return value
-
-    def least(self, value: Tensor) -> Tensor:
-        """See `Share`."""
-        return value
-
-
-def part_of(share: Share, total: int, *, batch_size: int) -> range:
-    """The samples, of `total` in order, that fall to this process.
-
-    They are whole batches of those that one process would run, so that every sum is added up in
-    the same order there and here. Where there are fewer batches than processes some get nothing,
-    process 0 never.
-    """
-    batches = -(-total // batch_size)
-    first, last = (-(-batches * n // share.count) for n in (share.number, share.number + 1))
-    return range(min(first * batch_size, total), min(last * batch_size, total))
+__all__ = ["Alone", "Share", "joined", "part_of", "rows_of_all"]
 
 
 def joined(

@@ -4,8 +4,9 @@ A calibration stage is a function of what it may look at (`Context`) and the pla
 live in the package `calibrate`; only their contract stands here.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from itertools import islice
 from typing import Any, Protocol
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from convsnn.encoders import Encoder
 from convsnn.errors import CalibrationError
 from convsnn.graph import Graph
+from convsnn.spiking.sharing import ALONE, Share, own_batches
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,7 @@ class Context:
 
     `batches` can be iterated any number of times and gives calibration images (B, *input shape);
     `steps` is the number of time steps the network is meant for, `schedule` when its layers fire.
+    Of several processes each has a `share` of the work, and all come to the same plan.
     """
 
     graph: Graph
@@ -117,6 +120,26 @@ class Context:
     steps: int
     seed: int
     schedule: str = "steps"
+    share: Share = ALONE
+
+    def own(self, samples: int | None = None) -> Iterator[tuple[int, Tensor]]:
+        """The batches that fall to this process, each with the number of its first image; of the
+        first `samples` images only."""
+        for first, batch in own_batches(self.share, self.batches):
+            kept = batch if samples is None else batch[: max(0, samples - first)]
+            if not len(kept):
+                return
+            yield first, kept
+
+    def some(self, samples: int | None = None) -> Iterator[tuple[int, Tensor]]:
+        """The same, the first batch where nothing falls to this process: for what images that are
+        seen twice do not change, such as a maximum."""
+        nothing = True
+        for numbered in self.own(samples):
+            nothing = False
+            yield numbered
+        if nothing:
+            yield from ((0, batch[:samples]) for batch in islice(self.batches, 1))
 
 
 class Stage(Protocol):
@@ -134,3 +157,13 @@ def run_stages(context: Context, stages: Sequence[Stage]) -> Plan:
         plan = stage(context, plan)
     plan.check(context.graph)
     return plan
+
+
+def same_plan(plan: Plan, share: Share) -> Plan:
+    """The plan of process 0, where solving the same equations may have rounded in another way."""
+    sites = {
+        name: replace(site, **{key: share.first(value) for key, value in site.tensors().items()})
+        for name, site in plan.sites.items()
+    }
+    weights = {name: share.first(weight) for name, weight in plan.weights.items()}
+    return replace(plan, sites=sites, weights=weights)

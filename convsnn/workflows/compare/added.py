@@ -108,7 +108,7 @@ class Added:
                 hint="compare with a larger --timesteps",
             )
         report = under.score(self.net, steps=under.steps, job=self.job)
-        if not self.same:
+        if report and not self.same:  # of several processes the first has a report
             report["warnings"] = [*report["warnings"], self._other(under.job.graph)]
         training = self._training()
         seconds = _number(training.get("seconds")) if training else 0.0

@@ -26,6 +26,7 @@ from convsnn.workflows.compare.added import open_added
 from convsnn.workflows.compare.finetuned import plan_finetuning
 from convsnn.workflows.compare.rows import Conversion, Row
 from convsnn.workflows.compare.runs import open_bench
+from convsnn.workflows.running.launched import launched
 from convsnn.workflows.running.result import Result
 from convsnn.workflows.running.resume import check, early_settings
 from convsnn.workflows.running.voice import note
@@ -147,6 +148,11 @@ def compare(
         finetune, timesteps=timesteps, seed=asked.seed, steps=finetune_steps, epochs=epochs,
         minutes=minutes, samples=training_samples, augment=augment,
     )  # fmt: skip
+    if trained and launched() > 1:
+        raise ConfigError(
+            "rows that are trained are made in one process",
+            hint="leave out --finetune, train them apart, and name them with --add",
+        )
     if not (rows or trained or add):
         raise ConfigError("there is nothing to compare", hint="name --methods, --finetune or --add")
     folder = Path(folder or f"{asked.source.name}-compare")

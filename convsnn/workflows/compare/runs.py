@@ -39,7 +39,8 @@ def open_bench(
 ) -> "Bench":
     """Claim `folder` for comparing methods on `job`; see `claim` for what is refused."""
     settings = settings_of(job, steps=steps, samples=samples)
-    claim(folder, settings, command="compare", force=force)
+    if job.group.number == 0:
+        claim(folder, settings, command="compare", force=force)
     plain = json.loads(json.dumps(settings))
     return Bench(Conditions(job, folder, steps, samples, plain))
 
@@ -62,30 +63,40 @@ class Bench:
         """The comparison of `rows`; `budget` in seconds stops new ones from being begun.
 
         A row that cannot be made becomes an entry that says why; its error is not raised. Of those
-        that are `offered`, by name, and not asked for, one that needs more steps is left out.
+        that are `offered`, by name, and not asked for, one that needs more steps is left out. Of
+        several processes the first decides and keeps, and alone comes back from here.
         """
-        start = time.perf_counter()
+        start, group = time.perf_counter(), self.under.job.group
+        group.goes_on = True
         reports: list[Report] = []
         failed, left_out = [], []
         for number, row in enumerate(rows, start=1):
             place = f"[{number}/{len(rows)}] {row.title}"
-            report = self._kept(row)
+            report = None if group.number else self._kept(row)
+            reason = ""
+            if report is None:
+                reason = self._over(row, budget, time.perf_counter() - start)
+            made = report is None and not reason
+            if not group.agree([made])[0] and group.number:
+                continue
             if report is not None:
                 note(f"{place}: taken from {self._file(row)}")
                 reports.append(report)
                 row.tidy(self.under)
                 continue
-            reason = self._over(row, budget, time.perf_counter() - start)
             if reason:
                 left_out.append({"name": row.name, "title": row.title, "reason": reason})
                 continue
             note(f"{place}: {row.intention()}")
             try:
                 reports.append(self._measure(row))
-                row.tidy(self.under)
+                if group.number == 0:
+                    row.tidy(self.under)
             except ExportError:
                 raise  # the directory cannot be written: no other row would fare better
             except ConvsnnError as error:
+                if group.broken:
+                    raise  # there is nobody left to share the next row with
                 about = {"name": row.name, "title": row.title}
                 if isinstance(error, TooFewStepsError) and row.name in offered:
                     note(f"left out: {error}")
@@ -95,6 +106,8 @@ class Bench:
                     continue
                 warn(f"failed: {error}")
                 failed.append({**about, "message": str(error), "hint": error.hint})
+        group.goes_on = False
+        group.done()
         return compare_reports(
             reports,
             header=self._header(),
@@ -106,7 +119,10 @@ class Bench:
     def _measure(self, row: Row) -> Report:
         """Make the row, and keep its report."""
         start = time.perf_counter()
-        made = row.make(self.under)
+        with self.under.job.group.attempt():
+            made = row.make(self.under)
+        if self.under.job.group.number:
+            return {}
         # of a training that was gone on with, the earlier part counts as well
         spent = max(time.perf_counter() - start, made.training_seconds or 0.0 if row.trains else 0)
         report = made.report
@@ -195,6 +211,7 @@ class Bench:
             "seed": job.seed,
             "timesteps": self.under.steps,
             "precision": job.wanted.describe(),
+            "processes": job.group.count,
             "folder": str(self.under.folder),
             "model": {
                 "name": job.source.name,

@@ -7,7 +7,7 @@ stage fits weights to unless there are hardly more.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import torch
@@ -19,26 +19,31 @@ from convsnn.readouts import READOUTS, delayed
 from convsnn.report.page.summary import shown_steps
 from convsnn.simulate import Program, simulate
 from convsnn.spiking.network import Spiking
+from convsnn.spiking.sharing import ALONE, Share, own_batches
 
 SAMPLES = 64
+PIECE = 16  # images that are run at once
 LONGEST = 32  # steps that are simulated; behind them the readouts come together
 EXACT = 1e-6  # a distance below it is rounding
 
 
-def with_closest_readout(net: Spiking, batches: Iterable[Tensor], *, steps: int) -> Spiking:
+def with_closest_readout(
+    net: Spiking, batches: Iterable[Tensor], *, steps: int, share: Share = ALONE
+) -> Spiking:
     """`net` with the readout `mean` or `rising`, behind the delay that it has, whichever is closer
     to the original after 1, 2, 4... up to `steps` steps, and both distances on record.
 
-    Close is a small geometric mean of the distances; of equals it is `mean`. Raises ConfigError
-    where the delay leaves no step, CalibrationError without images.
+    Close is a small geometric mean of the distances; of equals it is `mean`. Of several processes
+    each takes a `share` of the images. Raises ConfigError where the delay leaves no step,
+    CalibrationError without images.
     """
     delay = READOUTS.create(net.readout).delay
     if delay >= steps:
         raise ConfigError(f"a readout with delay={delay} leaves nothing of {steps} time steps")
     at = [t for t in shown_steps(min(steps, delay + LONGEST)) if t > delay]
-    images = _last(batches, SAMPLES)
+    images = torch.cat(_last(batches, SAMPLES)).split(PIECE)
     found = {
-        spec: _distance(replace(net, readout=spec), images, at)
+        spec: _distance(replace(net, readout=spec), images, at, share)
         for spec in (delayed("mean", delay), delayed("rising", delay))
     }
     chosen = min(found, key=lambda spec: found[spec])  # the first of equals
@@ -59,21 +64,24 @@ def _last(batches: Iterable[Tensor], count: int) -> list[Tensor]:
     return list(kept)
 
 
-def _distance(net: Spiking, images: Iterable[Tensor], at: list[int]) -> float:
+def _distance(net: Spiking, images: Sequence[Tensor], at: list[int], share: Share) -> float:
     """The distance of the outputs to the original's over their size (root mean squares), its
     geometric mean over the steps `at` and the outputs."""
     count = len(net.graph.outputs)
-    wrong, size = torch.zeros(len(at), count), torch.zeros(count)
-    program, seen = Program(net), 0
-    for x in images:
-        ids = torch.arange(seen, seen + len(x), device=x.device)
-        seen += len(x)
+    pieces = len(images)
+    wrong, size = (torch.zeros(pieces, n, count, dtype=torch.float64) for n in (len(at), 1))
+    program = Program(net)
+    for first, x in own_batches(share, images):
+        piece = first // PIECE
+        ids = torch.arange(first, first + len(x), device=x.device)
         got = simulate(program, x, steps=max(at), ids=ids, count=False).outputs
         answers = run(net.graph, net.encoder.still(x))
         for place, (output, name) in enumerate(zip(got, net.graph.outputs, strict=True)):
             wanted = answers[name]
-            size[place] += float(wanted.double().square().sum())
+            size[piece, 0, place] = wanted.double().square().sum()
             for row, step in enumerate(at):
-                wrong[row, place] += float((output[step - 1] - wanted).double().square().sum())
+                wrong[piece, row, place] = (output[step - 1] - wanted).double().square().sum()
+    # added up when all are there, in one order, whoever has run them
+    wrong, size = share.add(wrong).sum(0), share.add(size).sum(0)
     relative = (wrong / size.clamp(min=torch.finfo(size.dtype).tiny)).sqrt()
     return float(relative.clamp(min=EXACT).log().mean().exp())

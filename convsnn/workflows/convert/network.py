@@ -20,9 +20,10 @@ from convsnn.passes.coding import with_coding
 from convsnn.readouts import READOUTS, delayed
 from convsnn.spiking.kinds import require_spikes
 from convsnn.spiking.network import Spiking, to_spiking
-from convsnn.spiking.plan import Context, Plan, Stage, run_stages
+from convsnn.spiking.plan import Context, Plan, Stage, run_stages, same_plan
 from convsnn.spiking.population import site_neurons
 from convsnn.spiking.schedule import default_schedule, require_schedule
+from convsnn.spiking.sharing import ALONE, Share
 from convsnn.spiking.turns import fill_windows
 from convsnn.workflows.convert.closest_readout import with_closest_readout
 from convsnn.workflows.running.voice import note
@@ -44,6 +45,7 @@ def convert(
     fit: str | Sequence[str] | Sequence[Fit] = (),
     seed: int = 0,
     provenance: Mapping[str, Any] | None = None,
+    share: Share = ALONE,
 ) -> Spiking:
     """Turn `model` (a torch module, an ONNX file's path or a graph) into a spiking network.
 
@@ -57,7 +59,8 @@ def convert(
     `convsnn.spiking.schedule`); None takes it where the network has functions or products and the
     neurons can wait, and `steps` elsewhere. `spikes` bounds the kind of the network (see
     `convsnn.spiking.kinds`). `fit` puts sums of neurons in the place of smooth activations, as in
-    "gelu=if:8" (see `calibrate.fits`). Raises UnsupportedError where anything would stay analog, or
+    "gelu=if:8" (see `calibrate.fits`). Of several processes each takes its `share` of the images,
+    and all come to the same network. Raises UnsupportedError where anything would stay analog, or
     is not allowed, CalibrationError where no usable threshold is found.
     """
     if isinstance(model, Graph):
@@ -91,8 +94,8 @@ def convert(
         schedule, graph=graph, neuron=neuron, encoder=made, readout="mean" if choose else readout
     )
     made = made.fit(batches)
-    context = Context(without_functions(graph), batches, neuron, made, steps, seed, known)
-    plan = _calibrated(context, coded, stages)
+    context = Context(without_functions(graph), batches, neuron, made, steps, seed, known, share)
+    plan = same_plan(_calibrated(context, coded, stages), share)
     start = delayed("mean", READOUTS.create(readout).delay) if choose else readout
     net = to_spiking(
         coded,
@@ -103,7 +106,7 @@ def convert(
         readout=start,
         schedule=known,
     )
-    return with_closest_readout(net, batches, steps=steps) if choose else net
+    return with_closest_readout(net, batches, steps=steps, share=share) if choose else net
 
 
 def _calibrated(context: Context, coded: Graph, stages: Sequence[Stage]) -> Plan:

@@ -2,7 +2,7 @@
 calibrated on the same images and scored on the same ones."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -75,8 +75,10 @@ class Pricing:
         chosen, steps = self.calibration(), evaluation.activity.at
         widths = sorted({*map(bits_for, steps), WIDEST})
         origin = describe_part(chosen.part, len(chosen.indices))
+        (size,) = share.agree([chosen.batch_size])
+        chosen = replace(chosen, batch_size=size)
         try:
-            made = quantised(net.graph.to(device=device), chosen, widths)
+            made = quantised(net.graph.to(device=device), chosen, widths, share=share)
         except (CalibrationError, UnsupportedError) as error:
             return {"calibration": origin, "failed": str(error)}
         networks = {str(b): Quantised(made[b], levels(b), engine.bits) for b in widths}

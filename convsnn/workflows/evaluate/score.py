@@ -79,7 +79,7 @@ def score(
     evaluation, the same images and what computes; `pricing` is what its energy is estimated with
     (None: every known set of constants), `examples` how many images are looked at closely (None: a
     few). Of a `group` of processes each runs its part of the images, and only process 0 comes back
-    from here.
+    from here, or, where the group goes on, gets a report; the others get nothing.
     """
     group, origin = group or Group(), net.provenance
     require_answer(net, steps)
@@ -122,6 +122,8 @@ def score(
         net, evaluation, again(), engine, share=group, device=device, images=len(mine)
     )
     group.done()
+    if group.number:
+        return {}
     header = {
         "command": command_line(),
         "seed": seed,

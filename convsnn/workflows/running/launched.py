@@ -52,5 +52,5 @@ def require_alone() -> None:
         raise Dismissed(2)
     raise ConfigError(
         f"this command runs in one process, not in {launched()}",
-        hint="start it without torchrun; convsnn evaluate is what shares its images",
+        hint="start it without torchrun; evaluate, convert and compare share their images",
     )

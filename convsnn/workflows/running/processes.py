@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
 from datetime import timedelta
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -22,13 +23,25 @@ from convsnn.workflows.running.launched import Dismissed, launched
 _PATIENCE = timedelta(days=7)  # a slow process is no dead one; torchrun ends all when one dies
 
 
+class Failure(NamedTuple):
+    """The error that a process met; `ends` says that it cannot go on with anything."""
+
+    error: ConvsnnError
+    ends: bool
+
+
 class Group:
-    """The processes, of which this is `number` of `count`; see `convsnn.measure.sharing.Share`."""
+    """The processes, of which this is `number` of `count`; see `convsnn.spiking.sharing.Share`.
+
+    With `goes_on` more follows what is scored, and nobody leaves behind it.
+    """
 
     def __init__(self, number: int = 0, count: int = 1) -> None:
         self.number, self.count = number, count
         self.device = torch.device("cpu")  # where sums are exchanged
         self.over = count == 1
+        self.goes_on = False
+        self._met: ConvsnnError | None = None
 
     def agree(self, numbers: Sequence[int]) -> list[int]:
         """See `Share`."""
@@ -46,9 +59,42 @@ class Group:
         """See `Share`."""
         return self._reduce(value, dist.ReduceOp.MIN)
 
+    def most(self, value: Tensor) -> Tensor:
+        """See `Share`."""
+        return self._reduce(value, dist.ReduceOp.MAX)
+
+    def first(self, value: Tensor) -> Tensor:
+        """See `Share`."""
+        if self.count == 1:
+            return value
+        self._are_all_well()
+        placed = value.to(self.device, copy=True).contiguous()
+        dist.broadcast(placed, 0)
+        return placed.to(value.device)
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Work that the rest can do without: an error of ours that any process meets in it is one
+        in all, and none leaves. One that `ends` a process, which is another, still ends all."""
+        try:
+            yield
+            if self.count > 1:
+                self._are_all_well()
+        except ConvsnnError as error:
+            if error is not self._met and self.count > 1:
+                failure = self.exchange(error, ends=False)
+                if failure is not None and failure.ends:
+                    raise self._leaving(failure) from None
+            raise
+
+    @property
+    def broken(self) -> bool:
+        """Whether a process has left with an error."""
+        return self.count > 1 and self.over
+
     def done(self) -> None:
-        """The shared work is over: all but process 0 leave here."""
-        if self.over:
+        """The shared work is over: all but process 0 leave here, unless it `goes_on`."""
+        if self.over or self.goes_on:
             return
         self._are_all_well()
         self.over = True
@@ -65,22 +111,32 @@ class Group:
 
     def _are_all_well(self) -> None:
         failure = self.exchange(None)
-        if failure is not None:
-            self.over = True
-            raise Dismissed(2) if self.number else failure
+        if failure is None:
+            return
+        if failure.ends:
+            raise self._leaving(failure)
+        self._met = failure.error
+        raise failure.error
 
-    def exchange(self, error: Exception | None) -> ConvsnnError | None:
+    def _leaving(self, failure: Failure) -> BaseException:
+        """How this process ends: the first by what it says, the others in silence."""
+        self.over, self._met = True, failure.error
+        return Dismissed(2) if self.number else failure.error
+
+    def exchange(self, error: Exception | None, *, ends: bool = True) -> Failure | None:
         """Tell the others of an `error` here; the first that any process told of."""
-        told = [] if error is None else list(_written(error))
+        told = [] if error is None else list(_written(error, ends=ends))
         lengths = self._gather(torch.tensor([len(told)]))
         longest = int(max(lengths))
         if longest == 0:
             return None
         texts = self._gather(torch.tensor(told + [0] * (longest - len(told)), dtype=torch.uint8))
-        number = next(n for n, length in enumerate(lengths) if int(length))
-        about = json.loads(bytes(texts[number][: int(lengths[number])].tolist()))
+        found = [_read(text, int(length)) for text, length in zip(texts, lengths, strict=True)]
+        # one that ends a process goes before one that does not
+        number = max(range(self.count), key=lambda n: (found[n].get("ends", -1), -n))
         where = f"process {number} of {self.count}: "
-        return ConvsnnError(where + about["message"], hint=about["hint"])
+        error = ConvsnnError(where + found[number]["message"], hint=found[number]["hint"])
+        return Failure(error, bool(found[number]["ends"]))
 
     def _gather(self, value: Tensor) -> list[Tensor]:
         found = [torch.empty_like(value) for _ in range(self.count)]
@@ -93,10 +149,15 @@ def _tell(group: Group, error: Exception) -> None:
         group.exchange(error)
 
 
-def _written(error: Exception) -> bytes:
+def _written(error: Exception, *, ends: bool) -> bytes:
     known = isinstance(error, ConvsnnError)
     message = str(error) if known else f"unexpected {type(error).__name__}: {error}"
-    return json.dumps({"message": message, "hint": getattr(error, "hint", "")}).encode()
+    told = {"message": message, "hint": getattr(error, "hint", ""), "ends": ends}
+    return json.dumps(told).encode()
+
+
+def _read(text: Tensor, length: int) -> dict[str, Any]:
+    return dict(json.loads(bytes(text[:length].tolist()))) if length else {}
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from torch import Tensor
 from convsnn.errors import CalibrationError, ConfigError, out_of_memory
 from convsnn.graph import Graph
 from convsnn.load.verify import verify_import
-from convsnn.measure.fitting import fitting_batch
+from convsnn.measure.fitting import fitting_batch, free_memory
 from convsnn.report.page.assemble import versions
 from convsnn.spiking.network import Spiking
 from convsnn.workflows.convert.network import convert
@@ -21,8 +21,9 @@ from convsnn.workflows.evaluate import score as scoring
 from convsnn.workflows.evaluate.held_out import First
 from convsnn.workflows.evaluate.pricing import Pricing
 from convsnn.workflows.running.batch import note_smaller_batch
-from convsnn.workflows.running.launched import require_alone
+from convsnn.workflows.running.launched import beside, require_alone
 from convsnn.workflows.running.precision import Wanted
+from convsnn.workflows.running.processes import Group
 from convsnn.workflows.running.voice import command_line, note, warn
 from convsnn.workflows.subject.given import require_shape, shape_of
 from convsnn.workflows.subject.images import Chosen, describe_part
@@ -66,12 +67,13 @@ class Job:
     wanted: Wanted = field(default_factory=Wanted)
     task: str | None = None
     test: str | Part | None = None
+    group: Group = field(default_factory=Group)
 
     def convert(self, method: Method, *, steps: int, samples: int | None = None) -> Spiking:
         """Calibrate and rewrite; the network says how it was made.
 
         `samples` is how many test images the user means to score. Where memory runs out it begins
-        again with half as many images at once.
+        again with half as many images at once, unless other processes wait for it.
         """
         images, method = self.images, method.settled(self.graph)
         while True:
@@ -80,10 +82,12 @@ class Job:
             except Exception as error:
                 if not out_of_memory(error):
                     raise
-                if images.batch_size == 1:
+                if images.batch_size == 1 or self.group.count > 1:
+                    many = f"{images.batch_size} images" if images.batch_size > 1 else "one image"
                     raise CalibrationError(
-                        "memory ran out on a single image",
-                        hint="calibrate on a machine, or a --device, with more memory",
+                        f"memory ran out on {many} at once",
+                        hint="calibrate on a machine, or a --device, with more memory, in fewer "
+                        "processes or with a smaller --batch-size",
                     ) from None
             images = replace(images, batch_size=images.batch_size // 2)
             note_smaller_batch(images.batch_size)
@@ -103,6 +107,7 @@ class Job:
             spikes=method.spikes,
             fit=method.fit,
             seed=self.seed,
+            share=self.group,
         )
         used = replace(method, readout=net.readout)
         return replace(net, provenance=self._provenance(used, steps, samples))
@@ -132,6 +137,7 @@ class Job:
             pricing=pricing,
             wanted=self.wanted,
             examples=examples,
+            group=self.group,
         )
 
     def data_for(self, shape: tuple[int, ...], settings: Preprocessing) -> DataSet:
@@ -181,16 +187,21 @@ def open_job(
     gate: float | None = None,
     wanted: Wanted | None = None,
     task: str | None = None,
+    group: Group | None = None,
 ) -> Job:
     """Open the data, read the network and prove that what was read is the original.
 
     `data` names a data set, or holds images given in Python as the network takes them.
     `test`, likewise, is scored in the place of its test part. `preprocessing` replaces the model's
     own where it is not None; `gate` is the user's bound on the loss of accuracy, refused where
-    nothing could be scored; `task` is what the network is for (None: as the targets decide it).
+    nothing could be scored; `task` is what the network is for (None: as the targets decide it);
+    without a `group` it is refused where several processes were started.
     Raises ConfigError, LoadError, UnsupportedError or RewriteError, all before any calibration.
     """
-    require_alone()
+    if group is None:
+        require_alone()
+        group = Group()
+    group.device = device
     if not source.trained:
         raise ConfigError(f"'{source.text}' has no trained weights", hint=NO_WEIGHTS)
     spec, settings, opened = _open(source, data, test, preprocessing)
@@ -204,7 +215,8 @@ def open_job(
     told = scoring.require_scores(gate, opened, graph, task=task)
     if verify:
         verify_import(graph, source.reference(), example)
-    batch = batch_size or fitting_batch(graph, device)
+    free = free_memory(device) // beside()
+    (batch,) = group.agree([batch_size or fitting_batch(graph, device, free=free)])
     return Job(
         source,
         spec,
@@ -220,6 +232,7 @@ def open_job(
         (wanted or Wanted()).settled(device),
         task or told.said,
         test,
+        group,
     )
 
 

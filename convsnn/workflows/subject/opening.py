@@ -16,6 +16,7 @@ from torch import nn
 from convsnn.graph import Graph
 from convsnn.workflows.running.device import pick_device
 from convsnn.workflows.running.precision import Wanted
+from convsnn.workflows.running.processes import Group
 from convsnn.workflows.subject.given import Images, as_part
 from convsnn.workflows.subject.job import Job, open_job
 from convsnn.workflows.subject.source import Source, source_of
@@ -31,7 +32,8 @@ class Opening:
     have none the same images, which the reports then warn of. `preprocessing` replaces the model's
     own where a value is not None; `batch_size` None is one that fits this machine. Of several
     outputs `answer` names the one to take, `task` says what it is for, `gate` is the bound on the
-    loss of score. Nothing is read before `source` or `open` is asked for.
+    loss of score; a `group` of processes shares the work. Nothing is read before `source` or `open`
+    is asked for.
     """
 
     model: nn.Module | Graph | str | Path
@@ -49,6 +51,7 @@ class Opening:
     task: str | None = None
     gate: float | None = None
     test: Images | str | None = None
+    group: Group | None = None
 
     @cached_property
     def target(self) -> torch.device:
@@ -83,6 +86,7 @@ class Opening:
             wanted=self.wanted,
             task=self.task,
             gate=self.gate,
+            group=self.group,
         )
 
 
