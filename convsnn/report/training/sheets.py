@@ -1,4 +1,4 @@
-"""Trainings as CSV: a row for every run, one for every epoch, and in it one for the neurons of every
+"""Trainings as CSV: a row for every run, one for every epoch, and there one for the neurons of each
 layer and one for its weights, which have names of their own."""
 
 from collections.abc import Iterable, Mapping, Sequence
