@@ -54,8 +54,6 @@ def _annealing(data: str, source: str, others: Mapping[str, str] | None = None) 
 _DETECTORS = {
     "threshold fixed": "lt-snn-yolo-short-fixed",
     "threshold learnable": "lt-snn-yolo-short",
-    "threshold fixed, 0.25": "lt-snn-yolo-short-low-fixed",
-    "threshold learnable, from 0.25": "lt-snn-yolo-short-low",
 }
 
 STUDIES: dict[str, Study] = {
