@@ -342,7 +342,7 @@ def test_runs_without_a_score_stay_out_of_the_mean() -> None:
 
 
 def test_recipes_of_detectors_differ_in_the_threshold_alone() -> None:
-    for name in ("lt-snn-yolo", "lt-snn-yolo-short"):
+    for name in ("lt-snn-yolo", "lt-snn-yolo-short", "lt-snn-yolo-short-low"):
         learned, fixed = RECIPES[name].to_json(), RECIPES[f"{name}-fixed"].to_json()
         differs = {key for key in learned if learned[key] != fixed[key]}
         assert differs == {"threshold", "source"}

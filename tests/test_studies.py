@@ -7,9 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from convsnn.commands import main
+from convsnn.load import load_module
+from convsnn.report.training.sheets import layer_sheet, weight_sheet
+from convsnn.train import settled
+from convsnn.train.direct import prepare
 from convsnn.train.form import Form
+from convsnn.train.observed import trained_weights
+from convsnn.train.settled import Trail
 from convsnn.train.temporal import CASES, Pattern, Ramp
 from convsnn.workflows.catalogue import catalogue
 from convsnn.workflows.train import temporal as task
@@ -57,7 +64,9 @@ def test_a_study_is_trained_shown_and_gone_on_with(
     first = document["rows"]["Rouser"]["runs"][0]
     layers = ["layers.2", "layers.4", "read_neurons"]
     assert list(first["epochs"][-1]["dead"]) == list(first["epochs"][-1]["silent"]) == layers
-    assert list(first["epochs"][-1]["moved"]) == [f"layers.{i}.weight" for i in (1, 3, 5)]
+    weights = [f"layers.{i}.weight" for i in (1, 3, 5)]
+    assert list(first["epochs"][-1]["moved"]) == weights
+    assert first["epochs"][-1]["settled"] == dict.fromkeys(weights, 0.0)  # the last are the last
     assert list(first["histograms"]) == list(first["negative_thresholds"]) == layers
     assert document == json.loads((out / "study.json").read_text())
     page = (out / "study.html").read_text()
@@ -68,6 +77,7 @@ def test_a_study_is_trained_shown_and_gone_on_with(
     assert one["layers"][0]["dead_fraction"]
     training = (out / "slayer" / "training.html").read_text()
     assert "Silent neurons" in training
+    assert "from where they end" in training
     assert "Spikes of each neuron" in training
     assert main(asked) == 2
     assert "is not empty" in capsys.readouterr().err
@@ -78,6 +88,40 @@ def test_a_study_is_trained_shown_and_gone_on_with(
     assert "dead neurons" in said.err  # on the line of progress, of the row that was missing
     assert (out / "rouser" / "training.json").stat().st_mtime_ns == made
     assert (out / "slayer" / "training.json").exists()
+
+
+def test_weights_of_every_epoch_are_measured_against_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = nn.Sequential(nn.Linear(2, 2, bias=False), nn.ReLU(), nn.Linear(2, 1, bias=False))
+    network = prepare(load_module(module, torch.zeros(2, 2)), Form()).network
+    trail = Trail(network, tmp_path, 4)
+    ways = {1: [3.0, 0.0, 0.0, 5.0], 2: [0.0, 0.0, 0.0, 5.0], 4: [0.0, 4.0, 0.0, 3.0]}
+    (first, _), (second, other) = trained_weights(network)
+    for epoch, values in ways.items():
+        with torch.no_grad():
+            dict(trained_weights(network))[first].copy_(torch.tensor(values).reshape(2, 2))
+        trail.keep(epoch)
+    with torch.no_grad():
+        other.mul_(2)
+    found = trail.distances()  # of the last, whose size is 5; epoch 3 left nothing
+    assert list(found) == [1, 2, 4]
+    assert [found[epoch][first] for epoch in found] == pytest.approx([29**0.5 / 5, 20**0.5 / 5, 0])
+    assert [found[epoch][second] for epoch in found] == pytest.approx([0.5, 0.5, 0.5])
+    (tmp_path / "weights-2.safetensors").write_bytes(b"cut off")
+    assert list(trail.distances()) == [1, 4]
+    monkeypatch.setattr(settled, "MOST", 4 * 6 * 4 - 1)
+    trail.keep(3)
+    assert list(trail.distances()) == [1, 4]
+
+
+def test_tables_of_a_training_hold_what_its_weights_did() -> None:
+    epoch = {"number": 1, "thresholds": {"layers.2": 1.0}, "dead": {"layers.2": 0.5}}
+    weights = {"moved": {"layers.1.weight": 0.25}, "settled": {"layers.1.weight": 0.125}}
+    layers = layer_sheet([({}, [epoch | weights])], {})
+    assert [row["dead"] for row in layers.rows] == [0.5]
+    sheet = weight_sheet([({}, [epoch | weights, epoch])], {})
+    assert sheet.to_csv().splitlines()[1:] == ["1,layers.1.weight,0.25,0.125"]
 
 
 def test_a_binary_network_says_how_many_bits_it_takes(

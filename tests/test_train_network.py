@@ -14,6 +14,8 @@ from convsnn.simulate import simulate
 from convsnn.spiking.network import to_spiking as convert
 from convsnn.spiking.plan import Plan
 from convsnn.train import THRESHOLDS
+from convsnn.train.direct import prepare
+from convsnn.train.form import Form
 from convsnn.train.learned import trained_tensors
 from convsnn.train.lif import LIF
 from convsnn.train.network import TrainableNetwork
@@ -227,3 +229,28 @@ def test_a_leaky_network_is_simulated_as_it_was_trained() -> None:
         assert torch.equal(
             network.predict(network(x, steps=4)), simulate(net, x, steps=4).outputs[0]
         )
+
+
+def test_behind_batch_norm_a_threshold_is_but_the_width_of_the_surrogate() -> None:
+    graph, x = normed(), torch.rand(2, 5, 2, 6, 6)
+
+    def slopes(factor: float) -> tuple[Tensor, list[Tensor | None]]:
+        form = Form(threshold=f"fixed:value={factor}", surrogate=f"triangle:gamma={factor}")
+        network = prepare(graph, form).network
+        with torch.no_grad():
+            for node in graph.nodes:
+                for name in node.inputs[1:3] if node.op == "batch_norm" else ():
+                    network.tensors()[name].mul_(factor)
+        logits = network(x, steps=2)
+        logits.square().sum().backward()
+        weights = [network.tensors()[n.inputs[1]] for n in graph.nodes if n.op == "conv"]
+        return logits.detach(), [weight.grad for weight in weights]
+
+    one, four = slopes(1.0), slopes(4.0)
+    assert one[0].any()
+    assert torch.equal(one[0], four[0])
+    for first, second in zip(one[1], four[1], strict=True):
+        assert first is not None
+        assert second is not None
+        assert first.any()
+        torch.testing.assert_close(first, second)

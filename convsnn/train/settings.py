@@ -76,7 +76,8 @@ class Epoch:
     `seconds` counts from the start of training, earlier runs of a resumed one included. By layer,
     in the last update: mean thresholds, firing rates, the share of neurons that sent no spike to
     any sample (`dead`), and to one of them (`silent`, a mean). `moved` is how far each layer's
-    weights are from where they started, as a part of their size there.
+    weights are from where they started, as a part of their size there, and `settled`, which is
+    known when training is over, how far from where they ended (see the file of that name).
     """
 
     number: int
@@ -90,6 +91,7 @@ class Epoch:
     dead: Mapping[str, float] = field(default_factory=dict)
     silent: Mapping[str, float] = field(default_factory=dict)
     moved: Mapping[str, float] = field(default_factory=dict)
+    settled: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass

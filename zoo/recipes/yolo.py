@@ -5,6 +5,7 @@ place of the cross-entropy and 0.9 of it on the second part, as the authors' scr
 are binary; the number of steps and epochs is not published for Gen1 and taken from the other data.
 The short ones train a small network on shapes that the project generates, by YOLO's loss of the
 mean output alone: the second part draws every number of every cell towards the mean threshold.
+The low ones start from a threshold that is too low.
 """
 
 from dataclasses import replace
@@ -44,12 +45,17 @@ enrol(
         source="LT-SNN, table 6: detector with a fixed threshold",
     ),
 )
-enrol("lt-snn-yolo-short", replace(_SHORT, source="LT-SNN, table 6 in short: learnable threshold"))
-enrol(
-    "lt-snn-yolo-short-fixed",
-    replace(
-        _SHORT,
-        threshold="fixed:value=1.0",
-        source="LT-SNN, table 6 in short: fixed threshold",
-    ),
-)
+for _name, _start in (("lt-snn-yolo-short", 1.0), ("lt-snn-yolo-short-low", 0.25)):
+    _where = "LT-SNN, table 6 in short" + ("" if _start == 1 else f", from {_start:g}")
+    enrol(
+        _name,
+        replace(
+            _SHORT,
+            threshold=f"lt-snn:initial={_start}",
+            source=f"{_where}: learnable threshold",
+        ),
+    )
+    enrol(
+        f"{_name}-fixed",
+        replace(_SHORT, threshold=f"fixed:value={_start}", source=f"{_where}: fixed threshold"),
+    )

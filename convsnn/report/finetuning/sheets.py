@@ -5,13 +5,13 @@ from typing import Any
 
 from convsnn.report.finetuning.document import scored_steps
 from convsnn.report.sheets import ACTIVATION, FRACTION, RATE, RATIO, Sheet, flat
-from convsnn.report.training.sheets import epoch_sheet, layer_sheet
+from convsnn.report.training.sheets import epoch_sheet, layer_sheet, weight_sheet
 
 _TIMES = ("before", "after")
 
 
 def finetuning_sheets(document: Mapping[str, Any]) -> list[Sheet]:
-    """Steps, layers, epochs, and layers in every epoch."""
+    """Steps, layers, epochs, and layers and weights in every epoch."""
     unit = FRACTION if document["score"]["unit"] == "fraction" else ""
     units = {"score": unit, "agreement": FRACTION, "energy": RATIO}
     columns = {f"{key}.{time}": unit for key, unit in units.items() for time in _TIMES}
@@ -33,4 +33,5 @@ def finetuning_sheets(document: Mapping[str, Any]) -> list[Sheet]:
         Sheet("trained-layers", {"name": "", **thresholds, **rates}, layers),
         epoch_sheet(epochs, {}),
         layer_sheet(epochs, {}),
+        weight_sheet(epochs, {}),
     ]

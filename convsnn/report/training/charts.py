@@ -19,12 +19,14 @@ _AXES = {
     "dead": "neurons without a spike",
     "silent": "neurons without a spike",
     "moved": "way from the first weights",
+    "settled": "way to the last weights",
 }
 _SHARES = ("dead", "silent")
 
 
 def layers_chart(
-    document: Mapping[str, Any], what: Literal["thresholds", "rates", "dead", "silent", "moved"]
+    document: Mapping[str, Any],
+    what: Literal["thresholds", "rates", "dead", "silent", "moved", "settled"],
 ) -> str:
     """A line for every layer over the epochs, of every seed; colours tell the layers apart."""
     runs = document["runs"]

@@ -135,13 +135,14 @@ def render_training_page(document: Mapping[str, Any]) -> str:
         dead_chart=_drawn(charts, document, "dead"),
         silent_chart=_drawn(charts, document, "silent"),
         moved_chart=_drawn(charts, document, "moved"),
+        settled_chart=_drawn(charts, document, "settled"),
         histogram_chart=_histograms(charts, document),
         memory=memory(document["runs"][0]),
     )
 
 
 def _drawn(charts: Any, document: Mapping[str, Any], what: str) -> str:
-    """The chart of what runs of earlier versions do not have; "" for those."""
+    """The chart of what not all runs have, as those of earlier versions; "" for these."""
     known = all(epoch.get(what) for run in document["runs"] for epoch in run["epochs"])
     drawing: str = charts.layers_chart(document, what) if known else ""
     return drawing

@@ -1,6 +1,7 @@
-"""Trainings as CSV: a row for every run, one for every epoch, and one for every layer in it."""
+"""Trainings as CSV: a row for every run, one for every epoch, and there one for the neurons of each
+layer and one for its weights, which have names of their own."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from convsnn.report.sheets import ACTIVATION, FRACTION, RATE, SECONDS, Sheet
@@ -18,8 +19,8 @@ _BY_LAYER = {
     "rates": RATE,
     "dead": FRACTION,
     "silent": FRACTION,
-    "moved": "of the first weights",
 }
+_BY_WEIGHTS = {"moved": "of the first weights", "settled": "of the last weights"}
 _TRACE = {
     "case": "",
     "update": "",
@@ -65,6 +66,7 @@ def _sheets(rows: Mapping[str, Mapping[str, Any]]) -> list[Sheet]:
         ),
         epoch_sheet([(row, one["epochs"]) for row, one in runs], {**first, "seed": ""}),
         layer_sheet([(row, one["epochs"]) for row, one in runs], {**first, "seed": ""}),
+        weight_sheet([(row, one["epochs"]) for row, one in runs], {**first, "seed": ""}),
     ]
 
 
@@ -91,19 +93,34 @@ def epoch_sheet(
 def layer_sheet(
     runs: Sequence[tuple[Mapping[str, Any], Epochs]], columns: Mapping[str, str]
 ) -> Sheet:
-    """A row for every layer in every epoch."""
-    rows = [
+    """A row for every layer of neurons in every epoch."""
+    rows = _by_name(runs, "layer", "thresholds", _BY_LAYER)
+    return Sheet("epoch-layers", {**columns, "epoch": "", "layer": "", **_BY_LAYER}, rows)
+
+
+def weight_sheet(
+    runs: Sequence[tuple[Mapping[str, Any], Epochs]], columns: Mapping[str, str]
+) -> Sheet:
+    """A row for the weights of every layer in every epoch."""
+    rows = _by_name(runs, "weights", "moved", _BY_WEIGHTS)
+    return Sheet("epoch-weights", {**columns, "epoch": "", "weights": "", **_BY_WEIGHTS}, rows)
+
+
+def _by_name(
+    runs: Sequence[tuple[Mapping[str, Any], Epochs]], called: str, first: str, kept: Iterable[str]
+) -> list[dict[str, Any]]:
+    """A row for all that `first` names in every epoch, with what is `kept` of it."""
+    return [
         {
             **about,
             "epoch": epoch["number"],
-            "layer": name,
-            **{what: epoch.get(what, {}).get(name) for what in _BY_LAYER},
+            called: name,
+            **{what: epoch.get(what, {}).get(name) for what in kept},
         }
         for about, epochs in runs
         for epoch in epochs
-        for name in epoch["thresholds"]
+        for name in epoch.get(first, {})
     ]
-    return Sheet("epoch-layers", {**columns, "epoch": "", "layer": "", **_BY_LAYER}, rows)
 
 
 def temporal_sheets(document: Mapping[str, Any]) -> list[Sheet]:

@@ -78,5 +78,6 @@ def render_study_page(document: Mapping[str, Any]) -> str:
         accuracy_chart=charts.accuracy_chart(document),
         dead_charts=charts.layer_charts(document, "dead"),
         moved_charts=charts.layer_charts(document, "moved"),
+        settled_charts=charts.layer_charts(document, "settled"),
         threshold_charts=charts.layer_charts(document, "thresholds"),
     )

@@ -28,10 +28,10 @@ def accuracy_chart(document: Mapping[str, Any]) -> str:
 
 
 def layer_charts(document: Mapping[str, Any], what: str) -> list[tuple[str, str]]:
-    """For every layer its name and a chart of `what` over the epochs; none where there are many or
-    rows have other layers."""
-    rows = document["rows"].values()
-    names = [tuple(row["runs"][0]["epochs"][-1].get(what, {})) for row in rows]
+    """For every layer its name and a chart of `what` over the epochs; none where there are many,
+    rows have other layers or an epoch has none."""
+    runs = [row["runs"][0] for row in document["rows"].values()]
+    names = [tuple(epoch.get(what, {})) for run in runs for epoch in run["epochs"]]
     if len(set(names)) != 1 or not 0 < len(names[0]) <= _MOST:
         return []
     shown = distinct(list(names[0]))

@@ -19,6 +19,7 @@ from convsnn.train.finetune import require_classes
 from convsnn.train.loop import BEST, LAST, train
 from convsnn.train.methods import learned_thresholds
 from convsnn.train.settings import Epoch, State
+from convsnn.train.settled import Trail
 from convsnn.workflows.evaluate import score as scoring
 from convsnn.workflows.running.voice import command_line
 from convsnn.workflows.subject.images import describe_part
@@ -106,6 +107,13 @@ def train_once(
         require_classes(made.graph)
     else:
         detecting.require_head(made.graph, course.task, course.entry)
+    trail = Trail(made.network, folder, recipe.epochs)
+
+    def ended(epoch: Epoch) -> None:
+        trail.keep(epoch.number)
+        if progress is not None:
+            progress(epoch)
+
     state = train(
         made.network,
         course.images,
@@ -115,10 +123,13 @@ def train_once(
         groups=groups(made.network, threshold_rate=recipe.threshold_rate),
         after=lambda: settle(made.network, limit=recipe.weight_limit),
         device=device,
-        progress=progress,
+        progress=ended,
         purpose=recipe.to_json(),
         compile=worth_compiling(made.graph, len(course.images), recipe.settings(), wanted=compile),
     )
+    apart = trail.distances()
+    for entry in state.history:
+        entry["settled"] = apart.get(entry["number"], {})
     best = recipe.patience is not None and state.best_epoch != state.epoch
     return _scored(course, recipe, made, state, folder / (BEST if best else LAST), device, samples)
 
