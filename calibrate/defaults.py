@@ -4,6 +4,8 @@ Chosen by the error of the outputs on training images held out from calibration,
 networks (zoo/RESULTS.md), never on test images.
 """
 
+from convsnn.neurons import NEURONS
+from convsnn.neurons.base import sends_changes
 from convsnn.registry import split_spec
 
 # Plain soft-reset neurons: thresholds of least error for ten steps, then weights that answer the
@@ -14,8 +16,9 @@ ANY_TIME = "mse+weights"
 LAYERS = "mse+weights"
 # Networks with functions or products: weights are left alone, what codes is fitted beside.
 SMOOTH = "mse+coding"
-# Neurons that send the nearest size: half a threshold at the start would be too much, where no
-# weights are fitted behind it, or all is sent at once.
+# Neurons that send the nearest size: half a threshold at the start would be too much. Step by step
+# fitted weights make good for it, and for more, unless a spike changes the mean: from four steps on
+# that was closer without (a network of random weights and a residual).
 NEAREST = "mse:potential=0"
 _BY_NEURON = {
     "burst": "mse:steps=2",  # many levels a step already; the refit has nothing left to mend
@@ -38,4 +41,6 @@ def default_stages(neuron: str, schedule: str = "steps", *, smooth: bool = False
         return NEAREST if nearest else LAYERS
     if name == "if" and options.get("reset") == "zero":
         return "mse"  # what a reset throws away no weight brings back
+    if nearest and sends_changes(NEURONS.create(neuron, threshold=1.0)):
+        return NEAREST
     return _BY_NEURON.get(name, ANY_TIME)

@@ -1,8 +1,8 @@
 """Streaming statistics of activations: memory does not grow with the number of images.
 
 Maxima take one pass; histograms take a second one, with bins between zero and the maximum found.
-Counts are whole numbers and maxima do not round, so neither the batch size nor the number of
-processes that share the images changes anything.
+Counts are whole numbers and maxima do not round, so the number of processes that share the images
+changes nothing, nor does the batch size unless only some values of each batch are counted (`most`).
 """
 
 from collections.abc import Callable, Iterable

@@ -12,6 +12,7 @@ from convsnn.errors import CalibrationError, ConfigError
 from convsnn.graph import run
 from convsnn.simulate import simulate
 from convsnn.spiking.network import Spiking, to_spiking
+from convsnn.workflows.convert import closest_readout
 from convsnn.workflows.convert.closest_readout import SAMPLES, with_closest_readout
 
 SEEDS = st.integers(0, 10_000)
@@ -46,6 +47,19 @@ def test_it_is_the_closer_one_in_any_batches(seed: int, steps: int, split: int) 
     assert found == pytest.approx(wanted, rel=1e-3, abs=1e-5)
     assert got.readout == min(found, key=lambda spec: found[spec])
     assert (got.graph, got.encoder, got.plan.sites) == (net.graph, net.encoder, net.plan.sites)
+
+
+def test_no_more_images_are_run_at_once_than_a_batch_holds(monkeypatch) -> None:
+    graph, seen = random_graph(2), []
+
+    def watched(program: object, x: torch.Tensor, **options: object) -> object:
+        seen.append(len(x))
+        return simulate(program, x, **options)
+
+    monkeypatch.setattr(closest_readout, "simulate", watched)
+    net, x = to_spiking(graph, dyadic_plan(graph, 2)), images(graph, 2, 7)
+    with_closest_readout(net, x.split(3), steps=4)
+    assert sorted(seen) == [1, 1, 3, 3, 3, 3]
 
 
 def test_only_the_last_images_are_looked_at() -> None:

@@ -245,6 +245,40 @@ def test_what_is_held_is_charged_at_every_step() -> None:
     )
 
 
+@pytest.mark.parametrize("pooled", [False, True])
+def test_a_shortcut_is_held_where_it_is_added(pooled: bool) -> None:
+    """As many values as arrive without weights, in the rows and in the footprint alike."""
+    draw = torch.Generator().manual_seed(2)
+    weights = {n: torch.randn(4, 4, generator=draw, dtype=torch.float64) for n in ("w0", "w1")}
+    weights["w0"] = weights["w0"][:, :, None, None]
+    weights["w1"] = weights["w1"][:, :, None, None]
+    one = {"stride": [1, 1], "padding": [0] * 4, "dilation": [1, 1], "groups": 1}
+    pool = {"kernel": [3, 3], "stride": [1, 1], "padding": [1] * 4, "dilation": [1, 1]}
+    nodes = [
+        Node("x", "input", (), {"shape": [4, 4, 4]}),
+        Node("first", "conv", ("x", "w0"), one),
+        Node("relu", "relu", ("first",)),
+        Node("second", "conv", ("relu", "w1"), one),
+        *([Node("pooled", "max_pool", ("relu",), pool)] if pooled else []),
+        Node("sum", "add", ("second", "pooled" if pooled else "relu")),
+        Node("last", "relu", ("sum",)),
+        Node("out", "mean", ("last",), {"dims": [2, 3], "keepdim": False}),
+    ]
+    made, x = Graph(tuple(nodes), weights, ("out",)), torch.rand(3, 4, 4, 4, dtype=torch.float64)
+    footprints, held = [], []
+    for spec in (RATE, CHANGES):
+        net = convert(made, x[:2], [x], parse_stages("max"), steps=4, neuron=spec, schedule="steps")
+        got = evaluate(net, [(x, None)], steps=4)
+        assert got.seen is not None
+        found = estimate(net, Measured(got.activity, got.seen), Asked((), 8, floats=False))
+        held.append(found.counts["spiking"].get("kept_currents", torch.zeros(4)))
+        footprints.append(float(found.footprint["spiking"]) / (found.form.state / 8))
+    # two populations of 64, a layer of 64 behind the first, and its shortcut
+    assert footprints[1] - footprints[0] == pytest.approx(4 * 64)
+    more = held[1] - held[0]
+    assert more.tolist() == [2 * 4 * 64 * t for t in (1, 2, 3, 4)]
+
+
 def test_what_cannot_send_changes_says_so() -> None:
     x = images()
     for wrong in ("dead_zone=1", "dead_zone=0.4,differential=true", "differential=maybe"):

@@ -195,6 +195,8 @@ def test_thresholds_are_set_and_on_record(snn, images):
             snn.with_thresholds({"act": wrong})
     with pytest.raises(ConfigError, match="'acts'"):
         snn.with_thresholds({"acts": 1.0})
+    with pytest.raises(ConfigError, match=r"layer by layer, not as 1\.5"):
+        snn.with_thresholds(1.5)
 
 
 def test_nothing_that_is_handed_out_writes_through(module, images):

@@ -15,6 +15,7 @@ from convsnn.graph.fan_out import is_weighted, passes_on
 from convsnn.graph.ops import Role
 from convsnn.graph.ops.fitted import FITTED
 from convsnn.measure.chip_table import Chip
+from convsnn.neurons.base import sends_changes
 from convsnn.spiking.network import Spiking
 
 _POTENTIAL_BYTES = 2  # of the 16-bit states that these chips keep
@@ -144,6 +145,13 @@ def _refused(net: Spiking, chip: Chip) -> list[Finding]:
         remedy = f"convert with --neuron {chip.neurons[0]}" if other else ""
         asked = ", ".join(chip.neurons)
         found.append(Finding("neuron", asked, needed, layer, not other, remedy, source, True))
+    held = [name for name, neuron in net.neurons.items() if sends_changes(neuron)]
+    if held and chip.neurons is None:
+        remedy = "convert without differential=true: layers would keep the mean of what they get"
+        found.append(
+            Finding("spikes", "sent and forgotten", "changes of a mean", held[0], False, remedy,
+                    source, True)
+        )  # fmt: skip
     pools = [
         n for n in net.graph.nodes
         if n.role is Role.MAX_POOL or n.op in ("avg_pool", "adaptive_avg_pool", "mean")

@@ -18,10 +18,15 @@ def with_thresholds(
     """`net` with other thresholds in the named layers, in units of the original's activations.
 
     Each is one number, one a channel, or a tensor that broadcasts to a sample. Initial potentials
-    keep their part of the threshold, and the plan records what was set. Raises ConfigError for an
-    unknown layer, a shape that does not fit and a threshold that is not positive and finite or
-    above the activation's ceiling.
+    keep their part of the threshold, and the plan records what was set. Raises ConfigError for no
+    mapping, an unknown layer, a shape that does not fit and a threshold that is not positive and
+    finite or above the activation's ceiling.
     """
+    if not isinstance(thresholds, Mapping):
+        raise ConfigError(
+            f"thresholds are given layer by layer, not as {thresholds!r}",
+            hint='like {"relu": 1.5}',
+        )
     sites = {}
     for name, value in thresholds.items():
         site = net.graph.sites.get(name)

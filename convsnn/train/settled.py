@@ -32,10 +32,10 @@ class Trail:
 
     def keep(self, epoch: int) -> None:
         """Keep the weights as they are now; ExportError where they cannot be written."""
-        now = {n: w.detach().float().cpu().contiguous() for n, w in trained_weights(self.network)}
-        bytes_of_all = self.epochs * sum(w.numel() * w.element_size() for w in now.values())
-        if bytes_of_all > MOST or not is_main():
+        weights = dict(trained_weights(self.network))
+        if not is_main() or 4 * self.epochs * sum(w.numel() for w in weights.values()) > MOST:
             return
+        now = {n: w.detach().float().cpu().contiguous() for n, w in weights.items()}
         path = self._file(epoch)
         beside = path.with_name(f".{path.name}.{os.getpid()}")
         try:

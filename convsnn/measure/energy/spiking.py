@@ -169,19 +169,19 @@ class Work:
             for name, share in self.structure.shortcuts(node):
                 if name in self._fixed:
                     continue
-                if name in self.net.neurons and sends_changes(self.net.neurons[name]):
-                    size = round(self.structure.size(name) * share)
-                    counts = {"residual_sums": self.events(name) * share}
-                    counts |= _held(size, self._steps)
-                    yield Row(node.name, counts, state=size, owners=self.owners(name))
-                    continue
+                size = _kept_at_a_sum(self.net, self.structure, name, share)
+                counts = _held(size, self._steps) if size else {}
                 if name in self.activity.events:
                     found = self.events(name) * share
+                elif size:  # what a pool behind neurons sends is not counted
+                    yield Row(node.name, counts, state=size, owners=self.owners(name))
+                    continue
                 elif self.net.graph.by_name[name].role in SMOOTH:  # a value of every element
                     found = self.structure.size(name) * share * self._each_step(name)
                 else:
                     continue
-                yield Row(node.name, {"residual_sums": found}, owners=self.owners(name))
+                counts = {"residual_sums": found} | counts
+                yield Row(node.name, counts, state=size, owners=self.owners(name))
 
     def _pools(self) -> Iterator[Row]:
         for node, work in self.structure.pools:
@@ -208,9 +208,19 @@ def holders(net: Spiking, structure: Structure) -> Iterator[str]:
     """Layers with weights that keep what neurons have sent so far: those behind differential
     ones."""
     for node in structure.weighted:
-        sites = structure.drivers[node.name].sites
-        if any(sends_changes(net.neurons[site]) for site in sites):
+        if _behind_changes(net, structure, node.name):
             yield node.name
+
+
+def _behind_changes(net: Spiking, structure: Structure, name: str) -> bool:
+    sites = [name] if name in net.neurons else structure.drivers[name].sites
+    return any(sends_changes(net.neurons[site]) for site in sites)
+
+
+def _kept_at_a_sum(net: Spiking, structure: Structure, name: str, share: float) -> int:
+    """The values that are kept where what `name` sends is added up without weights."""
+    changes = _behind_changes(net, structure, name)
+    return round(structure.size(name) * share) if changes else 0
 
 
 def _held(size: int, steps: Tensor) -> dict[str, Tensor]:
@@ -240,6 +250,11 @@ def values_held(net: Spiking, structure: Structure) -> Mapping[str, int]:
     state += sum(read_elements(net.graph, node) for node in net.graph.smooth)
     state += sum(structure.size(n) for n, one in net.neurons.items() if sends_changes(one))
     state += sum(structure.size(name) for name in holders(net, structure))
+    state += sum(
+        _kept_at_a_sum(net, structure, name, share)
+        for node in structure.sums
+        for name, share in structure.shortcuts(node)
+    )
     return {
         "weights": weights,
         "biases": biases,

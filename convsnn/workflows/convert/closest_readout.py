@@ -22,7 +22,7 @@ from convsnn.spiking.network import Spiking
 from convsnn.spiking.sharing import ALONE, Share, own_batches
 
 SAMPLES = 64
-PIECE = 16  # images that are run at once
+PIECE = 16  # images that are run at once, where batches are no smaller
 LONGEST = 32  # steps that are simulated; behind them the readouts come together
 EXACT = 1e-6  # a distance below it is rounding
 
@@ -41,7 +41,8 @@ def with_closest_readout(
     if delay >= steps:
         raise ConfigError(f"a readout with delay={delay} leaves nothing of {steps} time steps")
     at = [t for t in shown_steps(min(steps, delay + LONGEST)) if t > delay]
-    images = torch.cat(_last(batches, SAMPLES)).split(PIECE)
+    kept = _last(batches, SAMPLES)
+    images = torch.cat(kept).split(min(PIECE, max(map(len, kept))))
     found = {
         spec: _distance(replace(net, readout=spec), images, at, share)
         for spec in (delayed("mean", delay), delayed("rising", delay))
@@ -72,7 +73,7 @@ def _distance(net: Spiking, images: Sequence[Tensor], at: list[int], share: Shar
     wrong, size = (torch.zeros(pieces, n, count, dtype=torch.float64) for n in (len(at), 1))
     program = Program(net)
     for first, x in own_batches(share, images):
-        piece = first // PIECE
+        piece = first // len(images[0])
         ids = torch.arange(first, first + len(x), device=x.device)
         got = simulate(program, x, steps=max(at), ids=ids, count=False).outputs
         answers = run(net.graph, net.encoder.still(x))

@@ -75,7 +75,7 @@ def evaluate_saved(
         )
     saved = Saved(net, origin, data, settings.to_json())
     if batch_size is None:
-        free = free_memory(target) // beside()
+        free = free_memory(target) // beside(target.type)
         batch_size = fitting_batch(net.graph, target, most=origin["batch_size"], free=free)
     fitting = batch_size  # a number by now
 

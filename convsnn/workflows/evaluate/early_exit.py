@@ -137,6 +137,11 @@ def plan_exits(
     _require_classes(graph, data, task)
     images = calibration()
     if exit_data is not None:
+        if not isinstance(exit_data, str):
+            raise ConfigError(
+                f"--exit-data names data, and is no {type(exit_data).__name__}",
+                hint="like npz:TRAIN.npz,TEST.npz",
+            )
         settings = Preprocessing.from_json(preprocessing)
         shape = tuple(graph.input.attrs["shape"])
         part = open_data(

@@ -25,9 +25,10 @@ def launched() -> int:
     return int(os.environ["WORLD_SIZE"]) if _LAUNCHED in os.environ else 1
 
 
-def beside() -> int:
-    """How many of them run on this machine."""
-    return int(os.environ["LOCAL_WORLD_SIZE"]) if launched() > 1 else 1
+def beside(device_type: str) -> int:
+    """How many of them share a device's memory: those on this machine; a GPU is one's own."""
+    shared = launched() > 1 and device_type != "cuda"
+    return int(os.environ["LOCAL_WORLD_SIZE"]) if shared else 1
 
 
 def card() -> int | None:

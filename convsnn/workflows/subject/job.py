@@ -83,12 +83,7 @@ class Job:
                 if not out_of_memory(error):
                     raise
                 if images.batch_size == 1 or self.group.count > 1:
-                    many = f"{images.batch_size} images" if images.batch_size > 1 else "one image"
-                    raise CalibrationError(
-                        f"memory ran out on {many} at once",
-                        hint="calibrate on a machine, or a --device, with more memory, in fewer "
-                        "processes or with a smaller --batch-size",
-                    ) from None
+                    raise _too_large(images.batch_size, self.group.count) from None
             images = replace(images, batch_size=images.batch_size // 2)
             note_smaller_batch(images.batch_size)
 
@@ -215,7 +210,7 @@ def open_job(
     told = scoring.require_scores(gate, opened, graph, task=task)
     if verify:
         verify_import(graph, source.reference(), example)
-    free = free_memory(device) // beside()
+    free = free_memory(device) // beside(device.type)
     (batch,) = group.agree([batch_size or fitting_batch(graph, device, free=free)])
     return Job(
         source,
@@ -275,3 +270,14 @@ def _prepared(
         return replace(named, train=opened.train)
     require_shape(test, shape)
     return DataSet(opened.name, opened.train, test)
+
+
+def _too_large(images: int, processes: int) -> CalibrationError:
+    """Memory that ran out on so many images at once, and what can be done about it."""
+    ways = ["on a machine, or a --device, with more memory"]
+    ways += ["in fewer processes"] if processes > 1 else []
+    ways += ["with a smaller --batch-size"] if images > 1 else []
+    many = f"{images} images" if images > 1 else "one image"
+    return CalibrationError(
+        f"memory ran out on {many} at once", hint=f"calibrate {', or '.join(ways)}"
+    )
