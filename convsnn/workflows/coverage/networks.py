@@ -154,7 +154,8 @@ def _draw_statistics(norm: nn.Module, inputs: tuple[Tensor]) -> None:
     if norm.running_mean is not None and norm.running_var is not None:
         dims = [dim for dim in range(inputs[0].dim()) if dim != 1]
         variance, mean = torch.var_mean(inputs[0], dims, correction=0)
-        variance = variance.clamp(min=float(variance.mean()) / 10)  # hardly moves: not blown up
+        least = float(inputs[0].square().mean()) / 100  # what hardly moves is not blown up
+        variance = variance.clamp(min=least)
         spread = variance.sqrt()
         norm.running_mean.copy_(mean - spread * (1 + 0.1 * torch.randn_like(spread)))
         norm.running_var.copy_(variance * torch.empty_like(spread).uniform_(0.5, 1.5))
