@@ -256,19 +256,19 @@ def cancelling(rng: np.random.Generator, size: float) -> Graph:
     return maker.graph(maker.linear(maker.relu(norm), 3))
 
 
-def test_a_network_may_differ_by_the_rounding_it_makes_itself_and_no_more() -> None:
-    graph = cancelling(np.random.default_rng(0), 1e5)
+@pytest.mark.parametrize(("size", "off"), [(1e5, 1e-4), (1e7, 1e-2)])
+def test_a_pass_may_change_what_is_rounding_and_no_more(size: float, off: float) -> None:
+    graph = cancelling(np.random.default_rng(0), size)
     x = normal(graph, 1)
     folded = apply_exact(graph, x, [fold_batch_norm])
-    assert gap(graph, folded, x) > 1e-4  # more than is allowed to a network that rounds little
+    assert gap(graph, folded, x) > off  # more than is allowed to a network that rounds little
     assert "batch_norm" not in ops(folded)
 
     def wrong(g: Graph) -> Graph:
         return replace(g, tensors={k: v * 1.02 if v.dim() > 1 else v for k, v in g.tensors.items()})
 
-    for size in (1.0, 1e5):
-        with pytest.raises(RewriteError, match="wrong"):
-            apply_exact(cancelling(np.random.default_rng(0), size), x, [wrong])
+    with pytest.raises(RewriteError, match="wrong"):
+        apply_exact(graph, x, [wrong])
 
 
 def test_a_pass_that_breaks_the_numbers_is_caught() -> None:
