@@ -103,8 +103,8 @@ def _rows(
     places = shape.numel() // len(weight)
     groups = node.attrs.get("groups", 1)
     most = min(ROWS * unknowns, BYTES // (4 * unknowns * groups))
-    part = min(1.0, most / (replay.images * places))
-    every = int(part**-0.5)
+    kept = min(1.0, most / (replay.images * places))
+    every = int(kept**-0.5)
     generator = torch.Generator().manual_seed(seed)
     firsts = [
         torch.randint(every, (2,), generator=generator).tolist() for _ in range(replay.pieces)
@@ -114,7 +114,7 @@ def _rows(
     for number, (spiking, original) in zip(replay.numbers(), replay.values(layer), strict=True):
         x, z, u = spiking[node.inputs[0]][0], spiking[place][0], original[place][0]
         targets.append(original[layer.end][0])
-        if part < 1 and weight.dim() == 4:
+        if kept < 1 and weight.dim() == 4:
             first = firsts[number]
             given = spread(node, x, every=every, first=first)
             z, u = (v[:, :, first[0] :: every, first[1] :: every] for v in (z, u))
