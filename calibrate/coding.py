@@ -19,9 +19,9 @@ from torch import Tensor
 
 from calibrate.base import CALIBRATORS, Context
 from calibrate.fixed_point import fixed_points
-from calibrate.statistics import Histogram, by_channel, histograms, largest_of_all
+from calibrate.statistics import Histogram, by_channel, histograms, largest_of_all, run_all
 from convsnn.errors import CalibrationError
-from convsnn.graph import Node, run
+from convsnn.graph import Node
 from convsnn.neurons.levels import Levels
 from convsnn.registry import split_spec
 from convsnn.spiking.plan import Plan, SitePlan
@@ -112,9 +112,7 @@ def _spread(context: Context, tops: dict[str, Tensor]) -> dict[str, tuple[Tensor
             seen = torch.stack([number, rows.sum(1), (rows**2).sum(1)])
             sums[node.name] = sums[node.name].to(seen.device) + seen
 
-    with torch.no_grad():
-        for _, batch in context.own():
-            run(context.graph, batch, watch=watch)
+    run_all(context, context.own(), watch)
     found = {}
     for name, own in sums.items():
         number, total, square = context.share.add(own)
@@ -133,13 +131,7 @@ def _largest(context: Context) -> dict[str, Tensor]:
             top = by_channel(site, value).abs().amax(1)
             found[node.name] = torch.maximum(found.get(node.name, top), top)
 
-    with torch.no_grad():
-        for _, batch in context.some():
-            run(context.graph, batch, watch=watch)
-    if not found:
-        raise CalibrationError(
-            "there are no calibration images", hint="give --calibration-samples at least 1"
-        )
+    run_all(context, context.some(), watch)
     found = {name: largest_of_all(context, top) for name, top in found.items()}
     for name, top in found.items():
         if not bool(top.isfinite().all()):

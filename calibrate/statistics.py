@@ -47,7 +47,7 @@ def maxima(context: Context) -> dict[str, Tensor]:
                 top = torch.full_like(top, site.ceiling)
             found[node.name] = torch.maximum(found.get(node.name, top), top)
 
-    _run_all(context, context.some(), watch)
+    run_all(context, context.some(), watch)
     found = {name: largest_of_all(context, top) for name, top in found.items()}
     for name, top in found.items():
         if not bool(top.isfinite().all()):
@@ -139,14 +139,16 @@ def histograms(
             counts[name].shape
         )
 
-    _run_all(context, context.own(), watch)
+    run_all(context, context.own(), watch)
     counts = {name: context.share.add(count) for name, count in counts.items()}
     return {n: Histogram(edges[n], c[:, 0].clone(), c[:, 1:].clone()) for n, c in counts.items()}
 
 
-def _run_all(
+def run_all(
     context: Context, batches: Iterable[tuple[int, Tensor]], watch: Callable[[Node, Tensor], None]
 ) -> None:
+    """Run the original on `batches` and let `watch` see every value; CalibrationError where the
+    context has no images at all."""
     empty = context.share.number == 0  # to whom some fall, where there are any
     with torch.no_grad():
         for _, batch in batches:

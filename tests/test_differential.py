@@ -249,9 +249,8 @@ def test_what_is_held_is_charged_at_every_step() -> None:
 def test_a_shortcut_is_held_where_it_is_added(pooled: bool) -> None:
     """As many values as arrive without weights, in the rows and in the footprint alike."""
     draw = torch.Generator().manual_seed(2)
-    weights = {n: torch.randn(4, 4, generator=draw, dtype=torch.float64) for n in ("w0", "w1")}
-    weights["w0"] = weights["w0"][:, :, None, None]
-    weights["w1"] = weights["w1"][:, :, None, None]
+    shape = (4, 4, 1, 1)
+    weights = {n: torch.randn(shape, generator=draw, dtype=torch.float64) for n in ("w0", "w1")}
     one = {"stride": [1, 1], "padding": [0] * 4, "dilation": [1, 1], "groups": 1}
     pool = {"kernel": [3, 3], "stride": [1, 1], "padding": [1] * 4, "dilation": [1, 1]}
     nodes = [

@@ -22,15 +22,20 @@ _PER_VALUE = 32  # bytes for each element of the largest layer: its copies while
 
 
 def fitting_batch(
-    graph: Graph, device: torch.device, *, most: int = USUAL_BATCH, free: int | None = None
+    graph: Graph,
+    device: torch.device,
+    *,
+    most: int = USUAL_BATCH,
+    free: int | None = None,
+    processes: int = 1,
 ) -> int:
     """Images that can be run at once in the memory of `device`: `most`, or as many as fit.
 
-    `free` is the memory in bytes, None asks the machine.
+    `free` is the memory in bytes, None asks the machine; so many `processes` share it.
     """
     sizes = [torch.Size(shape).numel() for shape in graph.shapes.values()]
     image = graph.neurons * _PER_NEURON + max(sizes) * _PER_VALUE
-    spare = _SHARE * (free_memory(device) if free is None else free)
+    spare = _SHARE * (free_memory(device) if free is None else free) / processes
     return int(min(most, max(1, (spare - CHUNK_ELEMENTS * _PER_VALUE) // image)))
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from convsnn.errors import ConfigError
 from convsnn.neurons import Keys, Neuron, State
-from convsnn.neurons.base import Changing, Patient, sends_changes
+from convsnn.neurons.base import Patient, sends_changes
 from convsnn.simulate import CHUNK_ELEMENTS, Program, Run, simulate
 from convsnn.simulate.layers import LayerPass
 from convsnn.spiking.network import Spiking
@@ -102,7 +102,7 @@ class _Ear:
         self, currents: Tensor, state: Any = None, *, keys: Keys | None = None
     ) -> tuple[Tensor, Tensor, Any]:
         """See `Changing.changes`."""
-        assert isinstance(self.neuron, Changing)
+        assert sends_changes(self.neuron)
         spikes, means, after = self.neuron.changes(currents, state, keys=keys)
         self._hear(currents, means[:-1] + spikes)
         return spikes, means, after

@@ -1,7 +1,7 @@
 """What every neuron model offers: a pure scan over a chunk of time steps, state as a value."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -105,7 +105,7 @@ class Changing(Protocol):
 NEURONS: Registry[Neuron] = Registry("neuron")
 
 
-def sends_changes(neuron: object) -> bool:
+def sends_changes(neuron: object) -> TypeGuard[Changing]:
     """Whether its spikes are changes of a mean."""
     return isinstance(neuron, Changing) and neuron.differential
 

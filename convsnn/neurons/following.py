@@ -1,6 +1,8 @@
 """What neurons share that follow the activation of their accumulated current."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -15,6 +17,17 @@ class FollowingState(State):
     total: Tensor
     sent: Tensor
     step: int
+
+
+_Kept = TypeVar("_Kept", bound=State)
+
+
+def at_rest(
+    kind: Callable[[Tensor, Tensor, Tensor, Tensor, int], _Kept], start: Tensor, threshold: Tensor
+) -> _Kept:
+    """The state of a `kind` before the first step: nothing came and nothing was sent."""
+    zero = torch.zeros_like(start)
+    return kind(start, threshold, zero, zero, 0)
 
 
 def followed(total: Tensor, step: int, *, slope: Tensor | None, ceiling: Tensor | None) -> Tensor:

@@ -34,7 +34,7 @@ import torch
 from torch import Tensor
 
 from convsnn.neurons.base import NEURONS, Keys, State, as_tensor, filled_like, sequence_like
-from convsnn.neurons.following import FollowingState, followed
+from convsnn.neurons.following import FollowingState, at_rest, followed
 
 MOST = 24  # sizes: float32 has no more digits
 BETWEEN = 0.75  # of a size: from there on it is nearer than half of it
@@ -163,8 +163,7 @@ class Levels:
         threshold = as_tensor(self.threshold, currents)
         start = filled_like(self.potential, currents[0])
         if state is None:
-            zero = torch.zeros_like(currents[0])
-            state = FollowingState(start, threshold, zero, zero, 0)
+            state = at_rest(FollowingState, start, threshold)
         potential, total, sent = state.potential, state.total.clone(), state.sent.clone()
         out = sequence_like(currents)
         for step, current in enumerate(currents):
@@ -184,8 +183,7 @@ class Levels:
         threshold = as_tensor(self.threshold, currents)
         start = filled_like(self.potential, currents[0])
         if state is None:
-            zero = torch.zeros_like(currents[0])
-            state = HeldState(start, threshold, zero, zero, 0)
+            state = at_rest(HeldState, start, threshold)
         potential, total, mean = state.potential, state.total.clone(), state.mean
         spikes, means = sequence_like(currents), [mean]
         for step, current in enumerate(currents):

@@ -27,7 +27,7 @@ from convsnn.neurons.base import (
     levels,
     sequence_like,
 )
-from convsnn.neurons.following import FollowingState, followed
+from convsnn.neurons.following import FollowingState, at_rest, followed
 from convsnn.neurons.fused import Fusable
 
 
@@ -65,8 +65,7 @@ class Signed:
         threshold = as_tensor(self.threshold, currents)
         start = filled_like(self.potential, currents[0])
         if state is None:
-            zero = torch.zeros_like(currents[0])
-            state = FollowingState(start, threshold, zero, zero, 0)
+            state = at_rest(FollowingState, start, threshold)
         potential, total, sent = state.potential, state.total.clone(), state.sent.clone()
         out = sequence_like(currents)
         for step, current in enumerate(currents):

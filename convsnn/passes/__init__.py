@@ -1,6 +1,6 @@
 """Exact passes over a graph, in the order they are run."""
 
-from convsnn.passes.base import TOLERANCE, apply_exact, relative_gap, tolerance
+from convsnn.passes.base import TOLERANCE, apply_exact, explained, relative_gap, tolerance
 from convsnn.passes.batch_norm import fold_batch_norm
 from convsnn.passes.identity import remove_identities
 from convsnn.passes.permutes import fold_permutes
@@ -14,6 +14,7 @@ __all__ = [
     "EXACT",
     "TOLERANCE",
     "apply_exact",
+    "explained",
     "join_pieces",
     "pool_before_neuron",
     "relative_gap",

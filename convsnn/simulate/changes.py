@@ -15,7 +15,7 @@ from torch import Tensor
 from convsnn.graph import Node
 from convsnn.graph.ops import Role
 from convsnn.neurons import Keys, Neuron
-from convsnn.neurons.base import Changing
+from convsnn.neurons.base import sends_changes
 from convsnn.simulate.program import Program
 
 Scan = Callable[..., tuple[Tensor, Any]]
@@ -34,7 +34,7 @@ class Changes:
 
     def scan(self, name: str, neuron: Neuron) -> Scan:
         """The `scan` of the neurons of the site `name`, which keeps their spikes."""
-        if not (isinstance(neuron, Changing) and neuron.differential):
+        if not sends_changes(neuron):
             return neuron.scan
 
         def scan(

@@ -106,7 +106,7 @@ class Simulation:
         self._state: dict[str, Any] = {}
         self._total: dict[str, dict[str, Tensor]] = {}  # of the readout, (B, ...), by output
         watched = count or observe is not None
-        self._changes = Changes(program) if program.differential and watched else None
+        self._changes = Changes(program) if program.net.differential and watched else None
         with torch.no_grad():
             self._run_fixed()
 

@@ -15,7 +15,6 @@ from convsnn.errors import ConfigError, UnsupportedError
 from convsnn.graph import Graph, Node, Site
 from convsnn.graph.ops import OPS, Role
 from convsnn.neurons import Keys
-from convsnn.neurons.base import sends_changes
 from convsnn.readouts import READOUTS
 from convsnn.readouts.accumulate import accumulate
 from convsnn.simulate.loop import require_inputs
@@ -111,7 +110,7 @@ class SpikingModule(nn.Module):
             )
         if net.encoder.steps is not None:
             raise UnsupportedError("a network that is shown sequences is no module of images")
-        if any(sends_changes(neuron) for neuron in net.neurons.values()):
+        if net.differential:
             raise UnsupportedError(
                 "in differential form layers send changes of what is held behind them, which a "
                 "module of single steps does not keep",

@@ -14,7 +14,6 @@ from convsnn.encoders import Encoder
 from convsnn.graph import Node
 from convsnn.graph.fan_out import is_weighted
 from convsnn.graph.ops import OPS, Role
-from convsnn.neurons.base import sends_changes
 from convsnn.neurons.fused import Compilable, Fusable, compiler
 from convsnn.simulate import weighted
 from convsnn.simulate.counts import Counter
@@ -36,7 +35,7 @@ class Program:
     adds up itself; `bytes`: nodes that pass numbers of spikes as uint8; `folded`: layers whose
     weights hold the unit of their input; `ends`: the values that are accumulated over time;
     `largest`: elements of the largest value; `carriers`: what passes on spike trains as they
-    are where layers fire one after another; `differential`: whether spikes are changes.
+    are where layers fire one after another.
     """
 
     def __init__(
@@ -45,7 +44,6 @@ class Program:
         self.net, self.graph, self.engine = net, net.body, engine or Engine()
         self.by_layers = net.schedule == "layers"
         self.carriers = train_carriers(net)
-        self.differential = any(sends_changes(neuron) for neuron in net.neurons.values())
         self.encoder = encoder or net.encoder
         self.fused = self.engine.fused and not self.by_layers and compiler() is None
         roles = {Role.ACTIVATION} if self.encoder.constant else {Role.ACTIVATION, Role.INPUT}

@@ -15,6 +15,7 @@ from convsnn.graph import Graph
 from convsnn.graph.fan_out import fan_out
 from convsnn.graph.fits import without_functions
 from convsnn.neurons import NEURONS, Neuron
+from convsnn.neurons.base import sends_changes
 from convsnn.readouts import READOUTS
 from convsnn.spiking.kinds import kind_of
 from convsnn.spiking.plan import Plan
@@ -66,6 +67,11 @@ class Spiking:
     def kind(self) -> str:
         """Binary, graded, or partly analog: see `convsnn.spiking.kinds`."""
         return kind_of(self.graph, (neurons.graded for neurons in self.neurons.values()))
+
+    @cached_property
+    def differential(self) -> bool:
+        """Whether any of its neurons send changes of a mean."""
+        return any(sends_changes(neurons) for neurons in self.neurons.values())
 
     @property
     def plugins(self) -> tuple[str, ...]:

@@ -111,17 +111,17 @@ def require_patient(neuron: str) -> None:
     made = NEURONS.create(neuron, threshold=1.0)
     name, options = split_spec(neuron)
     reason = _REASONS.get(name, "it does not say what it sends once all has come")
+    hint = "use --neuron if, burst or signed, or --schedule steps"
     if sends_changes(made):
         reason = "it sends changes of what it sent before, and a layer that waits sends only once"
+        hint = "leave differential out, or use --schedule steps"
     elif isinstance(made, Patient):
         if options.get("reset", "soft") == "soft":
             return
         reason = "a reset to zero throws away what the spikes behind it would have been made of"
     raise ConfigError(
         f"the neuron '{neuron}' cannot fire layer by layer: {reason}",
-        hint="leave differential out, or use --schedule steps"
-        if sends_changes(made)
-        else "use --neuron if, burst or signed, or --schedule steps",
+        hint=hint,
     )
 
 

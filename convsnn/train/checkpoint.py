@@ -110,13 +110,19 @@ def save(
         for name, tensor in tensors.items()
     }
     header = json.dumps({"format": FORMAT, "of": dict(of), "state": state}, allow_nan=False)
+    put(path, safetensors.torch.save(plain, {_KEY: header}), what="the checkpoint")
+
+
+def put(path: Path, content: bytes, *, what: str) -> None:
+    """Write all of `content` or nothing; ExportError, which says `what` it was, where it cannot
+    be."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(safetensors.torch.save(plain, {_KEY: header}))
+        temporary.write_bytes(content)
         os.replace(temporary, path)
     except OSError as error:
-        raise ExportError(f"cannot write the checkpoint '{path}': {error.strerror}") from error
+        raise ExportError(f"cannot write {what} '{path}': {error.strerror}") from error
     finally:
         temporary.unlink(missing_ok=True)
 

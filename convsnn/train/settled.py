@@ -4,7 +4,6 @@ That is known when training is over, so the weights of every epoch are kept unti
 each beside the run's checkpoints, where a run that is gone on with finds those of before.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from convsnn.errors import ExportError
+from convsnn.train.checkpoint import put
 from convsnn.train.devices import is_main
 from convsnn.train.network import TrainableNetwork
 from convsnn.train.observed import trained_weights
@@ -36,16 +35,7 @@ class Trail:
         if not is_main() or 4 * self.epochs * sum(w.numel() for w in weights.values()) > MOST:
             return
         now = {n: w.detach().float().cpu().contiguous() for n, w in weights.items()}
-        path = self._file(epoch)
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            beside.write_bytes(safetensors.torch.save(now))
-            os.replace(beside, path)
-        except OSError as error:
-            raise ExportError(f"cannot write weights to '{path}': {error.strerror}") from error
-        finally:
-            beside.unlink(missing_ok=True)
+        put(self._file(epoch), safetensors.torch.save(now), what="weights to")
 
     def distances(self) -> dict[int, dict[str, float]]:
         """By epoch, how far each layer's weights were from what they are now, as a part of their

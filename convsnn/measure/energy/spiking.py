@@ -172,16 +172,12 @@ class Work:
                 size = _kept_at_a_sum(self.net, self.structure, name, share)
                 counts = _held(size, self._steps) if size else {}
                 if name in self.activity.events:
-                    found = self.events(name) * share
-                elif size:  # what a pool behind neurons sends is not counted
-                    yield Row(node.name, counts, state=size, owners=self.owners(name))
-                    continue
+                    counts["residual_sums"] = self.events(name) * share
                 elif self.net.graph.by_name[name].role in SMOOTH:  # a value of every element
-                    found = self.structure.size(name) * share * self._each_step(name)
-                else:
-                    continue
-                counts = {"residual_sums": found} | counts
-                yield Row(node.name, counts, state=size, owners=self.owners(name))
+                    every = self.structure.size(name) * share * self._each_step(name)
+                    counts["residual_sums"] = every
+                if counts:
+                    yield Row(node.name, counts, state=size, owners=self.owners(name))
 
     def _pools(self) -> Iterator[Row]:
         for node, work in self.structure.pools:

@@ -16,7 +16,6 @@ from convsnn.graph.ops import Role
 from convsnn.measure import Evaluation, energy
 from convsnn.measure.energy.spiking import fixed_nodes
 from convsnn.measure.evaluate import Series
-from convsnn.neurons.base import sends_changes
 from convsnn.report.page.estimate import estimate_section
 from convsnn.report.page.series import per_step
 from convsnn.simulate.trains import sends_graded
@@ -95,7 +94,7 @@ def assemble(
 
 def _held(net: Spiking) -> list[str]:
     """What stands still in differential form, which only the estimate charges."""
-    if not any(sends_changes(neurons) for neurons in net.neurons.values()):
+    if not net.differential:
         return []
     return [
         "what layers and neurons hold in differential form, added and updated at every step, all "

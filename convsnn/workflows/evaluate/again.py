@@ -5,7 +5,7 @@ from typing import Any
 
 from convsnn.errors import ConfigError
 from convsnn.measure.energy import Constants
-from convsnn.measure.fitting import fitting_batch, free_memory
+from convsnn.measure.fitting import fitting_batch
 from convsnn.spiking.network import Spiking, scheduled
 from convsnn.workflows.evaluate import score as scoring
 from convsnn.workflows.evaluate.best import plan_best
@@ -75,8 +75,9 @@ def evaluate_saved(
         )
     saved = Saved(net, origin, data, settings.to_json())
     if batch_size is None:
-        free = free_memory(target) // beside(target.type)
-        batch_size = fitting_batch(net.graph, target, most=origin["batch_size"], free=free)
+        batch_size = fitting_batch(
+            net.graph, target, most=origin["batch_size"], processes=beside(target.type)
+        )
     fitting = batch_size  # a number by now
 
     def used() -> Chosen:

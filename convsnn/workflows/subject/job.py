@@ -13,7 +13,7 @@ from torch import Tensor
 from convsnn.errors import CalibrationError, ConfigError, out_of_memory
 from convsnn.graph import Graph
 from convsnn.load.verify import verify_import
-from convsnn.measure.fitting import fitting_batch, free_memory
+from convsnn.measure.fitting import fitting_batch
 from convsnn.report.page.assemble import versions
 from convsnn.spiking.network import Spiking
 from convsnn.workflows.convert.network import convert
@@ -210,8 +210,8 @@ def open_job(
     told = scoring.require_scores(gate, opened, graph, task=task)
     if verify:
         verify_import(graph, source.reference(), example)
-    free = free_memory(device) // beside(device.type)
-    (batch,) = group.agree([batch_size or fitting_batch(graph, device, free=free)])
+    fits = batch_size or fitting_batch(graph, device, processes=beside(device.type))
+    (batch,) = group.agree([fits])
     return Job(
         source,
         spec,
