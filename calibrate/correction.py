@@ -51,6 +51,22 @@ def correct_shift(replay: Replay, layer: Layer, *, at: Sequence[int], sweeps: in
     _correct(replay, layer, at=at, per="channel", sweeps=sweeps, changed=changed)
 
 
+def correct_timed_bias(
+    replay: Replay, layer: Layer, *, steps: int, rate: float, sweeps: int
+) -> None:
+    """Current of each of the first `steps`: after step t, t mean(a - a_snn(t)) is owed per channel;
+    bias(t) += rate (what is owed after t - what was after t - 1)."""
+
+    def changed(planned: SitePlan, gaps: Sequence[Tensor]) -> SitePlan:
+        owed = torch.stack([t * gap for t, gap in enumerate(gaps, start=1)])
+        move = rate * torch.diff(owed, dim=0, prepend=torch.zeros_like(owed[:1]))
+        before = planned.timed_bias
+        return replace(planned, timed_bias=move if before is None else before + move)
+
+    at = range(1, steps + 1)
+    _correct(replay, layer, at=at, per="channel", sweeps=sweeps, changed=changed)
+
+
 def _correct(
     replay: Replay,
     layer: Layer,
@@ -84,7 +100,7 @@ def _chosen(better: Tensor, new: SitePlan, old: SitePlan) -> SitePlan:
     fields = {
         key: torch.where(better, value, old.tensors().get(key, torch.zeros_like(value)))
         for key, value in new.tensors().items()
-        if key in ("potential", "shift")
+        if key in ("potential", "shift", "timed_bias")
     }
     return replace(old, **fields)
 

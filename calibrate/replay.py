@@ -224,8 +224,9 @@ class Replay:
             raise ValueError(f"'{layer.end}' is an output; no neurons stand there")
         sites = self.context.graph.sites
         planned = self.plan.sites[layer.site.name]
-        if planned.shift is not None:
-            currents = currents + planned.shift
+        added = planned.added(range(steps or self.steps))
+        if added is not None:
+            currents = currents + added
         neuron = population(self.context.neuron, layer.site, planned)
         if self.by_layers and isinstance(neuron, Patient):
             total = steps or self.steps

@@ -213,16 +213,21 @@ def random_graph(seed: int, *, exact: bool = True, blocks: int = 3) -> Graph:
     return maker.graph(maker.linear(hidden, 3))
 
 
-def dyadic_plan(graph: Graph, seed: int) -> Plan:
-    """Dyadic thresholds, initial potentials and sometimes shifts, of a layer or a channel."""
-    rng, sites = np.random.default_rng(seed), {}
+def dyadic_plan(graph: Graph, seed: int, *, timed_bias: bool = False) -> Plan:
+    """Dyadic thresholds, initial potentials, sometimes shifts and, where wanted, biases of the
+    first three steps, of a layer or a channel."""
+    rng, later, sites = np.random.default_rng(seed), np.random.default_rng((seed, 1)), {}
     for name, site in graph.sites.items():
         rows = site.channels if rng.random() < 0.5 else 1
         values = torch.from_numpy(rng.integers(2, 9, rows)).float() / 4  # at most 2, the ceiling
         threshold = site.per_channel(values) if rows > 1 else values[0]
         potential = threshold * float(rng.choice([0.0, 0.25, 0.5]))
         shift = dyadic(rng, tuple(threshold.shape), bits=3) if rng.random() < 0.3 else None
-        sites[name] = SitePlan(threshold, potential, shift)
+        wide = (3, rows, *[1] * (len(site.shape) - 1)) if site.channel_axis == 0 else None
+        timed = (
+            dyadic(later, wide, bits=3) if wide and timed_bias and later.random() < 0.3 else None
+        )
+        sites[name] = SitePlan(threshold, potential, shift, timed_bias=timed)
     return Plan(sites)
 
 

@@ -210,7 +210,7 @@ def test_the_staircase_is_its_formula(x: int, levels: int, k: int) -> None:
 
 @pytest.mark.parametrize("stage", sorted(set(CALIBRATORS.names()) - {"confidence", "tsc"}))
 def test_contract_every_stage_takes_the_threshold_that_was_trained(stage: str) -> None:
-    follows = stage in ("bias", "coding", "potential", "weights")
+    follows = stage in ("bias", "coding", "ftbc", "potential", "weights")
     text = {"balance": "balance:batches=5"}.get(stage, f"trained+{stage}" if follows else stage)
     neuron = "if:reset=zero" if stage == "spike-norm" else "if"
     made = convert(net(Qcfs()), X, [X], parse_stages(text), steps=8, neuron=neuron)

@@ -94,11 +94,47 @@ def test_worked_potential(worked: tuple[Graph, Plan, Tensor]) -> None:
     )
 
 
+def test_worked_time_varying_bias() -> None:
+    # .5 a step against a threshold of .4: spikes say .4 after one step and after two, so that .1
+    # and then .1 more are owed; what step 5 owes less (.8 + .2 = 1: two spikes' worth of charge
+    # were left over, and a spike came late) is taken back
+    graph, x = neurons(1), torch.tensor([[[0.5]]], dtype=torch.float64)
+    plan = Plan({n: SitePlan(*torch.tensor([[[0.4]], [[0.0]]]).double()) for n in graph.sites})
+    owed = only(corrected("ftbc:steps=2,sweeps=1,rate=1", graph, [x], plan)).timed_bias
+    assert owed is not None
+    assert owed.shape == (2, 1, 1)
+    torch.testing.assert_close(owed.flatten(), torch.tensor([0.1, 0.1]).double())
+    half = only(corrected("ftbc:steps=2,sweeps=1", graph, [x], plan)).timed_bias
+    assert half is not None
+    torch.testing.assert_close(half, owed / 2)
+
+
+def test_a_time_varying_bias_mends_what_a_constant_one_cannot() -> None:
+    # a spike that comes after three steps and then in each: late, and right from then on
+    graph = neurons(1)
+    x = torch.tensor([[[1.0]]])
+    plan = Plan({n: SitePlan(torch.tensor([[1.0]]), torch.tensor([[-2.0]])) for n in graph.sites})
+    before, after = (
+        [float(mean_gap(graph, p, x, steps=t).abs()) for t in range(1, 9)]
+        for p in (plan, corrected("ftbc:steps=8,rate=1", graph, [x], plan))
+    )
+    assert before == pytest.approx([1, 1, 2 / 3, *(2 / t for t in range(4, 9))])
+    assert max(after) < 1e-6
+
+
+def test_what_waits_has_no_bias_for_each_step() -> None:
+    graph = neurons(1)
+    waits = replace(context(graph, [torch.ones(1, 1, 1)]), schedule="layers")
+    with pytest.raises(CalibrationError, match="waits for all steps") as caught:
+        run_stages(waits, parse_stages("mse+ftbc"))
+    assert "bias" in caught.value.hint
+
+
 @given(SEEDS)
 @settings(max_examples=15)
 def test_replay_is_the_simulation(seed: int) -> None:
     graph = random_graph(seed)
-    plan, x = dyadic_plan(graph, seed), images(graph, seed, 5)
+    plan, x = dyadic_plan(graph, seed, timed_bias=True), images(graph, seed, 5)
     expected = simulate(to_spiking(graph, plan), x, steps=STEPS).outputs[0]
     assert torch.equal(replayed(graph, plan, x, STEPS), expected)
 
@@ -118,15 +154,23 @@ def test_replay_simulates_shifts_and_weights(seed: int) -> None:
     assert torch.equal(replayed(graph, plan, x, STEPS), expected)
 
 
-@given(SEEDS, st.sampled_from(["bias:steps=8", "potential:steps=8"]))
+@given(SEEDS, st.sampled_from(["bias:steps=8", "potential:steps=8", "ftbc:steps=8"]))
 @settings(max_examples=15)
 def test_no_mean_output_gets_worse(seed: int, text: str) -> None:
     rng = np.random.default_rng(seed)
     maker = Maker(rng, (2, 5, 4))
     graph = maker.graph(maker.relu(maker.conv("input", 3, padding=1)))
     plan, x = dyadic_plan(graph, seed), images(graph, seed, 8)
-    before = mean_gap(graph, plan, x)
-    after = mean_gap(graph, corrected(text, graph, [x], plan), x)
+    better = corrected(text, graph, [x], plan)
+    if text.startswith("ftbc"):  # the mean of all steps together
+        gaps = [
+            [mean_gap(graph, p, x, steps=t).mean((1, 2)) for t in range(1, 9)]
+            for p in (plan, better)
+        ]
+        before, after = (torch.stack(each).abs().sum(0) for each in gaps)
+        assert bool((after <= before + 1e-6).all())
+        return
+    before, after = mean_gap(graph, plan, x), mean_gap(graph, better, x)
     if text.startswith("bias"):  # only a channel's mean is corrected
         before, after = before.mean((1, 2)), after.mean((1, 2))
     assert bool((after.abs() <= before.abs() + 1e-6).all())
@@ -244,7 +288,7 @@ def test_shared_weights_are_left_alone() -> None:
     assert not plan.weights
 
 
-@pytest.mark.parametrize("stage", ["bias", "potential", "weights"])
+@pytest.mark.parametrize("stage", ["bias", "ftbc", "potential", "weights"])
 def test_a_correction_needs_thresholds(stage: str) -> None:
     graph = random_graph(1)
     with pytest.raises(CalibrationError, match="has no threshold") as caught:
@@ -257,7 +301,8 @@ def test_a_correction_needs_thresholds(stage: str) -> None:
     [
         "bias:steps=0", "bias:samples=0", "potential:sweeps=0", "potential:per=layer",
         "weights:ridge=0", "weights:strength=0", "weights:strength=1.5",
-        "weights:potential=-1", "balance:batches=0", "balance:rate=0",
+        "weights:potential=-1", "ftbc:rate=0", "ftbc:rate=1.5", "ftbc:samples=0",
+        "balance:batches=0", "balance:rate=0",
     ],
 )  # fmt: skip
 def test_options_that_cannot_be_used(text: str) -> None:

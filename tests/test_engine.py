@@ -43,7 +43,7 @@ def spiking(seed: int, neuron: str) -> tuple[Spiking, Tensor]:
     while neuron.startswith("burst") and any(s.ceiling for s in graph.sites.values()):
         seed += 1
         graph = random_graph(seed)
-    net = to_spiking(graph, dyadic_plan(graph, seed), neuron=neuron)
+    net = to_spiking(graph, dyadic_plan(graph, seed, timed_bias=True), neuron=neuron)
     return net, images(graph, seed, 3)
 
 

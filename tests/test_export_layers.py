@@ -1,5 +1,6 @@
 """Networks that fire layer by layer, in ONNX Runtime alone: our counts, trains and answers."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -44,9 +45,8 @@ def ours(net: Spiking, x: torch.Tensor, steps: int) -> dict[str, np.ndarray]:
 
 def shifted(graph: Graph, seed: int) -> Plan:
     """A dyadic plan with bias shifts, which count once a step."""
-    plan, shift = dyadic_plan(graph, seed), torch.tensor(0.25)
-    sites = {n: SitePlan(p.threshold, p.potential, shift) for n, p in plan.sites.items()}
-    return Plan(sites, plan.weights)
+    plan, shift = dyadic_plan(graph, seed, timed_bias=True), torch.tensor(0.25)
+    return Plan({n: replace(p, shift=shift) for n, p in plan.sites.items()}, plan.weights)
 
 
 @pytest.mark.parametrize("neuron", ["if", "signed", "burst:gamma=3"])

@@ -83,7 +83,8 @@ def test_dyadic_networks_are_equal_to_the_last_bit(neuron: str, seed: int) -> No
     if "clip" in {site.kind for site in graph.sites.values()} and neuron.startswith("burst"):
         neuron = "if"
     readout = READOUTS[seed % len(READOUTS)]
-    net = to_spiking(graph, dyadic_plan(graph, seed), neuron=neuron, readout=readout)
+    plan = dyadic_plan(graph, seed, timed_bias=True)
+    net = to_spiking(graph, plan, neuron=neuron, readout=readout)
     x = images(graph, seed, 3)
     wanted = observed(net, x, STEPS)
     assert_equal(stepped(onnx_model(net, spikes=True), x.numpy(), STEPS), wanted)

@@ -215,7 +215,7 @@ def test_a_neuron_without_signs_is_refused_with_every_layer_and_a_remedy(spec: s
 @pytest.mark.parametrize("stage", CALIBRATORS.names())
 def test_contract_every_stage_works_on_leaky_layers_or_says_why_not(stage: str) -> None:
     x = example()
-    first = stage in ("bias", "coding", "potential", "weights", "confidence")
+    first = stage in ("bias", "coding", "ftbc", "potential", "weights", "confidence")
     text = f"max:potential=0.5+{stage}" if first else stage
     if stage == "balance":
         text = "balance:batches=20"

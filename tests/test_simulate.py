@@ -96,6 +96,8 @@ def step_by_step(
                 site = plan.sites[node.name]
                 v = potential.get(node.name, site.potential) + given[0]
                 v = v if site.shift is None else v + site.shift
+                if site.timed_bias is not None and count <= len(site.timed_bias):
+                    v = v + site.timed_bias[count - 1]
                 fired = v >= site.threshold
                 values[node.name] = fired * site.threshold
                 kept = torch.where(fired, 0.0, v) if zero else v - fired * site.threshold
@@ -119,7 +121,7 @@ def test_equals_the_plain_loop_to_the_last_bit(
     seed: int, steps: int, chunk: int, zero: bool
 ) -> None:
     graph = random_graph(seed)
-    plan = dyadic_plan(graph, seed)
+    plan = dyadic_plan(graph, seed, timed_bias=True)
     x = images(graph, seed, 3)
     net = to_spiking(graph, plan, neuron="if:reset=zero" if zero else "if")
     got = simulate(net, x, steps=steps, chunk=chunk)

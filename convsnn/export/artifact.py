@@ -1,7 +1,8 @@
 """The artifact: one safetensors file that holds a whole spiking network; nothing is unpickled.
 
 Tensors are `graph/NAME`, `weight/NAME` for those that the plan replaces, and what the plan says of
-each site: `threshold/SITE`, `potential/SITE`, and any of `shift`, `confidence`, `turn`, `lateral`.
+each site: `threshold/SITE`, `potential/SITE`, and any of `shift`, `confidence`, `turn`, `lateral`
+and `timed_bias`.
 The header's metadata has the single key `convsnn` (its order would vary with more), which is one
 JSON object with sorted keys:
 
@@ -248,8 +249,11 @@ def _plan(
         for name, tensor in groups[group].items():
             if name not in graph.sites:
                 raise LoadError(f"tensor '{group}/{name}' belongs to no layer of neurons")
-            if group != "lateral":  # a kernel, which the neurons check
-                _check_broadcast(f"{group}/{name}", tensor.shape, graph.sites[name].shape)
+            shape = graph.sites[name].shape
+            if group == "timed_bias":  # an entry for each step
+                _check_broadcast(f"{group}/{name}", tensor.shape, (*tensor.shape[:1], *shape))
+            elif group != "lateral":  # a kernel, which the neurons check
+                _check_broadcast(f"{group}/{name}", tensor.shape, shape)
         for name in graph.sites:
             if required and name not in groups[group]:
                 raise LoadError(f"tensor '{group}/{name}' is missing")

@@ -282,7 +282,8 @@ def _layer(
 ) -> Divided:
     planned, neuron = net.plan.sites[name], net.neurons[name]
     source = net.graph.by_name[name].inputs[0]
-    current = own[source] if planned.shift is None else own[source] + planned.shift
+    added = planned.added_up(heard.steps)
+    current = own[source] if added is None else own[source] + added / heard.steps
     activation = original[name].double()
     silent = (original[source] < 0) & (activation == 0)
     cap = neuron.spikes_per_step * planned.threshold.double()

@@ -126,7 +126,8 @@ def scan(
     dtype: torch.dtype,
     fused: bool,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Run a chunk: the current is the sum of `terms` (Tc, R, M), each times its scale, plus shift.
+    """Run a chunk: the current is the sum of `terms` (Tc, R, M), each times its scale, plus shift,
+    which is that of every step or has a row for each.
 
     `first` steps have gone before. Returns what was sent, (Tc, R, M) in `dtype`, and the state
     after.
@@ -181,7 +182,7 @@ def _unrolled(step: Step) -> Callable[..., tuple[Tensor, tuple[Tensor, ...]]]:
             for part in parts[1:]:
                 current = current + part
             if shift is not None:
-                current = current + shift
+                current = current + (shift if shift.dim() < 2 else shift[t])
             time = time + 1
             out, *after = step(current, time, *state, *parameters)
             state = tuple(after)

@@ -78,9 +78,9 @@ def fire(net: Spiking, name: str, mean: Tensor, steps: int) -> Fired:
     """What the neurons of the site `name` do under the `mean` current (B, ...) of `steps` steps."""
     planned, neuron = net.plan.sites[name], net.neurons[name]
     assert isinstance(neuron, Patient)  # by `require_schedule`
-    current = mean * steps
-    if planned.shift is not None:
-        current += planned.shift * steps
+    current, added = mean * steps, planned.added_up(steps)
+    if added is not None:
+        current += added
     if isinstance(neuron, Coding):
         counts, events = neuron.code(current, steps)
     else:

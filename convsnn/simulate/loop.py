@@ -63,16 +63,15 @@ def images_at_once(program: Program) -> int:
 
 @dataclass
 class _Fused:
-    """State of a fused population of `batch` samples, (B * P, M) each, and the steps it has run."""
+    """State of a fused population of `batch` samples, (B * P, M) each."""
 
     tensors: tuple[Tensor, ...]
-    steps: int
     batch: int
 
     def keep(self, rows: Tensor) -> "_Fused":
         """The state of some samples."""
         parts = (part.unflatten(0, (self.batch, -1))[rows].flatten(0, 1) for part in self.tensors)
-        return _Fused(tuple(parts), self.steps, len(rows))
+        return _Fused(tuple(parts), len(rows))
 
 
 class Simulation:
@@ -188,8 +187,8 @@ class Simulation:
         if node.role is Role.ACTIVATION:
             site = self.program.sites.get(node.name)
             if site is not None:
-                return self._fire_fused(node.name, site, values)
-            return self._fire(node, self._real(node.inputs[0], values))
+                return self._fire_fused(node.name, site, values, steps)
+            return self._fire(node, self._real(node.inputs[0], values), steps)
         if node.role is Role.MAX_POOL and not node.attrs.get("each_step"):
             value, self._state[node.name] = pool.sum_pool(
                 node, values[node.inputs[0]], self._state.get(node.name), fused=self.program.fused
@@ -206,37 +205,39 @@ class Simulation:
             return value
         return self._merged(node, values)
 
-    def _fire(self, node: Node, currents: Tensor) -> Tensor:
+    def _fire(self, node: Node, currents: Tensor, steps: range) -> Tensor:
         """Run the neurons of a site on the currents of a chunk."""
         net = self.program.net
-        shift = net.plan.sites[node.name].shift
-        if shift is not None:
-            currents = currents + shift
+        added = net.plan.sites[node.name].added(steps)
+        if added is not None:
+            currents = currents + added
         keys = Keys(self.ids, self.program.order[node.name])  # 0 is the input encoder's
         neuron = net.neurons[node.name]
         scan = neuron.scan if self._changes is None else self._changes.scan(node.name, neuron)
         out, self._state[node.name] = scan(currents, self._state.get(node.name), keys=keys)
         return out
 
-    def _fire_fused(self, name: str, site: SiteProgram, values: Mapping[str, Tensor]) -> Tensor:
+    def _fire_fused(
+        self, name: str, site: SiteProgram, values: Mapping[str, Tensor], steps: range
+    ) -> Tensor:
         batch = len(self.x)
         state = self._state.get(name)
         if state is None:
             rest = site.fusable.state
-            state = _Fused(tuple(site.layout.start(part, batch) for part in rest), 0, batch)
+            state = _Fused(tuple(site.layout.start(part, batch) for part in rest), batch)
         terms = [site.layout.flat(values[term]) for term in site.terms]
         sent, after = scan(
             site.fusable,
             terms,
             site.scales,
-            site.shift,
+            site.shift_at(steps),
             state.tensors,
-            first=state.steps,
+            first=steps.start,
             parameters=site.parameters,
             dtype=site.dtype,
             fused=self.program.fused,
         )
-        self._state[name] = _Fused(after, state.steps + len(sent), batch)
+        self._state[name] = _Fused(after, batch)
         return site.layout.back(sent, batch)
 
     def _real(self, name: str, values: Mapping[str, Tensor]) -> Tensor:

@@ -76,13 +76,14 @@ class Population(nn.Module):
         for name, tensor in planned.tensors().items():
             self.register_buffer(name, tensor.detach().clone())
 
-    def forward(self, current: Tensor, state: Any, ids: Tensor) -> tuple[Tensor, Any]:
-        """One step: what is sent (B, *shape), threshold x spike, and the state after."""
+    def forward(self, current: Tensor, state: Any, ids: Tensor, now: range) -> tuple[Tensor, Any]:
+        """The one step `now`: what is sent (B, *shape), threshold x spike, and the state after."""
         planned = SitePlan(**{name: getattr(self, name) for name in self._planned})
-        if planned.shift is not None:
-            current = current + planned.shift
+        added, current = planned.added(now), current[None]
+        if added is not None:
+            current = current + added
         scan = population(self.neuron, self.site, planned).scan
-        sent, after = scan(current[None], state, keys=Keys(ids, self.number))
+        sent, after = scan(current, state, keys=Keys(ids, self.number))
         return sent[0], after
 
     def extra_repr(self) -> str:
@@ -161,8 +162,9 @@ class SpikingModule(nn.Module):
             if node.role is Role.INPUT:
                 values[node.name] = self._encoder.encode(x, ids, now)[0]
             elif node.role is Role.ACTIVATION:
-                sent, neurons[node.name] = self._layer(node)(given[0], neurons.get(node.name), ids)
-                values[node.name] = sent
+                values[node.name], neurons[node.name] = self._layer(node)(
+                    given[0], neurons.get(node.name), ids, now
+                )
             elif node.role is Role.MAX_POOL and not node.attrs.get("each_step"):
                 passed, pools[node.name] = sum_pool(
                     node, given[0][None], pools.get(node.name), fused=False

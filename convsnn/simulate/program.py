@@ -171,7 +171,7 @@ class Program:
             node,
             fusable,
             currents,
-            shift=self.net.plan.sites[node.name].shift,
+            planned=self.net.plan.sites[node.name],
             engine=self.engine,
             most=self.net.neurons[node.name].spikes_per_step,
         )

@@ -16,6 +16,7 @@ from convsnn.neurons.fused import Fusable, Layout
 from convsnn.simulate import weighted
 from convsnn.simulate.dense import Kernel
 from convsnn.simulate.engine import Engine
+from convsnn.spiking.plan import SitePlan
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,9 @@ class Current:
 class SiteProgram:
     """How the neurons of one site run fused: see `convsnn.neurons.fused.scan`.
 
-    The current is the sum of the values `terms`, each times its scale, plus the shift. `unit` is
-    what one spike is worth, None for neurons that send real values.
+    The current is the sum of the values `terms`, each times its scale, plus the shift: (M,), or of
+    as many steps as it differs in, and of those that follow, (n + 1, M). `unit` is what one spike
+    is worth, None for neurons that send real values.
     """
 
     fusable: Fusable
@@ -50,6 +52,12 @@ class SiteProgram:
     dtype: torch.dtype
     unit: Tensor | None
 
+    def shift_at(self, steps: range) -> Tensor | None:
+        """The shift of these steps, (len(steps), M), or (M,) where it is the same at all."""
+        if self.shift is None or self.shift.dim() < 2:
+            return self.shift
+        return self.shift[[min(step, len(self.shift) - 1) for step in steps]]
+
 
 def build_site(
     graph: Graph,
@@ -57,7 +65,7 @@ def build_site(
     fusable: Fusable,
     currents: Sequence[Current],
     *,
-    shift: Tensor | None,
+    planned: SitePlan,
     engine: Engine,
     most: int,
 ) -> tuple[SiteProgram, dict[str, Kernel]]:
@@ -68,7 +76,7 @@ def build_site(
     shape = graph.shapes[node.name]
     step = _grid(fusable, currents, engine, shape)
     kernels: dict[str, Kernel] = {}
-    offsets = [] if shift is None else [shift]
+    offsets = [] if planned.shift is None else [planned.shift]
     for current in currents:
         if current.layer is None:
             continue
@@ -85,12 +93,15 @@ def build_site(
         whole = weighted.on_grid(weight, step.flatten().expand(len(weight)), engine.bits or 8)
         kernels[current.node.name] = _whole_kernel(current.node, whole, is_bytes, source)
     scales = [current.unit for current in currents]
-    offset = sum(offsets[1:], offsets[0]) if offsets else None
+    added = [sum(offsets[1:], offsets[0])] if offsets else []
+    if planned.timed_bias is not None:
+        rows = [*planned.timed_bias, torch.zeros_like(planned.timed_bias[0])]
+        added = [row + added[0] for row in rows] if added else rows
     if step is not None:
         fusable = _in_steps(fusable, step)
         scales = [None if s is None else torch.round(s / step) for s in scales]
-        offset = None if offset is None else torch.round(offset / step)
-    given = [p for p in (*fusable.parameters, *scales, offset) if p is not None]
+        added = [torch.round(row / step) for row in added]
+    given = [p for p in (*fusable.parameters, *scales, *added) if p is not None]
     layout = Layout.of(shape, given)
     unit = fusable.unit if step is None or fusable.unit is None else fusable.unit * step
     low = {"bfloat16": torch.bfloat16, "int8": torch.uint8}.get(engine.precision)
@@ -102,7 +113,7 @@ def build_site(
         layout,
         tuple(current.node.name for current in currents),
         tuple(None if s is None else layout.parameter(s) for s in scales),
-        None if offset is None else layout.parameter(offset),
+        _stacked([layout.parameter(row) for row in added]),
         tuple(layout.parameter(p) for p in fusable.parameters),
         low or fusable.parameters[0].dtype,
         unit,
@@ -154,3 +165,10 @@ def _in_steps(fusable: Fusable, step: Tensor) -> Fusable:
     return replace(
         fusable, state=(start,), parameters=(threshold, *fusable.parameters[1:]), unit=threshold
     )
+
+
+def _stacked(rows: Sequence[Tensor]) -> Tensor | None:
+    """The one row as it is; of several a matrix."""
+    if len(rows) < 2:
+        return rows[0] if rows else None
+    return torch.stack([row.reshape(-1) for row in rows])

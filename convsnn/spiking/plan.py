@@ -22,10 +22,11 @@ from convsnn.spiking.sharing import ALONE, Share, own_batches
 class SitePlan:
     """What the neurons of one site start from; every tensor broadcasts to one sample's shape.
 
-    `shift` is added to the input current of every step; `confidence` is the probability that a
-    spike is kept, `turn` the number of windows that pass before the layer sends (see
-    `convsnn.spiking.turns`), each for neurons that know it. `lateral` (width,) are the weights
-    from a neuron's neighbours in a row, for neurons that hear them; it alone does not broadcast.
+    `shift` is added to the input current of every step, `timed_bias` (n, ...) to those of the first
+    n steps, one entry each; `confidence` is the probability that a spike is kept, `turn` the number
+    of windows that pass before the layer sends (see `convsnn.spiking.turns`), each for neurons that
+    know it. `lateral` (width,) are the weights from a neuron's neighbours in a row, for neurons
+    that hear them; it alone does not broadcast.
     """
 
     threshold: Tensor
@@ -34,6 +35,23 @@ class SitePlan:
     confidence: Tensor | None = None
     turn: Tensor | None = None
     lateral: Tensor | None = None
+    timed_bias: Tensor | None = None
+
+    def added(self, steps: range) -> Tensor | None:
+        """What is added to the currents (len(steps), B, ...) of these steps; None for nothing."""
+        if self.timed_bias is None:
+            return self.shift
+        rows = self.timed_bias[steps.start : steps.stop]
+        rows = torch.cat([rows, rows.new_zeros(len(steps) - len(rows), *rows.shape[1:])])[:, None]
+        return rows if self.shift is None else rows + self.shift
+
+    def added_up(self, steps: int) -> Tensor | None:
+        """The sum of what is added in the first `steps`, (...); None for nothing."""
+        total = None if self.shift is None else self.shift * steps
+        if self.timed_bias is None:
+            return total
+        timed = self.timed_bias[:steps].sum(0)
+        return timed if total is None else timed + total
 
     def to(
         self, dtype: torch.dtype | None = None, device: torch.device | str | None = None

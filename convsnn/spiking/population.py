@@ -68,7 +68,8 @@ def population(spec: str, site: Site, planned: SitePlan) -> Neuron:
             hint="use the neuron 'signed' or 'if'",
         )
     known = planned.tensors()
-    known.pop("shift", None)  # belongs to the current, not to the neuron
+    for key in ("shift", "timed_bias"):  # these belong to the current, not to the neuron
+        known.pop(key, None)
     name, _ = split_spec(chosen)
     for key in known.keys() - signature(NEURONS.get(name)).parameters.keys():
         raise ConfigError(f"neuron '{name}' has no {key}, which the calibration sets")

@@ -147,6 +147,11 @@ def require_trainable(net: Spiking, tuning: Tuning | None = None) -> None:
             f"a network with '{net.encoder.spec()}' input cannot be fine-tuned",
             hint="convert the network with --encoder direct",
         )
+    if any(planned.timed_bias is not None for planned in net.plan.sites.values()):
+        raise UnsupportedError(
+            "a network whose biases change from step to step cannot be fine-tuned",
+            hint="calibrate it without ftbc",
+        )
     signed = [name for name, site in net.graph.sites.items() if site.signed]
     if signed:
         raise UnsupportedError(

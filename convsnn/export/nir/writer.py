@@ -221,6 +221,8 @@ class GraphWriter:
         if unit is None:
             raise Unsayable("its thresholds differ within a channel", CHANNEL)
         value = self.values[node.inputs[0]]
+        if planned.timed_bias is not None:
+            raise Unsayable("its bias changes from step to step", "calibrate without ftbc")
         if planned.shift is not None:
             shift = channelwise(planned.shift, shape)
             if shift is None:

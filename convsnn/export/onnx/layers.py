@@ -45,7 +45,7 @@ class Layered(Building):
         steps = emit.cast("timesteps")
         for node in writer.graph.nodes:
             if node.role is Role.ACTIVATION:
-                total = writer.current(emit, node, values, steps)
+                total = writer.total(emit, node, values, steps)
                 counts[node.name] = self._count[node.name](emit, total, steps)
                 sent = emit.op("Mul", counts[node.name], self._threshold(node))
                 values[node.name] = emit.op("Div", sent, steps)

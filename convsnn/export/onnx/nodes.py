@@ -2,6 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
+import torch
+from onnx import TensorProto
+from torch import Tensor
+
 from convsnn.export.onnx.emitter import Emitter
 from convsnn.export.onnx.ops import write
 from convsnn.graph import Node
@@ -32,16 +36,38 @@ class NodeWriter:
         """The value of `node`, from those of the nodes before it."""
         return write(emit, self.graph, node, self._given(node, values))
 
-    def current(self, emit: Emitter, node: Node, values: Mapping[str, str], times: str = "") -> str:
-        """The current of the neurons `node`: of one step, or `times` the mean of several."""
-        shift = self.net.plan.sites[node.name].shift
-        current = values[node.inputs[0]]
-        if times:
-            current = emit.op("Mul", current, times)
-        if shift is None:
+    def current(self, emit: Emitter, node: Node, values: Mapping[str, str], time: str) -> str:
+        """The current of the neurons `node` in the step behind `time` others."""
+        planned, current = self.net.plan.sites[node.name], values[node.inputs[0]]
+        if planned.timed_bias is not None:
+            current = emit.op("Add", current, _entry(emit, _ended(planned.timed_bias), time))
+        if planned.shift is None:
             return current
-        more = emit.constant(shift, f"{node.name}.shift")
-        return emit.op("Add", current, emit.op("Mul", more, times) if times else more)
+        return emit.op("Add", current, emit.constant(planned.shift, f"{node.name}.shift"))
+
+    def total(self, emit: Emitter, node: Node, values: Mapping[str, str], steps: str) -> str:
+        """The current of the neurons `node` in all `steps`, `values` being means."""
+        planned = self.net.plan.sites[node.name]
+        current = emit.op("Mul", values[node.inputs[0]], steps)
+        if planned.timed_bias is not None:
+            sums = _ended(planned.timed_bias).roll(1, 0).cumsum(0)
+            current = emit.op("Add", current, _entry(emit, sums, steps))
+        if planned.shift is None:
+            return current
+        shift = emit.constant(planned.shift, f"{node.name}.shift")
+        return emit.op("Add", current, emit.op("Mul", shift, steps))
 
     def _given(self, node: Node, values: Mapping[str, str]) -> Sequence[str]:
         return [self._weights[i] if i in self._weights else values[i] for i in node.inputs]
+
+
+def _ended(timed: Tensor) -> Tensor:
+    """What is added at every step, the last entry for all that follow."""
+    return torch.cat([timed, torch.zeros_like(timed[:1])])
+
+
+def _entry(emit: Emitter, rows: Tensor, number: str) -> str:
+    """The row of that number, a float, or the last one where there are fewer."""
+    last = emit.number(len(rows) - 1)
+    index = emit.op("Cast", emit.op("Min", number, last), to=TensorProto.INT64)
+    return emit.op("Gather", emit.constant(rows, "timed_bias"), index, axis=0)

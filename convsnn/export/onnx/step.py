@@ -108,7 +108,7 @@ class StepWriter(NodeWriter):
         return found
 
     def _fire(self, emit: Emitter, node: Node, values: Values, states: State, time: str) -> None:
-        own, current = self._populations[node.name], self.current(emit, node, values.nodes)
+        own, current = self._populations[node.name], self.current(emit, node, values.nodes, time)
         state = {key: states[f"{node.name}.{key}"] for key in own.rest}
         sent, after = own.step(emit, current, state, time)
         values.nodes[node.name] = values.sent[node.name] = sent

@@ -30,7 +30,7 @@ def require_plain(net: Spiking) -> None:
         Blocker(name, "neuron", "only plain neurons that start from rest can be compared")
         for name, site in net.plan.sites.items()
         if net.kinds[name] != "if"
-        or site.shift is not None
+        or site.added_up(1) is not None
         or bool(site.potential.any())
         or net.neurons[name].spikes_per_step != 1
     ]
