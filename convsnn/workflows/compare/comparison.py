@@ -158,7 +158,7 @@ def compare(
     folder = Path(folder or f"{asked.source.name}-compare")
     early = early_settings(asked.source, steps=timesteps, seed=asked.seed)
     check(folder, early, command="compare", force=force)
-    job = opened(asked)
+    job = opened(asked, frames=timesteps)
     chosen_layers(job.graph, fits)  # one that is not there is refused before any row
     if trained:
         require_labels(job.data.train)

@@ -191,9 +191,10 @@ class Conversion:
         columns = {}
         for steps in compared_steps(self.steps) if self.method.for_one_number else [self.steps]:
             start = time.perf_counter()
-            net = under.job.convert(self._how(steps), steps=steps, samples=under.samples)
+            job = under.job.first(steps)
+            net = job.convert(self._how(steps), steps=steps, samples=under.samples)
             spent = time.perf_counter() - start  # of the last, as that of the simulation
-            columns[steps] = under.score(net, steps=steps)
+            columns[steps] = under.score(net, steps=steps, job=job)
         report = columns.pop(self.steps)
         return Made(net, report, spent, columns=columns)
 

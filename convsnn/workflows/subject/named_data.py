@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from convsnn.errors import ConfigError, LoadError
-from zoo.data import DATASETS, find_images
+from zoo.data import DATASETS, sample_shape
 
 
 def require_data(spec: str | None, model: str) -> str:
@@ -39,6 +39,5 @@ def named_in(place: str, *, hint: str = "") -> Iterator[None]:
 
 def natural_shape(spec: str, resize: tuple[int, ...] | None) -> tuple[int, ...]:
     """Shape of one sample as the data set stores it, channels first, or as `resize` makes it."""
-    train, _ = find_images(spec)
-    shape = tuple(next(train.read([0])).shape[1:])
+    shape = sample_shape(spec)
     return (shape[0], *resize) if resize is not None and len(resize) == 2 else shape
