@@ -110,8 +110,9 @@ class Context:
 
     `batches` can be iterated any number of times and gives calibration images (B, *input shape), as
     the original is shown them. Where the encoder takes `sequences` (B, frames, *input shape), these
-    are what the spiking network is `shown` of the same samples, in the same batches. `steps` is the number of time steps the network is meant for, `schedule` when its layers fire.
-    Of several processes each has a `share` of the work, and all come to the same plan.
+    are what the spiking network is `shown` of the same samples, in the same batches. `steps` is the
+    number of time steps the network is meant for, `schedule` when its layers fire. Of several
+    processes each has a `share` of the work, and all come to the same plan.
     """
 
     graph: Graph

@@ -1,4 +1,4 @@
-"""What the original network is shown of calibration samples: images, of sequences the mean frame."""
+"""What the original is shown of calibration samples: images, of sequences the mean frame."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass

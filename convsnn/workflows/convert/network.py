@@ -50,19 +50,20 @@ def convert(
 ) -> Spiking:
     """Turn `model` (a torch module, an ONNX file's path or a graph) into a spiking network.
 
-    `example` (B, *input shape) is what every exact step is verified on; `batches`, training
-    images of the same form that can be iterated more than once, are what `stages` calibrate
-    on; where the encoder takes them, sequences (B, frames, *input shape). A module or file is verified against the original; a graph is taken as it is. `seed` is
-    that of every random choice whose own spec names none. `max_pool="current"` pools the current
-    before the neuron (cheaper, biased). `readout="rising"` lets later steps count more, "auto",
-    which the command takes, chooses between it and the mean (see `convsnn.readouts`).
-    `schedule="layers"` lets a layer fire once all its input has come, calibrated for `steps` (see
-    `convsnn.spiking.schedule`); None takes it where the network has functions or products and the
-    neurons can wait, and `steps` elsewhere. `spikes` bounds the kind of the network (see
-    `convsnn.spiking.kinds`). `fit` puts sums of neurons in the place of smooth activations, as in
-    "gelu=if:8" (see `calibrate.fits`). Of several processes each takes its `share` of the images,
-    and all come to the same network. Raises UnsupportedError where anything would stay analog, or
-    is not allowed, CalibrationError where no usable threshold is found.
+    `example` (B, *input shape) is what every exact step is verified on; `batches`, training images
+    of the same form that can be iterated more than once, are what `stages` calibrate on; where the
+    encoder takes them, sequences (B, frames, *input shape). A module or file is verified against
+    the original; a graph is taken as it is. `seed` is that of every random choice whose own spec
+    names none. `max_pool="current"` pools the current before the neuron (cheaper, biased).
+    `readout="rising"` lets later steps count more, "auto", which the command takes, chooses between
+    it and the mean (see `convsnn.readouts`). `schedule="layers"` lets a layer fire once all its
+    input has come, calibrated for `steps` (see `convsnn.spiking.schedule`); None takes it where the
+    network has functions or products and the neurons can wait, and `steps` elsewhere. `spikes`
+    bounds the kind of the network (see `convsnn.spiking.kinds`). `fit` puts sums of neurons in the
+    place of smooth activations, as in "gelu=if:8" (see `calibrate.fits`). Of several processes each
+    takes its `share` of the images, and all come to the same network. Raises UnsupportedError where
+    anything would stay analog, or is not allowed, CalibrationError where no usable threshold is
+    found.
     """
     if isinstance(model, Graph):
         graph = model
