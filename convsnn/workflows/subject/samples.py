@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from convsnn.errors import ConfigError
+from convsnn.workflows.running.voice import warn
 from convsnn.workflows.subject.given import Given, require_shape, shape_of
 from convsnn.workflows.subject.named_data import named_in, natural_shape, require_data
 from convsnn.workflows.subject.source import Source
@@ -75,13 +76,25 @@ def _opened(
     still: bool | None,
 ) -> DataSet:
     if isinstance(data, str):
-        return open_data(
+        found = open_data(
             data, input_shape=shape, preprocessing=settings, steps=frames, still=bool(still)
         )
+        _remark(found, settings)
+        return found
     part = moving(data, shape, sequences=still is False)
     require_shape(part, shape)
     part = stills(part) if still else part
     return DataSet("given", part, part)
+
+
+def _remark(found: DataSet, settings: Preprocessing) -> None:
+    """Say what of the preprocessing does nothing here, and what differs from the training."""
+    frames, known = found.test.steps, settings.frames
+    if frames is not None and known not in (None, frames):
+        warn(
+            f"the original learnt from the mean of {known} frames, and is shown that of {frames}: "
+            f"--timesteps {known} shows all of them"
+        )
 
 
 def moving(part: Part, shape: tuple[int, ...] | None, *, sequences: bool = False) -> Part:
