@@ -192,7 +192,11 @@ def remarks(comparison: Comparison) -> list[str]:
     for one in comparison["methods"]:
         for warning in one["warnings"]:
             warned.setdefault(warning, []).append(one["title"])
-    found = [f"{', '.join(titles)}: {warning}" for warning, titles in warned.items()]
+    rows = len(comparison["methods"])
+    found = [
+        f"{'All methods' if 1 < rows == len(titles) else ', '.join(titles)}: {warning}"
+        for warning, titles in warned.items()
+    ]
     anew = [one["title"] for one in comparison["methods"] if one.get("each")]
     if anew:
         found.append(f"Made anew for each of these numbers of steps: {', '.join(anew)}.")

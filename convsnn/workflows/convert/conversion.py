@@ -116,7 +116,7 @@ def convert(
 
 def converted(job: Job, how: Method, timesteps: int, *, samples: int | None = None) -> Spiking:
     """The spiking network of an open job; `samples` is how many test images will be scored."""
-    how = job.settled(how, timesteps)
+    job, how = job.shown(how, timesteps)
     require_spikes(as_if_fitted(job.graph, how.fit), how.spikes, neuron=how.neuron)
     site_neurons(how.neuron, job.graph)  # layers that it cannot stand for, all at once
     note(f"calibrating on {len(job.images.indices)} training images: {how.calibrate}")
@@ -145,7 +145,7 @@ def convert_and_score(
     any calibration.
     """
     job = opening.open(frames=how.frames or timesteps, still=how.still)
-    how = job.settled(how, timesteps)
+    job, how = job.shown(how, timesteps)
     early = plan_exits(
         early_exit,
         exit_data,

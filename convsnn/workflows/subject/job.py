@@ -76,7 +76,7 @@ class Job:
         `samples` is how many test images the user means to score. Where memory runs out it begins
         again with half as many images at once, unless other processes wait for it.
         """
-        images, method = self.images, self.settled(method, steps)
+        images, method = self.images, method.settled(self.graph).on(self.data.train, steps)
         while True:
             try:
                 return self._convert(images, method, steps, samples)
@@ -157,10 +157,23 @@ class Job:
         images = replace(self.images, part=FirstFrames(self.images.part, steps))
         return replace(self, data=replace(self.data, train=train, test=test), images=images)
 
-    def settled(self, method: Method, steps: int) -> Method:
-        """What `method` leaves open, as network and data want it; ConfigError where it does not go
-        with them."""
-        return method.settled(self.graph).on(self.data.train, steps)
+    def still(self) -> "Job":
+        """The same with images: of sequences the mean frames."""
+        if self.frames is None:
+            return self
+        data = replace(self.data, train=stills(self.data.train), test=stills(self.data.test))
+        images = replace(self.images, part=stills(self.images.part))
+        settings = {**self.preprocessing, "frames": self.frames}
+        return replace(self, data=data, images=images, preprocessing=settings)
+
+    def shown(self, method: Method, steps: int) -> tuple["Job", Method]:
+        """The job as `method` is shown its data, and what the method leaves open, as network and
+        data want it. A layer that waits for all its input is shown the mean of a sequence.
+        ConfigError where both do not go together."""
+        method, job = method.settled(self.graph), self
+        if method.schedule == "layers" and method.encoder == "direct":
+            job = self.still()
+        return job, method.on(job.data.train, steps)
 
     def _provenance(self, method: Method, steps: int, samples: int | None) -> dict[str, Any]:
         part = self.images.part
