@@ -143,7 +143,8 @@ class Confidence:
                 neuron=context.neuron,
                 encoder=context.encoder,
             )
-            counts = measure(context, net, names, steps=self.steps)
+            record["steps"] = context.lasting(self.steps)
+            counts = measure(context, net, names, steps=record["steps"])
             values = {name: counts[name].confidence for name in names}
             record["sin_ratio"] = {name: counts[name].sin_ratio for name in names}
         record["confidence"] = values

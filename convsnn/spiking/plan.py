@@ -132,6 +132,11 @@ class Context:
             return self
         return replace(self, batches=self.sequences, sequences=None)
 
+    def lasting(self, steps: int) -> int:
+        """`steps`, or as many as the samples last: a sequence shows nothing behind its frames."""
+        frames = self.encoder.steps
+        return steps if frames is None else min(steps, frames)
+
     def own(self, samples: int | None = None) -> Iterator[tuple[int, Tensor]]:
         """The batches that fall to this process, each with the number of its first image; of the
         first `samples` images only."""

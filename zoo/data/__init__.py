@@ -9,6 +9,7 @@ from zoo.data.base import (
     choose,
     class_names,
     draw,
+    holds_events,
     open_data,
     sample_shape,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "class_names",
     "data_place",
     "draw",
+    "holds_events",
     "is_there",
     "open_data",
     "sample_shape",

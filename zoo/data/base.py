@@ -183,6 +183,11 @@ def open_data(
     return DataSet(name, train, test, spec, settings)
 
 
+def holds_events(spec: str) -> bool:
+    """Whether the data are recordings, of which frames are made."""
+    return isinstance(_splits(spec)[0], Recordings)
+
+
 def sample_shape(spec: str) -> tuple[int, ...]:
     """Shape of one sample as the data set stores it, channels first; of a sequence that of one
     frame, of a recording that of its sensor."""

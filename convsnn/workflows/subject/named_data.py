@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from convsnn.errors import ConfigError, LoadError
-from zoo.data import DATASETS, sample_shape
+from zoo.data import DATASETS, holds_events, sample_shape
 
 
 def require_data(spec: str | None, model: str) -> str:
@@ -35,6 +35,15 @@ def named_in(place: str, *, hint: str = "") -> Iterator[None]:
             raise
         better = hint if hint and isinstance(error, LoadError) else error.hint
         raise type(error)(f"{error} (this data is named in {place})", hint=better) from None
+
+
+def require_events(spec: str) -> None:
+    """ConfigError where the data set holds no recordings, of which frames could be made."""
+    if not holds_events(spec):
+        raise ConfigError(
+            f"'{spec}' holds no events that could be made frames of",
+            hint="leave out --frames-by and --frame-value",
+        )
 
 
 def natural_shape(spec: str, resize: tuple[int, ...] | None) -> tuple[int, ...]:

@@ -7,7 +7,12 @@ from typing import Any
 from convsnn.errors import ConfigError
 from convsnn.workflows.running.voice import warn
 from convsnn.workflows.subject.given import Given, require_shape, shape_of
-from convsnn.workflows.subject.named_data import named_in, natural_shape, require_data
+from convsnn.workflows.subject.named_data import (
+    named_in,
+    natural_shape,
+    require_data,
+    require_events,
+)
 from convsnn.workflows.subject.source import Source
 from zoo.data import DataSet, Part, Preprocessing, open_data, stills
 
@@ -36,6 +41,8 @@ def open_samples(
         return None, settings, prepared(data, test, shape, settings, frames=frames, still=still)
     spec = require_data(source.data if data is None else data, source.text)
     with named_in(source.described_in if data is None else ""):
+        if preprocessing.get("binning") is not None:
+            require_events(spec)
         shape = source.input_shape or natural_shape(spec, settings.resize)
         opened = prepared(spec, test, shape, settings, frames=frames, still=still)
     return spec, opened.preprocessing or settings, opened
