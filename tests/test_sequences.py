@@ -2,13 +2,14 @@
 
 import json
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import convsnn
 from calibrate import parse_stages
@@ -16,7 +17,8 @@ from calibrate.methods import choose_methods
 from convsnn.commands import main
 from convsnn.errors import ConfigError, ConvsnnError, UnsupportedError
 from convsnn.export import save_artifact
-from convsnn.load import load_module
+from convsnn.graph import Graph
+from convsnn.load import load_onnx
 from convsnn.simulate import simulate
 from convsnn.train.direct import Form, prepare
 from convsnn.workflows.compare.sequences import on_sequences
@@ -24,25 +26,15 @@ from convsnn.workflows.convert.network import convert
 from convsnn.workflows.evaluate.doubts import MEAN_FRAME, STILL
 from convsnn.workflows.subject.opening import Opening
 from zoo.data import Binning, Preprocessing, open_data
+from zoo.models.base import WEIGHTS
 
-SHAPE, FRAMES = (2, 8, 8), 8
-
-
-class Tiny(nn.Module):
-    """A convolution and two linear layers for frames of 8x8."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(2, 4, 3, stride=2, padding=1)
-        self.fc1, self.fc2 = nn.Linear(64, 16), nn.Linear(16, 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(torch.relu(self.fc1(torch.relu(self.conv(x)).flatten(1))))
+MODEL, SHAPE, FRAMES = str(WEIGHTS / "mnist5k-cnn.onnx"), (1, 28, 28), 4
 
 
-def tiny() -> Tiny:
-    torch.manual_seed(0)
-    return Tiny().eval()
+@cache
+def network() -> Graph:
+    """The network of `MODEL`, read once."""
+    return load_onnx(MODEL)
 
 
 def moving(count: int = 12) -> Tensor:
@@ -72,13 +64,18 @@ SPEC = "frames:a.npz,a.npz"
 
 @pytest.mark.parametrize(
     "stages",
-    ["mse+weights:steps=8,potential=8", "percentile:q=99.9+bias+potential", "max+confidence:steps=8", "rmp", "balance"],
+    [
+        "mse+weights:steps=4,potential=4",
+        "percentile:q=99.9+bias+potential",
+        "max+confidence:steps=4",
+        "rmp",
+    ],
 )
 def test_equal_frames_are_an_image_shown_at_every_step(stages: str) -> None:
-    x = moving()[:, 0]
+    x = moving()[:, 0].double()  # so that no tie is decided by rounding
     still = x[:, None].expand(-1, FRAMES, *SHAPE)
     neuron = "msat:reference=2" if "confidence" in stages else "if"
-    graph, example = load_module(tiny(), x[:2]), x[:2]
+    graph, example = network().to(torch.float64), x[:2]
     nets = [
         convert(
             graph, example, batches, parse_stages(stages), steps=FRAMES, neuron=neuron,
@@ -91,17 +88,17 @@ def test_equal_frames_are_an_image_shown_at_every_step(stages: str) -> None:
     assert framed.readout == direct.readout
     for name, site in direct.plan.sites.items():
         for key, value in site.tensors().items():
-            assert torch.allclose(framed.plan.sites[name].tensors()[key], value, atol=1e-5), key
+            assert torch.allclose(framed.plan.sites[name].tensors()[key], value, atol=1e-9), key
     wanted = simulate(direct, x, steps=FRAMES).outputs[0]
-    assert torch.allclose(simulate(framed, still, steps=FRAMES).outputs[0], wanted, atol=1e-4)
+    assert torch.allclose(simulate(framed, still, steps=FRAMES).outputs[0], wanted, atol=1e-9)
 
 
 def test_what_looks_at_activations_alone_sees_the_mean_frames() -> None:
     x = moving()
     asked = quickly(calibrate="mse:per=channel", readout="mean")
-    stills = convsnn.convert(tiny(), x.mean(1), FRAMES, **asked)
-    framed = convsnn.convert(tiny(), x, FRAMES, encoder="frames", **asked)
-    known = convsnn.convert(tiny(), x, FRAMES, input_shape=SHAPE, **asked)
+    stills = convsnn.convert(network(), x.mean(1), FRAMES, **asked)
+    framed = convsnn.convert(network(), x, FRAMES, encoder="frames", **asked)
+    known = convsnn.convert(MODEL, x, FRAMES, **asked)
     assert stills.network.encoder.spec() == "direct"
     for one in (framed, known):
         assert one.network.encoder.spec() == f"frames:steps={FRAMES}"
@@ -113,18 +110,17 @@ def test_what_looks_at_activations_alone_sees_the_mean_frames() -> None:
     assert scores["ann"]["accuracy"] == again["ann"]["accuracy"]
     assert MEAN_FRAME in scores["warnings"]
     assert MEAN_FRAME not in again["warnings"]
-    answers = framed.predict(x).document["answers"]
-    assert [one["top"][0]["class"] for one in answers] == framed(x).argmax(1).tolist()
+    assert framed.predict(x, device="cpu").answers == framed(x).argmax(1).tolist()
 
 
 def test_weights_are_fitted_to_frames_as_the_network_is_shown_them() -> None:
     """The order of frames changes what neurons send, though not their mean."""
     x = moving()
     late = x.clone()
-    late[:, :4] = 0  # nothing to see at first
-    asked = quickly(calibrate="mse+potential:steps=8", readout="mean", encoder="frames")
+    late[:, :2] = 0  # nothing to see at first
+    asked = quickly(calibrate="mse+potential:steps=4", readout="mean", encoder="frames")
     first, last = (
-        convsnn.convert(tiny(), given, FRAMES, **asked) for given in (late, late.flip(1))
+        convsnn.convert(network(), given, FRAMES, **asked) for given in (late, late.flip(1))
     )
     assert all(torch.equal(first.thresholds[n], t) for n, t in last.thresholds.items())
     starts = [net.network.plan.sites for net in (first, last)]
@@ -132,7 +128,7 @@ def test_weights_are_fitted_to_frames_as_the_network_is_shown_them() -> None:
 
 
 def test_the_first_frames_are_those_of_the_same_stream(here: Path) -> None:
-    job = Opening(tiny(), data=SPEC, input_shape=SHAPE, **quickly()).open(frames=FRAMES)
+    job = Opening(MODEL, data=SPEC, **quickly()).open(frames=FRAMES)
     part = job.first(3).data.test
     (x, y), (whole, _) = (next(p.batches(12)) for p in (part, job.data.test))
     assert part.steps == 3
@@ -151,25 +147,18 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, An
     return code, json.loads(capsys.readouterr().out)
 
 
-COMMAND = ["--input-shape", "2,8,8", "--device", "cpu", "--batch-size", "6"]
-
-
-@pytest.fixture
-def model(here: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """`Tiny` as the command takes it."""
-    monkeypatch.setattr("convsnn.workflows.subject.source.load_factory", lambda _: tiny())
-    return "here:tiny"
+COMMAND = ["--device", "cpu", "--batch-size", "6"]
 
 
 def test_a_converted_network_is_opened_again_on_the_same_sequences(
-    model: str, capsys: pytest.CaptureFixture[str]
+    here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = ["convert", model, "--data", SPEC, "--timesteps", FRAMES, *COMMAND]
-    code, report = run(capsys, *asked, "-o", "out", "--examples", 1)
+    asked = ["convert", MODEL, "--data", SPEC, "--timesteps", FRAMES, *COMMAND]
+    code, report = run(capsys, *asked, "-o", "out", "--examples", 0)
     assert code == 0
     assert report["method"]["encoder"] == f"frames:steps={FRAMES}"
     assert report["estimate"]["quantised"]["bits"]
-    code, again = run(capsys, "evaluate", "out", "--device", "cpu")
+    code, again = run(capsys, "evaluate", "out", "--device", "cpu", "--examples", 0)
     assert code == 0
     assert {**again["snn"], "seconds": 0} == {**report["snn"], "seconds": 0}
     assert again["estimate"]["quantised"] == report["estimate"]["quantised"]
@@ -185,9 +174,10 @@ def test_a_converted_network_is_opened_again_on_the_same_sequences(
 
 @pytest.mark.parametrize("asked", [["--encoder", "direct"], ["--schedule", "layers"]])
 def test_the_mean_frame_is_shown_at_every_step_where_images_are_asked_for(
-    model: str, asked: list[str], capsys: pytest.CaptureFixture[str]
+    here: Path, asked: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = ["convert", model, "--timesteps", FRAMES, *COMMAND, *asked, "--examples", 0]
+    exact = ["--calibrate", "mse", "--mean", 0, "--std", 1, "--examples", 0]
+    given = ["convert", MODEL, "--timesteps", FRAMES, *COMMAND, *asked, *exact]
     code, report = run(capsys, *given, "--data", SPEC, "-o", "out")
     assert code == 0
     assert STILL.format(FRAMES) in report["warnings"]
@@ -196,17 +186,17 @@ def test_the_mean_frame_is_shown_at_every_step_where_images_are_asked_for(
     assert code == 0
     assert report["layers"] == wanted["layers"]
     assert report["ann"]["accuracy"] == wanted["ann"]["accuracy"]
-    code, again = run(capsys, "evaluate", "out", "--device", "cpu")
+    code, again = run(capsys, "evaluate", "out", "--device", "cpu", "--examples", 0)
     assert code == 0
     assert again["snn"]["accuracy"] == report["snn"]["accuracy"]
 
 
 def trained(out: Path) -> Path:
     """A network as if it had been trained on sequences, which says so."""
-    made = prepare(load_module(tiny(), moving()[:2, 0]), Form(threshold="lt-snn:initial=0.2"))
+    made = prepare(network(), Form(threshold="lt-snn:initial=0.2"))
     made.network.eval()
     net = made.to_spiking(encoder=f"frames:steps={FRAMES}")
-    known = convsnn.convert(tiny(), SPEC, FRAMES, input_shape=SHAPE, **quickly()).network
+    known = convsnn.convert(MODEL, SPEC, FRAMES, calibrate="mse", **quickly()).network
     training = {"method": "lt-snn", "recipe": "tiny", "timesteps": FRAMES, "seconds": 1.0}
     about = {**known.provenance["method"], "training": training}
     model = {**known.provenance["model"], "sha256": "other"}
@@ -218,10 +208,10 @@ def trained(out: Path) -> Path:
 
 
 def test_compare_sets_conversions_beside_a_network_trained_on_sequences(
-    model: str, here: Path, capsys: pytest.CaptureFixture[str]
+    here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     place = trained(here / "trained.safetensors")
-    asked = ["compare", model, "--data", SPEC, "--timesteps", FRAMES, *COMMAND, "-o", "out"]
+    asked = ["compare", MODEL, "--data", SPEC, "--timesteps", FRAMES, *COMMAND, "-o", "out"]
     asked += ["--methods", "mse,layers-mse,opt", "--add", place]
     code, found = run(capsys, *asked)
     assert code == 0, found
@@ -235,13 +225,13 @@ def test_compare_sets_conversions_beside_a_network_trained_on_sequences(
     _, alone = run(capsys, "evaluate", place, "--device", "cpu")
     assert added["scores"] == alone["snn"]["accuracy"]
     code, own = run(
-        capsys, "convert", model, "--data", SPEC, "--timesteps", FRAMES, *COMMAND,
+        capsys, "convert", MODEL, "--data", SPEC, "--timesteps", FRAMES, *COMMAND,
         "--calibrate", "mse", "--readout", "mean", "-o", "own",
     )  # fmt: skip
     assert own["snn"]["accuracy"] == report["snn"]["accuracy"] == rows["mse"]["scores"]
     # what is made for a number of steps is made anew for fewer, from the first frames alone
     np.savez("first.npz", x=moving()[:, :2].numpy(), y=np.arange(12) % 2)
-    few = ["convert", model, "--data", "frames:first.npz,first.npz", "--timesteps", 2, *COMMAND]
+    few = ["convert", MODEL, "--data", "frames:first.npz,first.npz", "--timesteps", 2, *COMMAND]
     _, short = run(capsys, *few, "--calibrate", "opt:steps=2", "--readout", "mean", "-o", "short")
     column = json.loads((here / "out" / "opt.json").read_text())["comparison"]["columns"]["2"]
     assert column["score"] == short["snn"]["accuracy"][-1]
@@ -266,19 +256,19 @@ def test_methods_are_no_longer_calibrated_than_a_sequence_lasts() -> None:
     [
         (["compare", "--methods", "tsc"], "tsc encodes images"),
         (["compare", "--methods", "none", "--finetune", "lt-snn"], "shown no frames over time"),
-        (["convert", "--timesteps", "9"], "sequences of 8 frames, but the network runs 9"),
+        (["convert", "--timesteps", "9"], "sequences of 4 frames, but the network runs 9"),
         (["convert", "--frames-by", "time"], "holds no events"),
         (["convert", "--schedule", "layers", "--encoder", "frames"], "shows the image itself"),
         (["convert", "--data", "npz:b.npz,b.npz", "--encoder", "frames"], "holds images"),
     ],
 )
 def test_what_does_not_go_with_sequences_is_refused_by_name(
-    model: str, asked: list[str], message: str, capsys: pytest.CaptureFixture[str]
+    here: Path, asked: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     np.savez("b.npz", x=moving()[:, 0].numpy(), y=np.arange(12) % 2)
     command, *options = asked
     code, found = run(
-        capsys, command, model, "--data", SPEC, "--timesteps", FRAMES, *COMMAND, *options
+        capsys, command, MODEL, "--data", SPEC, "--timesteps", FRAMES, *COMMAND, *options
     )
     assert code == 2
     assert message in found["error"]["message"]
@@ -286,8 +276,8 @@ def test_what_does_not_go_with_sequences_is_refused_by_name(
 
 
 def test_images_and_other_sequences_are_no_input_of_a_network_for_sequences() -> None:
-    snn = convsnn.convert(tiny(), moving(), FRAMES, encoder="frames", **quickly())
-    for given, message in ((moving()[:, 0], "holds images"), (moving()[:, :3], "8 frames, not 3")):
+    snn = convsnn.convert(network(), moving(), FRAMES, encoder="frames", **quickly())
+    for given, message in ((moving()[:, 0], "holds images"), (moving()[:, :3], "4 frames, not 3")):
         with pytest.raises(ConfigError, match=message):
             snn.evaluate(given)
     with pytest.raises(ConvsnnError, match="a file holds an image"):
@@ -302,7 +292,7 @@ def test_a_network_of_images_says_of_how_many_frames_it_is_shown_the_mean(here: 
     assert torch.equal(next(data.test.batches(12))[0], moving().mean(1))
     assert Preprocessing.from_json(known.to_json()) == known
     for frames in (None, 5):
-        with pytest.raises(ConfigError, match="sequences of 8 frames"):
+        with pytest.raises(ConfigError, match="sequences of 4 frames"):
             open_data(SPEC, input_shape=SHAPE, preprocessing=Preprocessing(frames=frames))
     with pytest.raises(ConfigError, match="frames=0 is not usable"):
         Preprocessing(frames=0)
