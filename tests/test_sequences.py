@@ -15,11 +15,14 @@ import convsnn
 from calibrate import parse_stages
 from calibrate.methods import choose_methods
 from convsnn.commands import main
+from convsnn.encoders import ENCODERS
 from convsnn.errors import ConfigError, ConvsnnError, UnsupportedError
 from convsnn.export import save_artifact
 from convsnn.graph import Graph
 from convsnn.load import load_onnx
 from convsnn.simulate import simulate
+from convsnn.spiking.sharing import Alone
+from convsnn.spiking.stills import Stills
 from convsnn.train.direct import Form, prepare
 from convsnn.workflows.compare.sequences import on_sequences
 from convsnn.workflows.convert.network import convert
@@ -127,6 +130,14 @@ def test_weights_are_fitted_to_frames_as_the_network_is_shown_them() -> None:
     assert any(not torch.equal(starts[0][n].potential, starts[1][n].potential) for n in starts[0])
 
 
+def test_processes_share_the_mean_frames_between_them() -> None:
+    batches = Stills(list(moving().split(5)), ENCODERS.create(f"frames:steps={FRAMES}"))
+    found = [each for n in range(2) for each in batches.dealt(Alone(n, 2))]
+    assert [first for first, _ in found] == [0, 10, 5]
+    for first, x in found:
+        assert torch.equal(x, moving().mean(1)[first : first + 5])
+
+
 def test_the_first_frames_are_those_of_the_same_stream(here: Path) -> None:
     job = Opening(MODEL, data=SPEC, **quickly()).open(frames=FRAMES)
     part = job.first(3).data.test
@@ -165,6 +176,7 @@ def test_a_converted_network_is_opened_again_on_the_same_sequences(
     code, found = run(capsys, "diagnose", "out", "--device", "cpu")
     assert code == 0
     assert found["worst"] is not None
+    assert "random spikes" not in json.dumps(found["findings"])
     assert main(["export", "out", "--to", "onnx", "--form", "loop", "-o", "out.onnx"]) == 0
     capsys.readouterr()
     code, refused = run(capsys, "finetune", "out", "--timesteps", 2, "--device", "cpu")

@@ -93,7 +93,10 @@ class Preprocessing:
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary of plain JSON values that `from_json` reads back."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        known = asdict(self)
+        if self.frames is None:  # as it was written before there was such a thing
+            del known["frames"]
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in known.items()}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Preprocessing":

@@ -168,6 +168,7 @@ class Conversion:
             **vars(method),
             "calibrate": stages,
             "encoder": self._encoder(),
+            "note": "; ".join(filter(None, (method.note, self._shown()))),
             "readout": reading,
             "how": f"--calibrate {stages} --neuron {method.neuron}{sends}{read}{fires}",
             "kind": kind_in_words(
@@ -202,6 +203,12 @@ class Conversion:
             columns[steps] = under.score(net, steps=steps, job=job)
         report = columns.pop(self.steps)
         return Made(net, report, spent, columns=columns)
+
+    def _shown(self) -> str:
+        if self.frames is None:
+            return ""
+        layers = self.method.schedule == "layers"
+        return "shown the mean frame" if layers else "shown a frame of the sequence at every step"
 
     def _encoder(self) -> str:
         moves = self.frames is not None and self.method.schedule == "steps"
