@@ -23,7 +23,7 @@ from convsnn.neurons.msat import SETS
 from convsnn.registry import split_spec
 from convsnn.report.tuned import render_tuned, verdict
 from convsnn.report.tuning.page import render_tuning_page
-from convsnn.workflows.subject import samples
+from convsnn.workflows.subject import job, samples
 from convsnn.workflows.subject.images import Chosen
 from convsnn.workflows.tune.error import Score, fixed_methods, scored_steps, split
 from zoo.data import draw
