@@ -80,9 +80,9 @@ def measure(
     inputs = {name: context.graph.by_name[name].inputs[0] for name in names}
     found = torch.zeros(len(inputs), 3, dtype=torch.int64)
     seen = 0
-    for first, x in context.own():
+    for first, x in context.shown.own():
         with torch.no_grad():
-            ann = run(context.graph, x, keep=inputs.values())
+            ann = run(context.graph, context.encoder.still(x), keep=inputs.values())
         fired = _Fired(names)
         simulate(net, x, steps=steps, ids=torch.arange(first, first + len(x)), observe=fired)
         seen += len(x)
@@ -143,7 +143,8 @@ class Confidence:
                 neuron=context.neuron,
                 encoder=context.encoder,
             )
-            counts = measure(context, net, names, steps=self.steps)
+            record["steps"] = context.lasting(self.steps)
+            counts = measure(context, net, names, steps=record["steps"])
             values = {name: counts[name].confidence for name in names}
             record["sin_ratio"] = {name: counts[name].sin_ratio for name in names}
         record["confidence"] = values

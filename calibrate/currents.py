@@ -204,7 +204,7 @@ def _largest(
         top = sizes(graph.sites[node.name], graph.activate(node.name, values)).amax()
         found[node.name] = torch.maximum(found.get(node.name, top), top)
 
-    for first, batch in context.some(samples):
+    for first, batch in context.shown.some(samples):
         ids = torch.arange(first, first + len(batch), device=batch.device)
         simulate(net, batch, steps=steps, ids=ids, observe=watch)
     if not found:

@@ -114,7 +114,7 @@ class Replay:
         size = max(1, ELEMENTS // (largest * self.length))
         count = range(1 if context.encoder.constant else self.steps)
         name = context.graph.input.name
-        for batch in context.batches:
+        for batch in context.shown.batches:
             for x in batch[: self.samples - self.images].split(size):
                 number, first = self.pieces, self.images
                 self.pieces, self.images = number + 1, first + len(x)
@@ -123,7 +123,7 @@ class Replay:
                 ids = torch.arange(first, self.images, device=x.device)
                 encoded = context.encoder.encode(x, ids, count)
                 whole = Sent(encoded, torch.ones((), dtype=x.dtype, device=x.device), len(count))
-                yield _Images(number, ids, {name: whole}, {name: x})
+                yield _Images(number, ids, {name: whole}, {name: context.encoder.still(x)})
             if self.images >= self.samples:
                 return
 

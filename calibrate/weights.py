@@ -109,8 +109,9 @@ class Weights:
         """See `Stage`."""
         if context.schedule == "layers":
             return self._in_layers(context, plan)
-        steps = self.steps or min(max(context.steps, 16), 32)
-        simulated = max(steps, self.potential)
+        steps = self.steps or context.lasting(min(max(context.steps, 16), 32))
+        potential = context.lasting(self.potential)
+        simulated = max(steps, potential)
         samples = self.samples or affordable(context.graph, simulated)
         replay = Replay(context, plan, simulated, samples)
         at = fitted_steps(steps)
@@ -118,8 +119,8 @@ class Weights:
             for layer in replay.layers():
                 for node in fitted(context.graph, layer):
                     _refit(replay, layer, node, at=at, ridge=self.ridge, power=self.power)
-                if self.potential:
-                    late = fitted_steps(self.potential)
+                if potential:
+                    late = fitted_steps(potential)
                     correct_potential(replay, layer, at=late, per="neuron", sweeps=self.sweeps)
         strength = STRENGTH if self.strength is None else self.strength
         kept = _blended(context.graph, plan, replay.plan, strength)
@@ -129,6 +130,7 @@ class Weights:
             "steps": steps,
             "samples": samples,
             "strength": strength,
+            "potential": potential,
         }
         return kept.with_sites({}, record)
 

@@ -22,7 +22,7 @@ from convsnn.report.training.document import half_interval, summarise, verdict
 from convsnn.report.training.study import lines
 from convsnn.train.direct import prepare, scores
 from convsnn.workflows.train.course import open_course
-from zoo.data import Preprocessing, choose, class_names, find_images, open_data
+from zoo.data import Preprocessing, choose, class_names, open_data
 from zoo.data.gen1 import SENSOR, WINDOW
 from zoo.data.recordings import read_part
 from zoo.data.shapes import MOMENT_US, MOMENTS, recorded, scene, shapes
@@ -389,7 +389,7 @@ def test_a_detector_of_images_is_converted_scored_and_asked_for_its_boxes() -> N
 
 def test_boxes_are_no_class_numbers_where_these_are_asked_for() -> None:
     with pytest.raises(ConfigError):
-        find_images("shapes")
+        open_data("shapes", input_shape=(2, 32, 32), preprocessing=Preprocessing())
 
 
 def test_a_detector_in_training_scores_what_its_artifact_does() -> None:

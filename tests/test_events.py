@@ -195,7 +195,7 @@ def test_damaged_lists_are_refused_by_name(tmp_path: Path, other: Any, message: 
         ((5, 4, 8, 8), 4, (2, 8, 8), "no polarity"),
         ((5, 8, 8), 4, (2, 8, 8), "3 axes"),
         ((5, 4, 3, 8, 8), 4, (2, 8, 8), "do not fit the network's input"),
-        ((5, 4, 2, 8, 8), None, (2, 8, 8), "holds sequences of frames"),
+        ((5, 4, 2, 8, 8), None, (2, 8, 8), "holds sequences of 4 frames, not images"),
     ],
 )
 def test_frames_that_do_not_fit_are_refused_by_name(
@@ -347,8 +347,8 @@ def test_conversion_and_training_for_other_steps_refuse_sequences_by_name(
             ["train", recipe, "--data", spec, "--set", "timesteps=3", "--set", MIXED],
             "cannot be mixed",
         ),
-        (["convert", "zoo:mnist5k-cnn", "--data", spec], "holds sequences of frames"),
-        (["convert", "zoo:mnist5k-cnn", "--encoder", "frames"], "cannot be converted"),
+        (["convert", "zoo:mnist5k-cnn", "--data", spec], "3 frames, but the network runs 32"),
+        (["convert", "zoo:mnist5k-cnn", "--encoder", "frames"], "holds images"),
     ):
         assert main([*refused, "--json"]) == 2
         assert message in json.loads(capsys.readouterr().out)["error"]["message"]

@@ -23,7 +23,7 @@ from convsnn.neurons.msat import SETS
 from convsnn.registry import split_spec
 from convsnn.report.tuned import render_tuned, verdict
 from convsnn.report.tuning.page import render_tuning_page
-from convsnn.workflows.subject import job
+from convsnn.workflows.subject import job, samples
 from convsnn.workflows.subject.images import Chosen
 from convsnn.workflows.tune.error import Score, fixed_methods, scored_steps, split
 from zoo.data import draw
@@ -341,7 +341,7 @@ def test_force_starts_anew_though_no_setting_has_changed(here, capsys, monkeypat
 
 
 def test_test_images_are_never_read_and_uses_do_not_overlap(here, capsys, monkeypatch):
-    real = job.open_data
+    real = samples.open_data
     read = []
 
     class Poisoned:
@@ -370,7 +370,7 @@ def test_test_images_are_never_read_and_uses_do_not_overlap(here, capsys, monkey
         data = real(*arguments, **named)
         return replace(data, train=Watched(data.train), test=Poisoned(data.test))
 
-    monkeypatch.setattr(job, "open_data", opened)
+    monkeypatch.setattr(samples, "open_data", opened)
     monkeypatch.setenv("CONVSNN_DEBUG", "1")
     assert main([*TUNE, "--trials", "1"]) == 0
     uses = {chosen for chosen in read if len(chosen) in (20, 40)}

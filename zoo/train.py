@@ -238,9 +238,10 @@ def save(entry: Entry, trained: Trained, *, folder: Path) -> tuple[Path, Path]:
 
 
 def main(
-    name: Annotated[str, typer.Argument(help="a zoo model with a data set, such as mnist5k-cnn")],
+    name: Annotated[str, typer.Argument(help="a zoo model, such as mnist5k-cnn")],
     data: Annotated[
-        str | None, typer.Option(help="mnist:ROOT, npz:TRAIN,TEST and the like; default: its own")
+        str | None,
+        typer.Option(help="mnist:ROOT, npz:TRAIN,TEST, events:FILE and the like; default: its own"),
     ] = None,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="instead of the recipe's number")

@@ -76,6 +76,7 @@ def compare(
     running: groups.Running,
     computing: groups.Computing,
     reading: groups.Reading,
+    frames: groups.Frames,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", help="Result directory [MODEL-compare]; gone on with."),
@@ -96,7 +97,8 @@ def compare(
     with processes() as group:
         subject = groups.opening(
             model, data, network=network, reading=reading, running=running, computing=computing,
-            calibration_samples=calibration_samples, verify=verify, task=task, group=group,
+            calibration_samples=calibration_samples, verify=verify, frames=frames, task=task,
+            group=group,
         )  # fmt: skip
         found = compare_methods(
             subject, methods=methods, timesteps=timesteps, samples=samples, budget=budget,

@@ -63,7 +63,7 @@ def convert(
             ResultDirectory(folder, force=force).check()
             net = neurons_given(
                 model, data, timesteps, preprocessing=reading.preprocessing(),
-                binning=options.binning(frames.frames_by, frames.frame_value), seed=running.seed,
+                binning=frames.binning(), seed=running.seed,
                 samples=samples, wanted=computing.wanted(),
             )  # fmt: skip
             scores = evaluate_saved(
@@ -73,18 +73,12 @@ def convert(
             return _finish(
                 scores, folder, force=force, as_json=as_json, csv=csv, most=scoring.max_drop
             )
-        if frames != groups.Frames():
-            raise ConfigError(
-                "--frames-by and --frame-value are for recordings of events, which a network that "
-                "is converted is not shown",
-                hint="leave them out",
-            )
         steps = 32 if timesteps is None else timesteps
         how = chosen_method(steps, **vars(neurons))
         opening = groups.opening(
             model, data, network=network, reading=reading, running=running, computing=computing,
             calibration_samples=calibration_samples, verify=verify, task=scoring.task,
-            gate=scoring.max_drop, group=group,
+            gate=scoring.max_drop, group=group, frames=frames,
         )  # fmt: skip
         folder = output or Path(f"{opening.source.name}-snn")
         ResultDirectory(folder, force=force).check()

@@ -30,6 +30,7 @@ def figures(
     calibration_samples: options.CalibrationSamples = 1000,
     running: groups.Running,
     reading: groups.Reading,
+    frames: groups.Frames,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Directory [MODEL-figures].")
     ] = None,
@@ -42,7 +43,7 @@ def figures(
     """Redraw the figures 2 to 5 of MSAT for a network; goes on where it was stopped."""
     subject = groups.opening(
         model, data, network=network, reading=reading, running=running,
-        calibration_samples=calibration_samples, verify=verify, task=task,
+        calibration_samples=calibration_samples, verify=verify, frames=frames, task=task,
     )  # fmt: skip
     drawn = draw(
         subject, timesteps=timesteps, neuron=neuron, confidence=confidence, samples=samples,

@@ -15,6 +15,7 @@ from convsnn.workflows.evaluate.pricing import chosen_sets
 from convsnn.workflows.running.precision import Wanted
 from convsnn.workflows.running.processes import Group
 from convsnn.workflows.subject.opening import Opening
+from zoo.data import Binning
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,10 @@ class Frames:
 
     frames_by: options.FramesBy = None
     frame_value: options.FrameValue = None
+
+    def binning(self) -> Binning | None:
+        """What the user gave; None for nothing."""
+        return options.binning(self.frames_by, self.frame_value)
 
 
 @dataclass(frozen=True)
@@ -119,7 +124,7 @@ class Neurons:
     calibrate: options.Calibrate = None
     method: options.Method = None
     neuron: options.Neuron = "if"
-    encoder: options.Encoder = "direct"
+    encoder: options.Encoder = None
     max_pool: options.MaxPool = "exact"
     readout: options.Readout = "auto"
     readout_delay: options.ReadoutDelay = 0
@@ -141,14 +146,16 @@ def opening(
     task: str | None = None,
     gate: float | None = None,
     group: Group | None = None,
+    frames: Frames | None = None,
 ) -> Opening:
     """The model and its data as the workflows take them; a `group` of processes shares the work."""
+    binning = (frames or Frames()).binning()
     return Opening(
         model,
         data=data,
         weights=network.weights,
         input_shape=options.shape(network.input_shape),
-        preprocessing=reading.preprocessing(),
+        preprocessing={**reading.preprocessing(), "binning": binning},
         calibration_samples=calibration_samples,
         batch_size=running.batch_size,
         seed=running.seed,

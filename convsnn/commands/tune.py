@@ -44,6 +44,7 @@ def tune(
     ] = 100,
     running: groups.Running,
     reading: groups.Reading,
+    frames: groups.Frames,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", help="Result directory [MODEL-tune]; gone on with."),
@@ -61,7 +62,7 @@ def tune(
     """
     subject = groups.opening(
         model, data, network=network, reading=reading, running=running,
-        calibration_samples=calibration_samples, verify=verify,
+        calibration_samples=calibration_samples, verify=verify, frames=frames,
     )  # fmt: skip
     found = search(
         subject, neuron=neuron, calibrate=calibrate, timesteps=timesteps, trials=trials,

@@ -1,6 +1,7 @@
 """Sequences as they were recorded: every time step is shown a frame of its own.
 
-What spiking networks that were trained on event cameras take; nothing of it converts a network.
+What spiking networks that were trained on event cameras take, and networks that were converted for
+such data: their original, which knows no time, is shown the mean frame.
 """
 
 from collections.abc import Iterable
@@ -16,7 +17,7 @@ from convsnn.errors import ConfigError
 @ENCODERS.register("frames")
 @dataclass(frozen=True)
 class Frames:
-    """Samples (B, steps, ...), the frame of step t at step t; for networks trained on sequences."""
+    """Samples (B, steps, ...), the frame of step t at step t: events and other sequences."""
 
     steps: Annotated[int, "frames of a sequence, one for each time step"] = 1
     constant = False

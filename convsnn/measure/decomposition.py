@@ -269,6 +269,7 @@ def _original(net: Spiking, x: Tensor) -> tuple[dict[str, Tensor], dict[str, Ten
     """The source network's outputs, activations and inputs of activations; and those inputs as
     the spiking network's own weights make them of the source network's activations."""
     inputs = [net.graph.by_name[name].inputs[0] for name in net.graph.sites]
+    x = net.encoder.still(x)
     with torch.no_grad():
         original = run(net.graph, x, keep=[*net.graph.sites, *inputs])
         if not net.plan.weights:

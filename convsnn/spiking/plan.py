@@ -126,9 +126,11 @@ class Plan:
 class Context:
     """What a stage may look at; it never changes the graph.
 
-    `batches` can be iterated any number of times and gives calibration images (B, *input shape);
-    `steps` is the number of time steps the network is meant for, `schedule` when its layers fire.
-    Of several processes each has a `share` of the work, and all come to the same plan.
+    `batches` can be iterated any number of times and gives calibration images (B, *input shape), as
+    the original is shown them. Where the encoder takes `sequences` (B, frames, *input shape), these
+    are what the spiking network is `shown` of the same samples, in the same batches. `steps` is the
+    number of time steps the network is meant for, `schedule` when its layers fire. Of several
+    processes each has a `share` of the work, and all come to the same plan.
     """
 
     graph: Graph
@@ -139,6 +141,19 @@ class Context:
     seed: int
     schedule: str = "steps"
     share: Share = ALONE
+    sequences: Iterable[Tensor] | None = None
+
+    @property
+    def shown(self) -> "Context":
+        """The same, whose batches are what the spiking network is shown."""
+        if self.sequences is None:
+            return self
+        return replace(self, batches=self.sequences, sequences=None)
+
+    def lasting(self, steps: int) -> int:
+        """`steps`, or as many as the samples last: a sequence shows nothing behind its frames."""
+        frames = self.encoder.steps
+        return steps if frames is None else min(steps, frames)
 
     def own(self, samples: int | None = None) -> Iterator[tuple[int, Tensor]]:
         """The batches that fall to this process, each with the number of its first image; of the

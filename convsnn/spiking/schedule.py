@@ -86,7 +86,8 @@ def require_schedule(
     if not encoder.constant:
         raise ConfigError(
             f"the schedule 'layers' shows the image itself, not '{encoder.spec()}' input",
-            hint="use --encoder direct, or --schedule steps",
+            hint="use --encoder direct, which shows the mean frame of a sequence, or "
+            "--schedule steps",
         )
     if READOUTS.create(readout) != Readout():
         raise ConfigError(

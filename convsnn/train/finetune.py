@@ -138,9 +138,10 @@ def require_trainable(net: Spiking, tuning: Tuning | None = None) -> None:
         )
     if net.encoder.steps is not None:
         raise UnsupportedError(
-            "a network that is shown sequences was trained as a spiking one and has no original "
-            "to be fine-tuned with",
-            hint="train it anew with convsnn train",
+            "a network that is shown sequences cannot be fine-tuned: the original, which is its "
+            "teacher, knows no frames",
+            hint="convert with --encoder direct, which shows the mean frame, or train one on "
+            "sequences from the start with convsnn train",
         )
     if not net.encoder.constant:
         raise UnsupportedError(

@@ -23,6 +23,7 @@ from convsnn.workflows.running.precision import as_before
 from convsnn.workflows.running.result import Result
 from convsnn.workflows.running.voice import command_line, note, progress, warn
 from convsnn.workflows.subject.images import describe_part
+from convsnn.workflows.subject.origin import was_converted
 from zoo.data import Part, choose
 
 DOCUMENT, PAGE = "diagnosis.json", "diagnosis.html"
@@ -81,13 +82,13 @@ def diagnose(
     """Divide the error of every layer on `samples` images of `part` into its causes.
 
     It measures the float32 reference, whatever precision the network was scored in. Raises
-    ConfigError for a network that is shown sequences, which has no original to compare with.
+    ConfigError for a network that learnt from sequences, which has no original to compare with.
     """
     origin = net.provenance
-    if net.encoder.steps is not None:
+    if net.encoder.steps is not None and not was_converted(net):
         raise ConfigError(
-            "a network that is shown sequences was not converted, so there is no original whose "
-            "accuracy it could have lost",
+            "this network, which is shown sequences, was not converted, so there is no original "
+            "whose accuracy it could have lost",
             hint="score it with convsnn evaluate",
         )
     made_in = as_before(origin, precision=None, weight_bits=None, compile=None).describe()

@@ -9,11 +9,13 @@ from zoo.data.base import (
     choose,
     class_names,
     draw,
-    find_images,
+    holds_events,
     open_data,
+    sample_shape,
 )
 from zoo.data.places import absolute, data_place, is_there
 from zoo.data.preprocessing import Preprocessing
+from zoo.data.still import stills
 
 import_siblings(__name__, __path__)
 
@@ -28,7 +30,9 @@ __all__ = [
     "class_names",
     "data_place",
     "draw",
-    "find_images",
+    "holds_events",
     "is_there",
     "open_data",
+    "sample_shape",
+    "stills",
 ]

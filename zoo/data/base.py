@@ -8,7 +8,6 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -19,9 +18,11 @@ from convsnn.registry import Registry
 from zoo.data.binning import Binning, Events, Recordings
 from zoo.data.digest import Array
 from zoo.data.framed import kept
+from zoo.data.part import Part
 from zoo.data.places import split_spec
 from zoo.data.prepare import prepare
 from zoo.data.preprocessing import Preprocessing
+from zoo.data.still import Averaged
 from zoo.data.stored import Stored, checked_labels, in_memory
 
 __all__ = [
@@ -41,48 +42,13 @@ __all__ = [
     "open_data",
 ]
 
+_MANY = (
+    "convert, compare and train take them for as many time steps as they have frames "
+    "(--timesteps); a network of images is shown their mean where its preprocessing says frames"
+)
+
 # Draws that choose samples must not be those that encode them: sites count up from 0.
 _CHOICE_SITE = -1
-
-
-class Part(Protocol):
-    """One split, ready for one network; `classes` is None where there are no labels."""
-
-    @property
-    def source(self) -> str:
-        """Where the samples come from, for the report."""
-
-    @property
-    def split(self) -> str:
-        """Which of the two it is: train or test."""
-
-    @property
-    def classes(self) -> int | None:
-        """Number of classes."""
-
-    @property
-    def labels(self) -> Tensor | None:
-        """Class numbers int64 (N,) of all samples, where there are any."""
-
-    @property
-    def targets(self) -> Tensor | None:
-        """What all samples are to be answered with, (N, ...): class numbers, or whatever else."""
-
-    @property
-    def steps(self) -> int | None:
-        """Time steps of its samples where these are sequences, of a frame each."""
-
-    @property
-    def digest(self) -> str:
-        """A text that differs where any stored sample or label does; see `zoo.data.digest`."""
-
-    def __len__(self) -> int: ...
-
-    def batches(
-        self, batch_size: int, *, indices: Sequence[int] | None = None
-    ) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Preprocessed float32 samples (B, *input_shape), or sequences (B, steps, *input_shape),
-        and targets (B, ...), which are class numbers int64 (B,) where there are any, or None."""
 
 
 @dataclass(frozen=True)
@@ -192,37 +158,44 @@ def open_data(
     input_shape: tuple[int, ...],
     preprocessing: Preprocessing,
     steps: int | None = None,
+    still: bool = False,
 ) -> DataSet:
     """Open `name` or `name:place` for a network that takes samples of `input_shape`.
 
     Sequences need `steps`, the time steps that the network is run for; images do not change over
-    them. One sample of each split is read at once, so that data that does not fit fails here.
+    them. With `still`, and without `steps`, a sequence is shown as the mean of its frames, of as
+    many as `preprocessing` says, which in the data set says how many there were. One sample of each
+    split is read at once, so that data that does not fit fails here.
     Raises LoadError (missing or damaged data), ConfigError (unknown name, shapes that do not fit,
     sequences of other or no steps) and MissingExtraError (an optional package).
     """
-    train, test = (
-        _Prepared(
-            _stored(split, tuple(input_shape), preprocessing, steps),
-            tuple(input_shape),
-            preprocessing,
-        )
-        for split in (find_images(spec) if steps is None else _splits(spec))
-    )
+    still = still or steps is None
+    frames = preprocessing.frames or steps if still else steps
+    stored = [_stored(s, tuple(input_shape), preprocessing, frames) for s in _splits(spec)]
+    averaged = still and stored[0].steps is not None
+    settings = replace(preprocessing, frames=stored[0].steps) if averaged else preprocessing
+    train, test = (_Prepared(split, tuple(input_shape), settings) for split in stored)
     for part in (train, test):
         next(part.batches(1, indices=[0]))
-    return DataSet(split_spec(spec)[0], train, test, spec, preprocessing)
+    name = split_spec(spec)[0]
+    if averaged:
+        return DataSet(name, Averaged(train), Averaged(test), spec, settings)
+    return DataSet(name, train, test, spec, settings)
 
 
-def find_images(spec: str) -> tuple[Stored, Stored]:
-    """Both splits as they are stored; ConfigError where the samples are sequences."""
-    train, test = _splits(spec)
-    if isinstance(train, Stored) and isinstance(test, Stored) and train.steps is None:
-        return train, test
-    raise ConfigError(
-        f"{train.source} holds sequences of frames, but here every time step is shown the same "
-        "image",
-        hint="train a spiking network on them with convsnn train and score it with evaluate",
-    )
+def holds_events(spec: str) -> bool:
+    """Whether the data are recordings, of which frames are made."""
+    return isinstance(_splits(spec)[0], Recordings)
+
+
+def sample_shape(spec: str) -> tuple[int, ...]:
+    """Shape of one sample as the data set stores it, channels first; of a sequence that of one
+    frame, of a recording that of its sensor."""
+    split, _ = _splits(spec)
+    if isinstance(split, Recordings):
+        return (1 if split.read(0).p is None else 2, *split.sensor)
+    shape = tuple(next(split.read([0])).shape[1:])
+    return shape if split.steps is None else shape[1:]
 
 
 def _splits(spec: str) -> tuple[Stored | Recordings, Stored | Recordings]:
@@ -242,16 +215,27 @@ def _stored(
 ) -> Stored:
     """What is read in order to make samples of `input_shape`, or sequences of `steps` of them."""
     if isinstance(split, Recordings):
-        if len(input_shape) != 3 or steps is None:
+        if len(input_shape) != 3:
             raise ConfigError(
                 f"{split.source}: events make frames (channels, height, width), which a network "
                 f"of input {input_shape} does not take"
+            )
+        if steps is None:
+            raise ConfigError(
+                f"{split.source} holds recordings, and nobody says of how many frames an image is "
+                "the mean",
+                hint=_MANY,
             )
         channels, height, width = input_shape
         plane = (height, width) if preprocessing.resize is None else split.sensor
         binning = preprocessing.binning or Binning()
         made = split.binned(steps, binning, channels=channels, plane=plane)
         return kept(made, steps, binning, channels=channels, plane=plane)
+    if split.steps is not None and steps is None:
+        raise ConfigError(
+            f"{split.source} ({split.split}) holds sequences of {split.steps} frames, not images",
+            hint=_MANY,
+        )
     if split.steps not in (None, steps):
         raise ConfigError(
             f"{split.source} ({split.split}) holds sequences of {split.steps} frames, but the "

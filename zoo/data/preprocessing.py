@@ -22,6 +22,10 @@ def _is_numbers(value: object) -> bool:
     return isinstance(value, tuple) and all(map(_is_number, value))
 
 
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
 def _is_size(value: object) -> bool:
     return (
         isinstance(value, tuple)
@@ -41,6 +45,8 @@ class Preprocessing:
     `layout`: the order of the network's input axes. "flat" fills the input shape with the values
     in channel, row, column order; "auto" finds the order from the shapes.
     `binning`: how lists of events become frames; None for the usual way.
+    `frames`: of how many frames an image is the mean where the data are recordings or sequences,
+    and the network is shown images; None where nobody says.
     ConfigError where a value has the wrong type or cannot be used.
     """
 
@@ -50,6 +56,7 @@ class Preprocessing:
     resize: tuple[int, ...] | None = None
     layout: Layout = "auto"
     binning: Binning | None = None
+    frames: int | None = None
 
     def __post_init__(self) -> None:
         expected = {
@@ -71,6 +78,7 @@ class Preprocessing:
                 f"one of {', '.join(get_args(Layout))}",
             ),
             "binning": (self.binning is None or isinstance(self.binning, Binning), "a Binning"),
+            "frames": (self.frames is None or _is_count(self.frames), "a whole number from 1"),
         }
         for name, (usable, wanted) in expected.items():
             if not usable:
@@ -81,28 +89,30 @@ class Preprocessing:
 
     def override(self, **given: Any) -> "Preprocessing":
         """The same settings with the given ones replaced, except where they are None."""
-        _check_names(given)
-        values: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in given.items()
-        }
-        return replace(self, **{k: v for k, v in values.items() if v is not None})
+        return replace(self, **{k: v for k, v in _read(given).items() if v is not None})
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary of plain JSON values that `from_json` reads back."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        known = asdict(self)
+        if self.frames is None:  # as it was written before there was such a thing
+            del known["frames"]
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in known.items()}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Preprocessing":
         """Read what `to_json` wrote; ConfigError for unknown keys and wrong types."""
         if not isinstance(values, Mapping):
             raise ConfigError(f"preprocessing must be an object, not {type(values).__name__}")
-        _check_names(values)
-        read: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
-        }
-        if isinstance(read.get("binning"), Mapping):
-            read["binning"] = _binning(read["binning"])
-        return cls(**read)
+        return cls(**_read(values))
+
+
+def _read(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values as the fields have them; ConfigError for names that are none."""
+    _check_names(values)
+    read: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    if isinstance(read.get("binning"), Mapping):
+        read["binning"] = _binning(read["binning"])
+    return read
 
 
 def _binning(values: Mapping[str, Any]) -> Binning:

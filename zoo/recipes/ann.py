@@ -52,6 +52,7 @@ RECIPES: dict[str, Recipe] = {
     "mnist5k-convnext": Recipe(epochs=25),
     "mnist5k-mobilenet": Recipe(epochs=25),
     "mnist-vgg": Recipe(epochs=6, batch_size=128),
+    "nmnist-cnn": Recipe(),
     "msat-resnet20-cifar10": _MSAT,
     "msat-resnet20-cifar100": _MSAT,
     # For depth, on the few images at hand: 55 layers of neurons, whatever accuracy they reach.

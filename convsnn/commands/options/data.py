@@ -13,7 +13,8 @@ Data = Annotated[
     str | None,
     typer.Option(
         help="mnist5k, digits, npz:TRAIN.npz,TEST.npz, mnist:ROOT, fashion-mnist:ROOT, "
-        "cifar10:ROOT, cifar100:ROOT, imagenet:ROOT or folder:DIR. Calibration draws from the "
+        "cifar10:ROOT, cifar100:ROOT, imagenet:ROOT or folder:DIR; events:FILE, nmnist:ROOT and "
+        "frames:TRAIN.npz,TEST.npz of frames over time. Calibration draws from the "
         "training part, scoring from the test part. Default: what the model's file names.",
         rich_help_panel=_DATA,
     ),
@@ -49,14 +50,14 @@ InputLayout = Annotated[
 FramesBy = Annotated[
     str | None,
     typer.Option(
-        help="How events become frames, for a .nir network: time, count, or the width of a frame "
-        "in the recording's clock.",
+        help="How events become frames, one a time step: time, count, or the width of a frame in "
+        "the recording's clock.",
         rich_help_panel=_DATA,
     ),
 ]
 FrameValue = Annotated[
     Literal["binary", "count", "share"] | None,
-    typer.Option(help="What a pixel of a frame holds, for a .nir network.", rich_help_panel=_DATA),
+    typer.Option(help="What a pixel of a frame of events holds.", rich_help_panel=_DATA),
 ]
 Task = Annotated[
     str | None,

@@ -58,7 +58,13 @@ Method = Annotated[
     ),
 ]
 Neuron = Annotated[str, typer.Option(help="Neuron model, like if:reset=zero.")]
-Encoder = Annotated[str, typer.Option(help="Input encoder: direct, poisson, or tsc.")]
+Encoder = Annotated[
+    str | None,
+    typer.Option(
+        help="Input encoder: direct, poisson, or tsc; frames shows events and sequences frame by "
+        "frame (default: frames for these, else direct)."
+    ),
+]
 MaxPool = Annotated[
     Literal["exact", "current"],
     typer.Option(

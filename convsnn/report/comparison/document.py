@@ -186,13 +186,22 @@ def heading(comparison: Comparison) -> str:
     ) + ("" if precision == "float32" else f", simulated in {precision}")
 
 
+def _these(titles: Sequence[str], every: Sequence[str]) -> str:
+    """Some of the titles, in fewer words where they are most of `every` one."""
+    others = [title for title in every if title not in titles]
+    if 2 * len(others) >= len(every) or len(every) < 4:
+        return ", ".join(titles)
+    return f"All methods but {', '.join(others)}" if others else "All methods"
+
+
 def remarks(comparison: Comparison) -> list[str]:
     """What a reader of the numbers has to know: warnings, order in the literature, graded pools."""
     warned: dict[str, list[str]] = {}
     for one in comparison["methods"]:
         for warning in one["warnings"]:
             warned.setdefault(warning, []).append(one["title"])
-    found = [f"{', '.join(titles)}: {warning}" for warning, titles in warned.items()]
+    titles = [one["title"] for one in comparison["methods"]]
+    found = [f"{_these(these, titles)}: {warning}" for warning, these in warned.items()]
     anew = [one["title"] for one in comparison["methods"] if one.get("each")]
     if anew:
         found.append(f"Made anew for each of these numbers of steps: {', '.join(anew)}.")

@@ -126,7 +126,7 @@ def _dead(document: Document) -> Iterator[Finding]:
             f"No neuron ever fires: {_names(dead)}",
             f"in {counted(document['timesteps'], 'step')} no potential reaches the threshold, so "
             "nothing gets through; the layer where it begins matters, those behind it follow",
-            [f"--timesteps {4 * document['timesteps']}", *_lower(document)],
+            [*_longer(document, 4), *_lower(document)],
         )
 
 
@@ -154,7 +154,16 @@ def _choices(document: Document) -> Iterator[Finding]:
     if _fine(document):
         return
     method = document["method"]
-    if not method["encoder"].startswith("direct"):
+    if method["encoder"].startswith("frames"):
+        yield _finding(
+            "The input changes from step to step",
+            "what neurons sent under early frames counts, whatever later frames show",
+            [
+                *([] if method["neuron"].startswith("signed") else ["--neuron signed"]),
+                "--encoder direct  # the mean frame at every step: it waits for all of them",
+            ],
+        )
+    elif not method["encoder"].startswith("direct"):
         yield _finding(
             "The input comes as random spikes",
             "the first layers inherit the noise of the input, which fades as 1 / sqrt(steps) only",
@@ -216,13 +225,20 @@ def _lower(document: Document) -> list[str]:
     return [] if _corrected(document) else ["--calibrate mse+weights"]
 
 
+def _longer(document: Document, times: int = 2) -> list[str]:
+    """The option of more steps, of which a sequence has no more than it has frames."""
+    if document["method"]["encoder"].startswith("frames"):
+        return []
+    return [f"--timesteps {times * document['timesteps']}"]
+
+
 def _corrected(document: Document) -> bool:
     """Whether a stage has set neurons to start where their mean is right."""
     return bool({"potential", "weights"}.intersection(_stages(document)))
 
 
 def _finer(document: Document) -> list[str]:
-    options = [*_lower(document), f"--timesteps {2 * document['timesteps']}"]
+    options = [*_lower(document), *_longer(document)]
     return [*options, *_graded(document, "so levels need fewer steps")]
 
 
@@ -241,7 +257,7 @@ def _calmer(document: Document) -> list[str]:
         options.append(f'--calibrate "{document["method"]["calibration"]}+confidence"')
     if not neuron.startswith("msat") and not _corrected(document):
         options.append("--calibrate mse+weights  # starts every neuron where its mean is right")
-    options.append(f"--timesteps {2 * document['timesteps']}")
+    options += _longer(document)
     if not neuron.startswith("signed"):
         options.append("--neuron signed  # takes back what was sent too early")
     return options

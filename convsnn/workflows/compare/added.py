@@ -163,7 +163,7 @@ def _open(place: Path, job: Job) -> Added:
     _require_same_task(place, net, job)
     origin = net.provenance
     settings = Preprocessing.from_json(origin.get("preprocessing", {}))
-    data = job.data_for(_input(net.graph), settings)
+    data = job.data_for(_input(net.graph), settings, frames=net.encoder.steps)
     same = origin["model"].get("sha256") == job.source.sha256 or _answers_alike(net, job)
     if not same and data.test.classes is None:
         raise ConfigError(

@@ -26,6 +26,7 @@ from convsnn.workflows.compare.added import open_added
 from convsnn.workflows.compare.finetuned import plan_finetuning
 from convsnn.workflows.compare.rows import Conversion, Row
 from convsnn.workflows.compare.runs import open_bench
+from convsnn.workflows.compare.sequences import on_sequences, require_images
 from convsnn.workflows.running.launched import launched
 from convsnn.workflows.running.result import Result
 from convsnn.workflows.running.resume import check, early_settings
@@ -143,7 +144,6 @@ def compare(
     asked = subject_of(compare, subject, data, test, reading=reading)
     fits = parse_fits(fit)
     chosen = _of_if(_chosen(names, schedule), names) if fits else _chosen(names, schedule)
-    rows: list[Row] = [Conversion(method, timesteps, fit=fits) for method in chosen]
     trained = plan_finetuning(
         finetune, timesteps=timesteps, seed=asked.seed, steps=finetune_steps, epochs=epochs,
         minutes=minutes, samples=training_samples, augment=augment,
@@ -153,19 +153,24 @@ def compare(
             "rows that are trained are made in one process",
             hint="leave out --finetune, train them apart, and name them with --add",
         )
-    if not (rows or trained or add):
+    if not (chosen or trained or add):
         raise ConfigError("there is nothing to compare", hint="name --methods, --finetune or --add")
     folder = Path(folder or f"{asked.source.name}-compare")
     early = early_settings(asked.source, steps=timesteps, seed=asked.seed)
     check(folder, early, command="compare", force=force)
-    job = opened(asked)
+    job = opened(asked, frames=timesteps)
     chosen_layers(job.graph, fits)  # one that is not there is refused before any row
+    every = names.strip() == "all"
+    if job.frames is not None:
+        chosen = on_sequences(chosen, job.frames, named=not every)
+    rows: list[Row] = [Conversion(m, timesteps, fit=fits, frames=job.frames) for m in chosen]
     if trained:
+        require_images(job.frames)
         require_labels(job.data.train)
     added = [Path(place) for place in ([add] if isinstance(add, str | Path) else add)]
     rows += [*open_added(added, job), *trained]  # what takes longest comes last
     bench = open_bench(job, folder, steps=timesteps, samples=samples, force=force)
-    offered = [row.name for row in rows if isinstance(row, Conversion) and names.strip() == "all"]
+    offered = [row.name for row in rows if isinstance(row, Conversion) and every]
     document = bench.run(rows, budget=None if budget is None else 60 * budget, offered=offered)
     found = Comparison(document, folder)
     _write(found)

@@ -120,7 +120,8 @@ class Row(Protocol):
 class Conversion:
     """A named method of conversion, to be scored at `steps` steps.
 
-    What is made for one number of steps is made anew for every column of the table.
+    What is made for one number of steps is made anew for every column of the table. On sequences of
+    `frames` it is shown one a step, or their mean where a layer waits for all of them.
     """
 
     method: NamedMethod
@@ -129,6 +130,7 @@ class Conversion:
     trains: bool = False
     guess: float = 0.0
     fit: tuple[Fit, ...] = ()
+    frames: int | None = None
 
     @property
     def name(self) -> str:
@@ -150,6 +152,8 @@ class Conversion:
             known = (*known, "layers")
         if self.fit:
             known = (*known, *map(str, self.fit))
+        if self.frames is not None:
+            known = (*known, self.frames)
         return known if self.method.encoder == "direct" else (*known, self.method.encoder)
 
     def describe(self) -> dict[str, Any]:
@@ -163,6 +167,8 @@ class Conversion:
         return {
             **vars(method),
             "calibrate": stages,
+            "encoder": self._encoder(),
+            "note": "; ".join(filter(None, (method.note, self._shown()))),
             "readout": reading,
             "how": f"--calibrate {stages} --neuron {method.neuron}{sends}{read}{fires}",
             "kind": kind_in_words(
@@ -191,11 +197,22 @@ class Conversion:
         columns = {}
         for steps in compared_steps(self.steps) if self.method.for_one_number else [self.steps]:
             start = time.perf_counter()
-            net = under.job.convert(self._how(steps), steps=steps, samples=under.samples)
+            job, how = under.job.first(steps).shown(self._how(steps), steps)
+            net = job.convert(how, steps=steps, samples=under.samples)
             spent = time.perf_counter() - start  # of the last, as that of the simulation
-            columns[steps] = under.score(net, steps=steps)
+            columns[steps] = under.score(net, steps=steps, job=job)
         report = columns.pop(self.steps)
         return Made(net, report, spent, columns=columns)
+
+    def _shown(self) -> str:
+        if self.frames is None:
+            return ""
+        layers = self.method.schedule == "layers"
+        return "shown the mean frame" if layers else "shown a frame of the sequence at every step"
+
+    def _encoder(self) -> str:
+        moves = self.frames is not None and self.method.schedule == "steps"
+        return f"frames:steps={self.frames}" if moves else self.method.encoder
 
     def _how(self, steps: int) -> Method:
         method = self.method

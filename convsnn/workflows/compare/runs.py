@@ -19,7 +19,7 @@ from convsnn.workflows.running.resume import claim, fingerprint, job_settings
 from convsnn.workflows.running.voice import command_line, note, warn
 from convsnn.workflows.subject.images import describe_part
 from convsnn.workflows.subject.job import Job
-from zoo.data import choose
+from zoo.data import choose, stills
 
 Report = dict[str, Any]
 
@@ -178,7 +178,7 @@ class Bench:
         job, samples = self.under.job, self.under.samples
         chosen = choose(job.data.test, samples, seed=job.seed)
         graph = job.graph.to(device=job.device)
-        batches = job.data.test.batches(job.batch_size, indices=chosen)
+        batches = stills(job.data.test).batches(job.batch_size, indices=chosen)
         accuracy, _ = score_ann(
             graph, ((x.to(job.device), None if y is None else y.to(job.device)) for x, y in batches)
         )

@@ -9,6 +9,7 @@ from torch import nn
 from calibrate.defaults import default_stages
 from calibrate.fits import as_if_fitted, parse_fits
 from calibrate.methods import choose_methods
+from convsnn.encoders import ENCODERS
 from convsnn.errors import ConfigError
 from convsnn.graph import Graph
 from convsnn.measure.energy import Constants
@@ -42,7 +43,7 @@ def convert(
     calibrate: str | Sequence[Stage] | None = None,
     method: str | None = None,
     neuron: str = "if",
-    encoder: str = "direct",
+    encoder: str | None = None,
     max_pool: Literal["exact", "current"] = "exact",
     readout: str = "auto",
     readout_delay: int = 0,
@@ -108,12 +109,14 @@ def convert(
         answer=answer,
         task=task,
     )
-    return SNN(converted(opening.open(), how, timesteps))
+    return SNN(
+        converted(opening.open(frames=how.frames or timesteps, still=how.still), how, timesteps)
+    )
 
 
 def converted(job: Job, how: Method, timesteps: int, *, samples: int | None = None) -> Spiking:
     """The spiking network of an open job; `samples` is how many test images will be scored."""
-    how = how.settled(job.graph)
+    job, how = job.shown(how, timesteps)
     require_spikes(as_if_fitted(job.graph, how.fit), how.spikes, neuron=how.neuron)
     site_neurons(how.neuron, job.graph)  # layers that it cannot stand for, all at once
     note(f"calibrating on {len(job.images.indices)} training images: {how.calibrate}")
@@ -141,8 +144,8 @@ def convert_and_score(
     many images the report looks at closely (None: a few). Whatever can be refused is refused before
     any calibration.
     """
-    job = opening.open()
-    how = how.settled(job.graph)
+    job = opening.open(frames=how.frames or timesteps, still=how.still)
+    job, how = job.shown(how, timesteps)
     early = plan_exits(
         early_exit,
         exit_data,
@@ -188,7 +191,7 @@ def chosen_method(
     calibrate: str | Sequence[Stage] | None = None,
     method: str | None = None,
     neuron: str = "if",
-    encoder: str = "direct",
+    encoder: str | None = None,
     max_pool: Literal["exact", "current"] = "exact",
     readout: str = "auto",
     readout_delay: int = 0,
@@ -203,7 +206,7 @@ def chosen_method(
         others = {
             "calibrate": calibrate is not None,
             "neuron": neuron != "if",
-            "encoder": encoder != "direct",
+            "encoder": encoder not in (None, choose_methods(method)[0].encoder),
             "readout": readout != "auto",
         }
         taken = [name for name, given in others.items() if given]
@@ -216,10 +219,11 @@ def chosen_method(
         if len(chosen) != 1:
             raise ConfigError(f"'{method}' is not one method", hint="see convsnn list methods")
         (named,) = chosen
-        calibrate, neuron, encoder = named.stages(timesteps), named.neuron, named.encoder
+        calibrate, neuron = named.stages(timesteps), named.neuron
+        encoder = encoder or (None if named.encoder == "direct" else named.encoder)
         readout = named.reading(timesteps)
         schedule = schedule or named.schedule
-    given = {"calibrate": calibrate, "schedule": schedule}
+    given = {"calibrate": calibrate, "encoder": encoder, "schedule": schedule}
     left = frozenset(name for name, value in given.items() if value is None)
     schedule = schedule or "steps"
     if calibrate is None:
@@ -229,7 +233,7 @@ def chosen_method(
     found = Method(
         text,
         neuron,
-        encoder,
+        ENCODERS.with_default(encoder or "direct", "steps", timesteps),
         max_pool,
         delayed(readout, readout_delay),
         stages,

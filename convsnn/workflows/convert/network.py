@@ -24,6 +24,7 @@ from convsnn.spiking.plan import Context, Plan, Stage, run_stages, same_plan
 from convsnn.spiking.population import site_neurons
 from convsnn.spiking.schedule import default_schedule, require_schedule
 from convsnn.spiking.sharing import ALONE, Share
+from convsnn.spiking.stills import Stills
 from convsnn.spiking.turns import fill_windows
 from convsnn.workflows.convert.closest_readout import with_closest_readout
 from convsnn.workflows.running.voice import note
@@ -49,19 +50,20 @@ def convert(
 ) -> Spiking:
     """Turn `model` (a torch module, an ONNX file's path or a graph) into a spiking network.
 
-    `example` (B, *input shape) is what every exact step is verified on; `batches`, training
-    images of the same form that can be iterated more than once, are what `stages` calibrate
-    on. A module or file is verified against the original; a graph is taken as it is. `seed` is
-    that of every random choice whose own spec names none. `max_pool="current"` pools the current
-    before the neuron (cheaper, biased). `readout="rising"` lets later steps count more, "auto",
-    which the command takes, chooses between it and the mean (see `convsnn.readouts`).
-    `schedule="layers"` lets a layer fire once all its input has come, calibrated for `steps` (see
-    `convsnn.spiking.schedule`); None takes it where the network has functions or products and the
-    neurons can wait, and `steps` elsewhere. `spikes` bounds the kind of the network (see
-    `convsnn.spiking.kinds`). `fit` puts sums of neurons in the place of smooth activations, as in
-    "gelu=if:8" (see `calibrate.fits`). Of several processes each takes its `share` of the images,
-    and all come to the same network. Raises UnsupportedError where anything would stay analog, or
-    is not allowed, CalibrationError where no usable threshold is found.
+    `example` (B, *input shape) is what every exact step is verified on; `batches`, training images
+    of the same form that can be iterated more than once, are what `stages` calibrate on; where the
+    encoder takes them, sequences (B, frames, *input shape). A module or file is verified against
+    the original; a graph is taken as it is. `seed` is that of every random choice whose own spec
+    names none. `max_pool="current"` pools the current before the neuron (cheaper, biased).
+    `readout="rising"` lets later steps count more, "auto", which the command takes, chooses between
+    it and the mean (see `convsnn.readouts`). `schedule="layers"` lets a layer fire once all its
+    input has come, calibrated for `steps` (see `convsnn.spiking.schedule`); None takes it where the
+    network has functions or products and the neurons can wait, and `steps` elsewhere. `spikes`
+    bounds the kind of the network (see `convsnn.spiking.kinds`). `fit` puts sums of neurons in the
+    place of smooth activations, as in "gelu=if:8" (see `calibrate.fits`). Of several processes each
+    takes its `share` of the images, and all come to the same network. Raises UnsupportedError where
+    anything would stay analog, or is not allowed, CalibrationError where no usable threshold is
+    found.
     """
     if isinstance(model, Graph):
         graph = model
@@ -76,7 +78,10 @@ def convert(
     fits = parse_fits(fit)
     require_if(fits, neuron)
     require_spikes(as_if_fitted(graph, fits), spikes, neuron=neuron)
-    graph = fitted(apply_exact(graph, example, EXACT), batches, fits, seed=seed)
+    encoder = ENCODERS.with_default(encoder, "steps", steps)
+    moves = ENCODERS.create(encoder).steps is not None
+    stills = Stills(batches, ENCODERS.create(encoder)) if moves else batches
+    graph = fitted(apply_exact(graph, example, EXACT), stills, fits, seed=seed)
     if max_pool == "current":
         graph = apply_exact(graph, example, [pool_before_neuron])
     neuron = NEURONS.with_default(neuron, "seed", seed)
@@ -93,8 +98,11 @@ def convert(
     known = require_schedule(
         schedule, graph=graph, neuron=neuron, encoder=made, readout="mean" if choose else readout
     )
-    made = made.fit(batches)
-    context = Context(without_functions(graph), batches, neuron, made, steps, seed, known, share)
+    made = made.fit(stills)
+    context = Context(
+        without_functions(graph), stills, neuron, made, steps, seed, known, share,
+        sequences=batches if moves else None,
+    )  # fmt: skip
     plan = same_plan(_calibrated(context, coded, stages), share)
     start = delayed("mean", READOUTS.create(readout).delay) if choose else readout
     net = to_spiking(

@@ -20,7 +20,7 @@ from convsnn.report.page.assemble import versions
 from convsnn.spiking.network import Spiking, to_spiking
 from convsnn.spiking.plan import Plan, SitePlan
 from convsnn.workflows.running.precision import Wanted
-from convsnn.workflows.subject.named_data import require_data
+from convsnn.workflows.subject.named_data import require_data, require_events
 from zoo.data import DATASETS, Binning, Preprocessing, class_names
 from zoo.data.base import Recordings
 
@@ -62,8 +62,8 @@ def neurons_given(
     train, test = DATASETS.get(spec.partition(":")[0])(spec.partition(":")[2])
     moving = isinstance(test, Recordings) or test.steps is not None
     encoder = ENCODERS.create(f"frames:steps={steps}" if moving else "direct")
-    if binning is not None and not isinstance(test, Recordings):
-        raise ConfigError(f"{test.source} holds no events that could be made frames of")
+    if binning is not None:
+        require_events(spec)
     readout = given.metadata.get("readout", "mean")
     if READOUTS.create(readout).auto or READOUTS.create(readout).window:
         raise LoadError(f"'{path}': its readout '{readout}' cannot be used here")

@@ -3,7 +3,28 @@
 from collections.abc import Mapping
 from typing import Any
 
+from zoo.data import DataSet
+from zoo.data.still import Averaged
+
+MEAN_FRAME = (
+    "every time step was shown a frame of its own; the ANN of this report, which knows no time, "
+    "was shown the mean of each sample's frames"
+)
+STILL = (
+    "the data are sequences of {0} frames, but every time step was shown their mean, as the ANN of "
+    "this report was"
+)
+
 ONE_PART = ("npz:", "frames:")  # sources that name the file of one part, not of both
+
+
+def shown_over_time(data: DataSet) -> list[str]:
+    """What the two networks were shown of samples that are sequences."""
+    if data.test.steps is not None:
+        return [MEAN_FRAME]
+    if isinstance(data.test, Averaged):
+        return [STILL.format(data.test.part.steps)]
+    return []
 
 
 def doubts(header: Mapping[str, Any]) -> list[str]:

@@ -20,6 +20,8 @@ from convsnn.spiking.network import Spiking
 from convsnn.workflows.running.batch import note_smaller_batch
 from convsnn.workflows.running.voice import progress
 from convsnn.workflows.subject.images import Chosen, describe_part
+from convsnn.workflows.subject.origin import was_converted
+from zoo.data import stills
 
 INT8 = "int8"
 
@@ -68,7 +70,8 @@ class Pricing:
     ) -> dict[str, Any] | None:
         """Scores of the networks with quantised values on `batches`, of which there are `images`;
         None where nothing is scored."""
-        if self.calibration is None or net.encoder.steps is not None:
+        moves = net.encoder.steps is not None
+        if self.calibration is None or (moves and not was_converted(net)):
             return None
         if share.agree([int(bool(evaluation.scores))])[0] == 0:
             return None
@@ -76,7 +79,8 @@ class Pricing:
         widths = sorted({*map(bits_for, steps), WIDEST})
         origin = describe_part(chosen.part, len(chosen.indices))
         (size,) = share.agree([chosen.batch_size])
-        chosen = replace(chosen, batch_size=size)
+        chosen = replace(chosen, batch_size=size, part=stills(chosen.part))
+        batches = ((net.encoder.still(x), y) for x, y in batches) if moves else batches
         try:
             made = quantised(net.graph.to(device=device), chosen, widths, share=share)
         except (CalibrationError, UnsupportedError) as error:

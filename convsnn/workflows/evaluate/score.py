@@ -27,7 +27,7 @@ from convsnn.report.page.html import render_html
 from convsnn.simulate import Engine
 from convsnn.spiking.network import Spiking
 from convsnn.workflows.evaluate.classes import classes_of, named_scores
-from convsnn.workflows.evaluate.doubts import doubts
+from convsnn.workflows.evaluate.doubts import doubts, shown_over_time
 from convsnn.workflows.evaluate.examples import examples_of, how_many
 from convsnn.workflows.evaluate.held_out import Ahead, First
 from convsnn.workflows.evaluate.pricing import Pricing
@@ -138,7 +138,7 @@ def score(
         "method": origin["method"],
     }
     warnings = [caution.text for caution in cautions(net.neuron, net.plan)]
-    warnings += doubts(header)
+    warnings += [*doubts(header), *shown_over_time(data)]
     doubt = None
     if evaluation.doubt and "recipe" not in origin["method"].get("training", {}):
         helps = what_helps(net.graph, data, task=told.task, batch_size=batch_size, device=device)

@@ -90,7 +90,7 @@ def figures(
     conversions = {"methods": {name: method.to_json() for name, method in plans.items()}}
     early = early_settings(asked.source, steps=timesteps, seed=asked.seed) | conversions
     check(folder, early, command="figures", force=force)
-    job = opened(asked)
+    job = opened(asked, frames=timesteps)
     settings = settings_of(job, steps=timesteps, samples=samples) | conversions
     claim(folder, settings, command="figures", force=force, results=RESULTS)
     reports = {

@@ -16,7 +16,7 @@ from convsnn.workflows.predict.answers import Answering
 from convsnn.workflows.predict.pictures import Pictures, are_files, as_places, in_batches
 from convsnn.workflows.running.voice import note, warn
 from convsnn.workflows.subject.class_names import Names, class_names_of, task_of
-from convsnn.workflows.subject.given import Images, as_part, require_shape
+from convsnn.workflows.subject.given import Images
 from convsnn.workflows.subject.saved import Saved, data_of, load_saved
 from zoo.data import Preprocessing
 
@@ -39,7 +39,7 @@ class Shown:
 
 
 def opened(network: Spiking | Held | str | Path) -> tuple[Spiking, str]:
-    """The network, and where it came from, for messages; ConfigError for one shown sequences."""
+    """The network, and where it came from, for messages."""
     place = str(network) if isinstance(network, str | Path) else ""
     if isinstance(network, Spiking):
         net = network
@@ -47,11 +47,6 @@ def opened(network: Spiking | Held | str | Path) -> tuple[Spiking, str]:
         net = load_saved(Path(network))
     else:
         net = network.network
-    if net.encoder.steps is not None:
-        raise ConfigError(
-            f"the network is shown sequences of {net.encoder.steps} frames, not images",
-            hint="score it on recordings with convsnn evaluate",
-        )
     return net, place
 
 
@@ -75,10 +70,16 @@ def images_of(net: Spiking, images: Any, changes: Mapping[str, Any]) -> Shown:
     `changes`, others as they are. Raises ConfigError and LoadError for what cannot be shown."""
     shape = tuple(net.graph.input.attrs["shape"])
     if not are_files(images):
-        part = as_part(images)
-        require_shape(part, shape)
+        part = data_of(net, images, {})[0].test
         names = [str(number) for number in range(len(part))]
         return Shown(names, lambda size: ((x, None) for x, _ in part.batches(size)))
+    if net.encoder.steps is not None:
+        raise ConfigError(
+            f"the network is shown sequences of {net.encoder.steps} frames, and a file holds an "
+            "image",
+            hint="score it on recordings with convsnn evaluate, or give predict() in Python a "
+            "tensor (N, frames, ...)",
+        )
     changed = any(value is not None for value in changes.values())
     if net.provenance.get("data") is None and not changed:
         warn(

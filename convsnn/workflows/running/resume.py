@@ -38,6 +38,7 @@ def job_settings(job: Job, *, steps: int) -> dict[str, Any]:
     return {
         **early_settings(job.source, steps=steps, seed=job.seed),
         "data": job.spec,
+        **({} if job.frames is None else {"frames": job.frames}),
         "preprocessing": job.preprocessing,
         "task": job.task,
         "calibration_samples": len(job.images.indices),

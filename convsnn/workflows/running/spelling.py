@@ -33,6 +33,8 @@ PREPROCESSING: Mapping[str, str] = {  # options that are entries of one keyword
     "std": "std",
     "resize": "resize",
     "input_layout": "layout",
+    "frames_by": "binning",
+    "frame_value": "binning",
 }
 SWITCHES = frozenset(("compile", "force", "resume", "verify"))  # where no default says it
 

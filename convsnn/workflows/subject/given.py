@@ -36,7 +36,7 @@ _AHEAD = 100  # samples of a data set that are read at once where nobody said ho
 @dataclass(frozen=True, eq=False)
 class Given:
     """Images given in Python: `read` gives the samples of some numbers, and where `stream` is set
-    all of them come faster in its own order."""
+    all of them come faster in its own order. `steps` where they are sequences of so many frames."""
 
     source: str
     split: str
@@ -44,7 +44,7 @@ class Given:
     read: Callable[[Sequence[int]], Batch]
     stream: Callable[[], Iterator[Batch]] | None = None
     known: Tensor | None = None
-    steps = None
+    steps: int | None = None
 
     def __len__(self) -> int:
         return self.count
@@ -110,8 +110,9 @@ def as_part(images: Images, *, split: str = "given") -> Part:
 
 
 def shape_of(part: Part) -> tuple[int, ...]:
-    """Shape of one sample, read from the first."""
-    return tuple(next(part.batches(1, indices=[0]))[0].shape[1:])
+    """Shape of one sample, read from the first; of a sequence that of a frame."""
+    shape = tuple(next(part.batches(1, indices=[0]))[0].shape[1:])
+    return shape if part.steps is None else shape[1:]
 
 
 def require_shape(part: Part, shape: tuple[int, ...] | None) -> None:

@@ -25,10 +25,9 @@ from convsnn.workflows.running.launched import beside, require_alone
 from convsnn.workflows.running.precision import Wanted
 from convsnn.workflows.running.processes import Group
 from convsnn.workflows.running.voice import command_line, note, warn
-from convsnn.workflows.subject.given import require_shape, shape_of
 from convsnn.workflows.subject.images import Chosen, describe_part
 from convsnn.workflows.subject.method import Method
-from convsnn.workflows.subject.named_data import named_in, natural_shape, require_data
+from convsnn.workflows.subject.samples import open_samples, prepared
 from convsnn.workflows.subject.source import NO_WEIGHTS, Source
 from zoo.data import (
     DataSet,
@@ -37,8 +36,9 @@ from zoo.data import (
     class_names,
     data_place,
     draw,
-    open_data,
+    stills,
 )
+from zoo.data.still import FirstFrames
 
 EXAMPLES = 4  # images that every exact step is verified on
 
@@ -47,7 +47,8 @@ EXAMPLES = 4  # images that every exact step is verified on
 class Job:
     """What is known before a conversion: the network as a graph, the data, the images chosen.
 
-    `images` are training images to calibrate on, `example` a few of them, (B, *input shape).
+    `images` are training images or sequences to calibrate on, `example` a few of them as the
+    original is shown them, (B, *input shape).
     `test` is what is scored in the place of the data's own test part. `asked_batch` is the batch
     size that the user gave, None for one that fits this machine. `task` is what the network is for,
     None where that has to be seen from other data or outputs.
@@ -75,7 +76,7 @@ class Job:
         `samples` is how many test images the user means to score. Where memory runs out it begins
         again with half as many images at once, unless other processes wait for it.
         """
-        images, method = self.images, method.settled(self.graph)
+        images, method = self.images, method.settled(self.graph).on(self.data.train, steps)
         while True:
             try:
                 return self._convert(images, method, steps, samples)
@@ -135,10 +136,44 @@ class Job:
             group=self.group,
         )
 
-    def data_for(self, shape: tuple[int, ...], settings: Preprocessing) -> DataSet:
-        """The data as another network takes it; images given in Python are as all take them."""
+    def data_for(
+        self, shape: tuple[int, ...], settings: Preprocessing, *, frames: int | None
+    ) -> DataSet:
+        """The data as another network takes it, in sequences of `frames` or, for None, as images;
+        images given in Python are as all take them."""
         given = self.data.train if self.spec is None else self.spec
-        return _prepared(given, self.test, shape, settings)
+        return prepared(given, self.test, shape, settings, frames=frames, still=frames is None)
+
+    @property
+    def frames(self) -> int | None:
+        """Frames of each sample where these are sequences."""
+        return self.data.train.steps
+
+    def first(self, steps: int) -> "Job":
+        """The same for a network that runs fewer `steps`: of sequences, with the first frames."""
+        if self.frames is None or steps == self.frames:
+            return self
+        train, test = (FirstFrames(part, steps) for part in (self.data.train, self.data.test))
+        images = replace(self.images, part=FirstFrames(self.images.part, steps))
+        return replace(self, data=replace(self.data, train=train, test=test), images=images)
+
+    def still(self) -> "Job":
+        """The same with images: of sequences the mean frames."""
+        if self.frames is None:
+            return self
+        data = replace(self.data, train=stills(self.data.train), test=stills(self.data.test))
+        images = replace(self.images, part=stills(self.images.part))
+        settings = {**self.preprocessing, "frames": self.frames}
+        return replace(self, data=data, images=images, preprocessing=settings)
+
+    def shown(self, method: Method, steps: int) -> tuple["Job", Method]:
+        """The job as `method` is shown its data, and what the method leaves open, as network and
+        data want it. A layer that waits for all its input is shown the mean of a sequence.
+        ConfigError where both do not go together."""
+        method, job = method.settled(self.graph), self
+        if method.schedule == "layers" and method.encoder == "direct":
+            job = self.still()
+        return job, method.on(job.data.train, steps)
 
     def _provenance(self, method: Method, steps: int, samples: int | None) -> dict[str, Any]:
         part = self.images.part
@@ -183,6 +218,8 @@ def open_job(
     wanted: Wanted | None = None,
     task: str | None = None,
     group: Group | None = None,
+    frames: int | None = None,
+    still: bool | None = None,
 ) -> Job:
     """Open the data, read the network and prove that what was read is the original.
 
@@ -190,7 +227,9 @@ def open_job(
     `test`, likewise, is scored in the place of its test part. `preprocessing` replaces the model's
     own where it is not None; `gate` is the user's bound on the loss of accuracy, refused where
     nothing could be scored; `task` is what the network is for (None: as the targets decide it);
-    without a `group` it is refused where several processes were started.
+    without a `group` it is refused where several processes were started. Events become so many
+    `frames`, and sequences have to have them; `still` asks for images, which of sequences are the
+    mean frames, False for sequences, None for what the data holds.
     Raises ConfigError, LoadError, UnsupportedError or RewriteError, all before any calibration.
     """
     if group is None:
@@ -199,9 +238,11 @@ def open_job(
     group.device = device
     if not source.trained:
         raise ConfigError(f"'{source.text}' has no trained weights", hint=NO_WEIGHTS)
-    spec, settings, opened = _open(source, data, test, preprocessing)
+    spec, settings, opened = open_samples(
+        source, data, test, preprocessing, frames=frames, still=still
+    )
     chosen = draw(opened.train, calibration_samples, seed=seed)
-    example, _ = next(opened.train.batches(EXAMPLES, indices=chosen[:EXAMPLES]))
+    example, _ = next(stills(opened.train).batches(EXAMPLES, indices=chosen[:EXAMPLES]))
     note(f"reading {source.text}")
     if not source.loaded:
         warn("no --weights given; the network has those its factory sets")
@@ -229,47 +270,6 @@ def open_job(
         test,
         group,
     )
-
-
-def _open(
-    source: Source,
-    data: str | Part | None,
-    test: str | Part | None,
-    preprocessing: Mapping[str, Any],
-) -> tuple[str | None, Preprocessing, DataSet]:
-    """The text that names the data, its preprocessing, and the data set."""
-    settings = source.preprocessing.override(**preprocessing)
-    if not (data is None or isinstance(data, str)):
-        said = any(value is not None for value in preprocessing.values())
-        if said and not isinstance(test, str):
-            raise ConfigError(
-                "preprocessing is for data that is named, not for images given in Python",
-                hint="give the images as the network takes them",
-            )
-        require_shape(data, source.input_shape)
-        shape = source.input_shape or shape_of(data)
-        return None, settings, _prepared(data, test, shape, settings)
-    spec = require_data(source.data if data is None else data, source.text)
-    with named_in(source.described_in if data is None else ""):
-        shape = source.input_shape or natural_shape(spec, settings.resize)
-        return spec, settings, _prepared(spec, test, shape, settings)
-
-
-def _prepared(
-    data: str | Part, test: str | Part | None, shape: tuple[int, ...], settings: Preprocessing
-) -> DataSet:
-    """Both parts, for a network that takes samples of `shape`."""
-    if isinstance(data, str):
-        opened = open_data(data, input_shape=shape, preprocessing=settings)
-    else:
-        opened = DataSet("given", data, data)
-    if test is None:
-        return opened
-    if isinstance(test, str):
-        named = open_data(test, input_shape=shape, preprocessing=settings)
-        return replace(named, train=opened.train)
-    require_shape(test, shape)
-    return DataSet(opened.name, opened.train, test)
 
 
 def _too_large(images: int, processes: int) -> CalibrationError:

@@ -15,6 +15,7 @@ from convsnn.readouts import READOUTS
 from convsnn.spiking.kinds import refused_roles
 from convsnn.spiking.plan import Stage
 from convsnn.spiking.schedule import as_schedule, default_schedule, require_patient
+from zoo.data import Part
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Method:
 
     `given` are stages that came as objects, which `calibrate` then only describes; `spikes` bounds
     the kind of network (see `convsnn.spiking.kinds`); `left` names what the user left open, of
-    `calibrate` and `schedule`; `fit` are the functions that neurons stand for.
+    `calibrate`, `encoder` and `schedule`; `fit` are the functions that neurons stand for.
     """
 
     calibrate: str
@@ -40,12 +41,7 @@ class Method:
     def __post_init__(self) -> None:
         self.stages()
         NEURONS.create(self.neuron, threshold=1.0)
-        if ENCODERS.create(self.encoder).steps is not None:
-            raise ConfigError(
-                f"a network cannot be converted for '{self.encoder}' input, which has no image "
-                "that the original could be shown",
-                hint="use --encoder direct or poisson; convsnn train learns from sequences",
-            )
+        ENCODERS.create(self.encoder)
         READOUTS.create(self.readout)
         refused_roles(self.spikes)
         require_if(self.fit, self.neuron)
@@ -64,6 +60,42 @@ class Method:
             calibrate = default_stages(self.neuron, schedule, smooth=True)
         left: frozenset[str] = frozenset()
         return replace(self, schedule=schedule, calibrate=calibrate, left=left)
+
+    @property
+    def frames(self) -> int | None:
+        """How many frames of a sequence its encoder takes, where it says so."""
+        return ENCODERS.create(self.encoder).steps
+
+    @property
+    def still(self) -> bool | None:
+        """Whether images are asked for, of sequences the mean frames; None where nobody says."""
+        return None if "encoder" in self.left else self.frames is None
+
+    def on(self, part: Part, steps: int) -> "Method":
+        """The same for the samples of `part`: sequences are shown frame by frame, unless images
+        were asked for. ConfigError where the encoder takes none, or `steps` frames are not there.
+        """
+        frames = part.steps
+        if frames is None:
+            if self.frames is not None:
+                raise ConfigError(
+                    f"'{self.encoder}' shows sequences, and {part.source} holds images",
+                    hint="use --encoder direct, or give events or frames with --data",
+                )
+            return self
+        encoder = f"frames:steps={frames}" if self.encoder == "direct" else self.encoder
+        if ENCODERS.create(encoder).steps is None:
+            raise ConfigError(
+                f"'{encoder}' shows images, and {part.source} holds sequences",
+                hint="use --encoder frames, or give images with --data",
+            )
+        if ENCODERS.create(encoder).steps != frames or steps > frames:
+            raise ConfigError(
+                f"{part.source} makes sequences of {frames} frames, but '{encoder}' input of "
+                f"{steps} time steps was asked for",
+                hint="use as many frames as there are --timesteps, or more",
+            )
+        return replace(self, encoder=encoder)
 
     def stages(self) -> Sequence[Stage]:
         """The calibration stages."""

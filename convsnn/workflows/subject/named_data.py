@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from convsnn.errors import ConfigError, LoadError
-from zoo.data import DATASETS, find_images
+from zoo.data import DATASETS, holds_events, sample_shape
 
 
 def require_data(spec: str | None, model: str) -> str:
@@ -37,8 +37,16 @@ def named_in(place: str, *, hint: str = "") -> Iterator[None]:
         raise type(error)(f"{error} (this data is named in {place})", hint=better) from None
 
 
+def require_events(spec: str) -> None:
+    """ConfigError where the data set holds no recordings, of which frames could be made."""
+    if not holds_events(spec):
+        raise ConfigError(
+            f"'{spec}' holds no events that could be made frames of",
+            hint="leave out --frames-by and --frame-value",
+        )
+
+
 def natural_shape(spec: str, resize: tuple[int, ...] | None) -> tuple[int, ...]:
     """Shape of one sample as the data set stores it, channels first, or as `resize` makes it."""
-    train, _ = find_images(spec)
-    shape = tuple(next(train.read([0])).shape[1:])
+    shape = sample_shape(spec)
     return (shape[0], *resize) if resize is not None and len(resize) == 2 else shape

@@ -70,8 +70,8 @@ class Opening:
             answer=self.answer,
         )
 
-    def open(self) -> Job:
-        """Read data and network; see `open_job` for what is raised."""
+    def open(self, *, frames: int | None = None, still: bool | None = None) -> Job:
+        """Read data and network; see `open_job` for `frames` and `still`, and what is raised."""
         data = _part(self.data)
         return open_job(
             self.source,
@@ -87,6 +87,8 @@ class Opening:
             task=self.task,
             gate=self.gate,
             group=self.group,
+            frames=frames,
+            still=still,
         )
 
 
@@ -97,6 +99,6 @@ def _part(given: Images | str | None) -> Part | str | None:
 Subject: TypeAlias = Job | Opening | nn.Module | Graph | str | Path
 
 
-def opened(subject: Job | Opening) -> Job:
-    """The job, opened where it is not."""
-    return subject if isinstance(subject, Job) else subject.open()
+def opened(subject: Job | Opening, *, frames: int | None = None) -> Job:
+    """The job, opened where it is not; sequences in it are of so many `frames`."""
+    return subject if isinstance(subject, Job) else subject.open(frames=frames)

@@ -17,7 +17,8 @@ from convsnn.workflows.subject.class_names import stored_names
 from convsnn.workflows.subject.given import Images, as_part, require_shape
 from convsnn.workflows.subject.images import Chosen
 from convsnn.workflows.subject.named_data import named_in, require_data
-from zoo.data import DataSet, Preprocessing, absolute, draw, is_there, open_data
+from convsnn.workflows.subject.samples import moving
+from zoo.data import DataSet, Preprocessing, absolute, draw, is_there, open_data, stills
 
 _MOVED = "name the data with --data; the network was made with {0}, which is not there any more"
 
@@ -82,9 +83,7 @@ def data_of(
         raise LoadError(f"{place or _name(net)}: {error}", hint=error.hint) from None
     settings = known.override(**preprocessing)
     if data is not None and not isinstance(data, str):
-        part = as_part(data)
-        require_shape(part, tuple(net.graph.input.attrs["shape"]))
-        return DataSet("given", part, part), settings
+        return _given(net, data, place), settings
     named = net.provenance.get("data") if data is None else data
     spec = require_data(named, place or _name(net))
     if data is None:
@@ -96,13 +95,33 @@ def data_of(
             preprocessing=settings,
             steps=net.encoder.steps,
         )
-    if opened.test.steps != net.encoder.steps:
-        raise ConfigError(
-            f"{place or _name(net)} is shown sequences of {net.encoder.steps} frames, but {spec} "
-            "holds images",
-            hint="give events or frames with --data, as the network was trained on",
-        )
+    if net.encoder.steps is not None and opened.test.steps is None:
+        raise _still(net, place, spec)
     return opened, settings
+
+
+def _given(net: Spiking, data: Images, place: str) -> DataSet:
+    """Samples given in Python, as `net` is shown them."""
+    shape, frames = tuple(net.graph.input.attrs["shape"]), net.encoder.steps
+    part = moving(as_part(data), shape)
+    require_shape(part, shape)
+    if frames is None:
+        part = stills(part)
+    elif part.steps is None:
+        raise _still(net, place, part.source)
+    elif part.steps != frames:
+        raise ConfigError(
+            f"{place or _name(net)} is shown sequences of {frames} frames, not {part.steps}"
+        )
+    return DataSet("given", part, part)
+
+
+def _still(net: Spiking, place: str, given: str) -> ConfigError:
+    return ConfigError(
+        f"{place or _name(net)} is shown sequences of {net.encoder.steps} frames, but {given} "
+        "holds images",
+        hint="give events or frames with --data, as the network was made for",
+    )
 
 
 def _found(given: str, place: Mapping[str, str]) -> str:

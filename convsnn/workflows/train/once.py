@@ -36,11 +36,6 @@ NOT_AN_ANN = (
     "with it says anything of the training"
 )
 
-MEAN_FRAME = (
-    "every time step was shown a frame of its own; the ANN of this report, which knows no time, "
-    "was shown the mean of each sample's frames"
-)
-
 GRADED = (
     "neurons of the fully connected layers send their potentials, graded values, which are charged "
     "as multiply-accumulates; their firing rate counts every value but 0, so it and their SIN say "
@@ -180,7 +175,6 @@ def _scored(
         examples=0 if course.task is None else detecting.SHOWN,
     )
     said = [NOT_AN_ANN]
-    said += [MEAN_FRAME] if course.data.test.steps is not None else []
     said += [GRADED] if any(neurons.graded for neurons in net.neurons.values()) else []
     report["warnings"] = [*report["warnings"], *said]
     if course.task is not None:

@@ -64,12 +64,12 @@ class Split:
     check: Chosen
 
 
-def open_unscored(asked: Job | Opening) -> Job:
+def open_unscored(asked: Job | Opening, *, frames: int | None = None) -> Job:
     """The job, opened where it is not. No label is asked for, so that none is refused; of those
     there are, only the kind says whether answers are classes."""
     if isinstance(asked, Job) or asked.task is not None:
-        return opened(asked)
-    job = replace(asked, task="none").open()
+        return opened(asked, frames=frames)
+    job = replace(asked, task="none").open(frames=frames)
     try:
         return replace(job, task=decide(job.data.train.targets, job.graph).said)
     except (ConfigError, LoadError):
@@ -105,7 +105,7 @@ def measure(job: Job, method: Method, images: Chosen, *, steps: Sequence[int]) -
     seen, classes = 0, answers_classes(net)
     for x in images:
         with torch.no_grad():
-            found = run(net.graph, x)
+            found = run(net.graph, net.encoder.still(x))
         ids = torch.arange(seen, seen + len(x), device=x.device)
         outputs = [out[at] for out in simulate(net, x, steps=steps[-1], ids=ids).outputs]
         wanted = [found[name] for name in net.graph.outputs]

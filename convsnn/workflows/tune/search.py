@@ -118,7 +118,7 @@ def tune(
     if not isinstance(asked, Job):
         more = asked.calibration_samples + 2 * trial_samples
         asked = replace(asked, calibration_samples=more)
-    parts = split(open_unscored(asked), trials=trial_samples)
+    parts = split(open_unscored(asked, frames=timesteps), trials=trial_samples)
     settings = job_settings(parts.job, steps=timesteps) | method
     claim(folder, settings, command="tune", force=force, results=RESULTS)
     study = Study(neuron, folder / JOURNAL, seed=asked.seed)
