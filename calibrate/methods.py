@@ -41,6 +41,16 @@ _TABLE: tuple[NamedMethod, ...] = (
         note="the same with all steps counting alike",
     ),
     NamedMethod(
+        "ftbc",
+        "Time-varying bias",
+        f"{ANY_TIME}+ftbc",
+        readout="auto",
+        source="this project, and Wu et al. 2024 (FTBC)",
+        note="the default, then a bias for each channel and step, for 32 steps at most",
+        differs="the paper starts from networks trained with a quantised activation, and adds the "
+        "mean error so far where this adds what each step has added to it",
+    ),
+    NamedMethod(
         "layers",
         "Layer by layer",
         "mse:steps={steps}+weights",
