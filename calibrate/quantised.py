@@ -110,10 +110,9 @@ def _rows(
         torch.randint(every, (2,), generator=generator).tolist() for _ in range(replay.pieces)
     ]
     lots: dict[int, list[tuple[Tensor, Tensor, Tensor]]] = {}
-    targets = []
     for number, (spiking, original) in zip(replay.numbers(), replay.values(layer), strict=True):
         x, z, u = spiking[node.inputs[0]][0], spiking[place][0], original[place][0]
-        targets.append(original[layer.end][0])
+        replay.keep_target(layer, number, original[layer.end][0])
         if kept < 1 and weight.dim() == 4:
             first = firsts[number]
             given = spread(node, x, every=every, first=first)
@@ -123,7 +122,6 @@ def _rows(
         rows = features(given[0], weight, given[1], wide=wide, biased=biased)
         part = rows, by_group(node, z), by_group(node, u)
         lots.setdefault(number % LOTS, []).append(part)
-    replay.keep_targets(layer, targets)
     return [
         _Rows(*(torch.cat(each, 2) for each in zip(*lot, strict=True))) for lot in lots.values()
     ]

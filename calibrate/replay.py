@@ -6,8 +6,9 @@ are alike), hands each layer its input currents beside the activations of the or
 and goes on with whatever the stage made of the layer. Every layer is so calibrated behind layers
 that are calibrated already, and the whole costs a few simulations, however deep the network.
 
-Memory grows with images x steps x the neurons that are still read, an eighth of a byte each. The
-input currents of the layer at hand are held beside it where they take half a gigabyte at most.
+Memory grows with images x steps x the neurons that are still read, an eighth of a byte each
+(`held` says how much). The input currents of the layer at hand are held beside it, those of as many
+images as half a gigabyte takes; of the others they are made anew whenever they are read.
 
 Images come in pieces that are dealt out to `LOTS` lots, and these to the processes that share the
 work: sums over a lot, added up in float64, are the same however many processes there are.
@@ -22,7 +23,7 @@ from torch import Tensor
 
 from calibrate.base import Context
 from calibrate.sent import Sent, means
-from calibrate.stops import Layer, reads_of, stops_of
+from calibrate.stops import Layer, reads_of, stops_of, work_of
 from convsnn.errors import CalibrationError
 from convsnn.graph import Node
 from convsnn.graph.ops import OPS, Role
@@ -69,8 +70,8 @@ class Replay:
     images: int = field(init=False, default=0)
     pieces: int = field(init=False, default=0)
     _batches: list[_Images] = field(init=False)
-    _kept: tuple[str, list[tuple[Tensor, Tensor]]] | None = field(init=False, default=None)
-    _targets: tuple[str, list[Tensor]] | None = field(init=False, default=None)
+    _kept: tuple[str, dict[int, tuple[Tensor, Tensor]]] = field(init=False, default=("", {}))
+    _targets: tuple[str, dict[int, Tensor]] = field(init=False, default=("", {}))
 
     def __post_init__(self) -> None:
         if takes_turns(self.context.neuron):
@@ -134,8 +135,10 @@ class Replay:
         """
         graph = self.context.graph
         stops = stops_of(self.context)
+        works = [work_of(graph, stop) for stop in stops]
         for index, stop in enumerate(stops):
             yield stop
+            self.context.heard(sum(works[: index + 1]) / sum(works))
             if stop.site is None:
                 continue
             later = {name for s in stops[index + 1 :] for name in reads_of(s)}
@@ -151,41 +154,50 @@ class Replay:
                     images.original[stop.site.name] = graph.activate(stop.site.name, target)
                 for name in [n for n in images.sent if n not in later]:
                     del images.sent[name], images.original[name]
-            self._kept = self._targets = None
+            self._kept, self._targets = ("", {}), ("", {})
 
-    def keep_targets(self, layer: Layer, targets: list[Tensor]) -> None:
-        """The original's values at the end of `layer`, (B, ...) of each batch, need not be computed
-        again as long as the layer is at hand."""
-        if sum(target.numel() for target in targets) <= KEPT:
-            self._targets = layer.end, targets
+    def keep_target(self, layer: Layer, number: int, target: Tensor) -> None:
+        """The original's value at the end of `layer`, (B, ...) of the batch `number`, need not be
+        computed again as long as the layer is at hand."""
+        if self._targets[0] != layer.end:
+            self._targets = layer.end, {}
+        known = self._targets[1]
+        if target.numel() + sum(value.numel() for value in known.values()) <= KEPT // 4:
+            known[number] = target
 
     def currents(self, layer: Layer, steps: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Per batch the value of `layer.end` at the first `steps` (default: all), (T, B, ...), or
         (1, B, ...) where it does not change, and the original network's, (B, ...)."""
-        if self._kept is None or self._kept[0] != layer.end:
-            images = sum(len(batch.ids) for batch in self._batches)
-            shape = torch.Size(self.context.graph.shapes[layer.end])
-            self._kept = None
-            if images * self.length * shape.numel() > KEPT:
-                for spiking, original in self.values(layer, steps):
-                    yield spiking[layer.end], original[layer.end][0]
-                return
-            if self._targets is None or self._targets[0] != layer.end:
-                known = [(s[layer.end], o[layer.end][0]) for s, o in self.values(layer)]
-                self._targets = layer.end, [target for _, target in known]
-            else:  # only what the spiking network makes of it has changed
-                own = (s[layer.end] for s, _ in self.values(layer, original=False))
-                known = list(zip(own, self._targets[1], strict=True))
-            self._kept = layer.end, known
-        for currents, target in self._kept[1]:
-            yield currents[: steps or self.steps], target
+        if self._kept[0] != layer.end:
+            self._kept = layer.end, {}
+        kept, count = self._kept[1], steps or self.steps
+        targets = self._targets[1] if self._targets[0] == layer.end else {}
+        room = KEPT - sum(value.numel() for pair in kept.values() for value in pair)
+        shape = torch.Size(self.context.graph.shapes[layer.end])
+        for images in self._batches:
+            if images.number in kept:
+                currents, target = kept[images.number]
+            else:
+                needed = len(images.ids) * (self.length + 1) * shape.numel()
+                known = targets.get(images.number)
+                ((own, original),) = self._ran(
+                    layer,
+                    lambda sent, most=self.steps if needed <= room else count: sent.values(most),
+                    [images],
+                    original=known is None,
+                )
+                currents = own[layer.end]
+                target = original[layer.end][0] if known is None else known
+                if needed <= room:
+                    kept[images.number] = currents, target
+                    room -= currents.numel() + target.numel()
+            yield currents[:count], target
 
-    def values(self, layer: Layer, steps: int | None = None, *, original: bool = True) -> Pairs:
+    def values(self, layer: Layer, steps: int | None = None) -> Pairs:
         """Per batch every value that `layer` reads or makes, by name: in the spiking network at
-        the first `steps`, (T, B, ...) or (1, B, ...), and, where wanted, in the `original` one,
-        (1, B, ...)."""
+        the first `steps`, (T, B, ...) or (1, B, ...), and in the original one, (1, B, ...)."""
         count = steps or self.steps
-        return self._ran(layer, lambda sent: sent.values(count), original=original, settled=False)
+        return self._ran(layer, lambda sent: sent.values(count), self._batches)
 
     def averages(self, layer: Layer, at: Sequence[int]) -> Pairs:
         """What `values` gives, as means over the first t steps for each t of `at`, which rises:
@@ -197,13 +209,19 @@ class Replay:
                 over = {n: own[n] if n in still else torch.stack(means(own[n], at)) for n in own}
                 yield over, original
             return
-        yield from self._ran(layer, lambda sent: sent.means(at), original=True, settled=True)
+        yield from self._ran(layer, lambda sent: sent.means(at), self._batches, settled=True)
 
     def _ran(
-        self, layer: Layer, read: Callable[[Sent], Tensor], *, original: bool, settled: bool
+        self,
+        layer: Layer,
+        read: Callable[[Sent], Tensor],
+        batches: Sequence[_Images],
+        *,
+        original: bool = True,
+        settled: bool = False,
     ) -> Pairs:
         tensors = {**self.context.graph.tensors, **self.plan.weights}
-        for images in self._batches:
+        for images in batches:
             sent = {n: read(v) for n, v in images.sent.items() if n in reads_of(layer)}
             plain = {n: v[None] for n, v in images.original.items() if n in reads_of(layer)}
             own = _run(layer, tensors, sent, settled=settled)
@@ -241,7 +259,7 @@ class Replay:
     def set_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Replace tensors of the graph, in the spiking network only."""
         self.plan = replace(self.plan, weights={**self.plan.weights, **weights})
-        self._kept = None
+        self._kept = "", {}
 
 
 def _run(

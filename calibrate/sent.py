@@ -27,11 +27,11 @@ class Sent:
     @staticmethod
     def pack(values: Tensor, threshold: Tensor) -> "Sent":
         """Keep `values` exactly, as bits where each is zero or the threshold with either sign."""
-        signs = values.sign()
-        if torch.equal(signs * threshold, values):
-            minus = values < 0
-            negative = _packed(minus) if bool(minus.any()) else None
-            return Sent(_packed(values > 0), threshold, len(values), True, negative)
+        plus = values > 0
+        if torch.equal(torch.where(plus, threshold, 0.0), values):
+            return Sent(_packed(plus), threshold, len(values), True)
+        if torch.equal(values.sign() * threshold, values):
+            return Sent(_packed(plus), threshold, len(values), True, _packed(values < 0))
         return Sent(values, threshold, len(values))
 
     @staticmethod
