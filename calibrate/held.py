@@ -1,5 +1,4 @@
-"""What a replay holds of an image: known beforehand, so that as many are simulated as memory takes.
-"""
+"""What a replay holds of an image: known beforehand, to simulate as many as memory takes."""
 
 from collections.abc import Iterator
 from math import prod
@@ -25,7 +24,7 @@ def _held(context: Context, steps: int) -> Iterator[int]:
     graph = context.graph
     each = _FLOAT + (1 if context.schedule == "layers" else _of_neuron(context.neuron, steps))
     still = {graph.input.name: _FLOAT * (1 if context.encoder.constant else steps + 1)}
-    sizes = {name: each for name in graph.sites}
+    sizes = dict.fromkeys(graph.sites, each)
     stops = stops_of(context)
     made = {name: size * prod(graph.shapes[name]) for name, size in (still | sizes).items()}
     present = {graph.input.name}

@@ -64,7 +64,9 @@ class MeanSquaredError(SetsThresholds):
             steps = context.steps  # another number is another network
         tops = maxima(context.part(0.0, 0.4))
         most = ENOUGH if context.schedule == "layers" else None
-        found = histograms(context.part(0.4, 0.9), tops, per_channel=self.per == "channel", bins=BINS, most=most)
+        found = histograms(
+            context.part(0.4, 0.9), tops, per_channel=self.per == "channel", bins=BINS, most=most
+        )
         sites = {}
         for name, site in context.graph.sites.items():
             values = best_thresholds(found[name], steps * spikes, self.potential, self.grid)

@@ -16,10 +16,9 @@ n-th along both axes, beginning anywhere, and all of them where the layer has fe
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from calibrate.least_squares import (

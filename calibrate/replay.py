@@ -7,7 +7,7 @@ and goes on with whatever the stage made of the layer. Every layer is so calibra
 that are calibrated already, and the whole costs a few simulations, however deep the network.
 
 Memory grows with images x steps x the neurons that are still read, an eighth of a byte each
-(`held` says how much). The input currents of the layer at hand are held beside it, those of as many
+(see `calibrate.held`). The input currents of the layer at hand are held beside it, those of as many
 images as half a gigabyte takes; of the others they are made anew whenever they are read.
 
 Images come in pieces that are dealt out to `LOTS` lots, and these to the processes that share the
@@ -16,19 +16,21 @@ work: sums over a lot, added up in float64, are the same however many processes 
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import methodcaller
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from calibrate.base import Context
+from calibrate.layer_run import run_layer
 from calibrate.sent import Sent, means
 from calibrate.stops import Layer, reads_of, stops_of, work_of
 from convsnn.errors import CalibrationError
-from convsnn.graph import Node
-from convsnn.graph.ops import OPS, Role
-from convsnn.neurons import Keys
-from convsnn.neurons.base import Patient, sequence_like
+from convsnn.graph.ops import Role
+from convsnn.neurons import NEURONS, Keys
+from convsnn.neurons.base import Patient
+from convsnn.neurons.integrate import IntegrateAndFire
 from convsnn.spiking.plan import Plan, SitePlan
 from convsnn.spiking.population import population
 from convsnn.spiking.turns import takes_turns
@@ -109,6 +111,11 @@ class Replay:
         constant = self.context.encoder.constant
         return self.context.graph.behind({Role.ACTIVATION, *(() if constant else (Role.INPUT,))})
 
+    @property
+    def _plain(self) -> bool:
+        """Whether neurons send their threshold or nothing, which need not be looked for then."""
+        return isinstance(NEURONS.create(self.context.neuron, threshold=1.0), IntegrateAndFire)
+
     def _read(self) -> Iterator[_Images]:
         context, share = self.context, self.context.share
         largest = max(torch.Size(shape).numel() for shape in context.graph.shapes.values())
@@ -149,7 +156,7 @@ class Replay:
                     images.sent[stop.site.name] = (
                         Sent.count(values, threshold, self.steps)
                         if self.by_layers
-                        else Sent.pack(values, threshold)
+                        else Sent.pack(values, threshold, plain=self._plain)
                     )
                     images.original[stop.site.name] = graph.activate(stop.site.name, target)
                 for name in [n for n in images.sent if n not in later]:
@@ -182,7 +189,7 @@ class Replay:
                 known = targets.get(images.number)
                 ((own, original),) = self._ran(
                     layer,
-                    lambda sent, most=self.steps if needed <= room else count: sent.values(most),
+                    methodcaller("values", self.steps if needed <= room else count),
                     [images],
                     original=known is None,
                 )
@@ -224,8 +231,8 @@ class Replay:
         for images in batches:
             sent = {n: read(v) for n, v in images.sent.items() if n in reads_of(layer)}
             plain = {n: v[None] for n, v in images.original.items() if n in reads_of(layer)}
-            own = _run(layer, tensors, sent, settled=settled)
-            yield own, _run(layer, self.context.graph.tensors, plain) if original else {}
+            own = run_layer(layer, tensors, sent, settled=settled)
+            yield own, run_layer(layer, self.context.graph.tensors, plain) if original else {}
 
     def ids(self) -> Iterator[Tensor]:
         """Per batch the numbers of its samples."""
@@ -260,43 +267,3 @@ class Replay:
         """Replace tensors of the graph, in the spiking network only."""
         self.plan = replace(self.plan, weights={**self.plan.weights, **weights})
         self._kept = "", {}
-
-
-def _run(
-    layer: Layer,
-    tensors: Mapping[str, Tensor],
-    read: Mapping[str, Tensor],
-    *,
-    settled: bool = False,
-) -> dict[str, Tensor]:
-    """Every value of the layer beside those it reads, which are those of steps, or their means."""
-    values = dict(read)
-    for node in layer.nodes:
-        data = [values[name] for name in node.inputs if name not in tensors]
-        steps = max(len(value) for value in data)
-        given = iter(v.expand(steps, *v.shape[1:]) for v in data)
-        arguments = [tensors[n] if n in tensors else next(given) for n in node.inputs]
-        running = node.role is Role.MAX_POOL and not node.attrs.get("each_step") and not settled
-        values[node.name] = _apply(node, arguments, steps, set(tensors), pooled=running)
-    return values
-
-
-def _apply(
-    node: Node, arguments: list[Tensor], steps: int, constant: set[str], *, pooled: bool
-) -> Tensor:
-    """Run an op on all steps at once; where `pooled`, as max-pooling does, on the running sum."""
-    merged = [
-        a if name in constant else (_summed(a) if pooled else a).flatten(0, 1)
-        for name, a in zip(node.inputs, arguments, strict=True)
-    ]
-    value = OPS[node.op].run(*merged, **node.attrs).unflatten(0, (steps, -1))
-    return torch.diff(value, dim=0, prepend=torch.zeros_like(value[:1])) if pooled else value
-
-
-def _summed(values: Tensor) -> Tensor:
-    """The running sum over the first axis; many times sooner than torch's own along it."""
-    sums = sequence_like(values)
-    sums[0] = values[0]
-    for step in range(1, len(values)):
-        torch.add(sums[step - 1], values[step], out=sums[step])
-    return sums

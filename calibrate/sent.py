@@ -25,10 +25,11 @@ class Sent:
     parts: int = 0  # of which the data are numbers, where layers fire one after another
 
     @staticmethod
-    def pack(values: Tensor, threshold: Tensor) -> "Sent":
-        """Keep `values` exactly, as bits where each is zero or the threshold with either sign."""
+    def pack(values: Tensor, threshold: Tensor, *, plain: bool = False) -> "Sent":
+        """Keep `values` exactly, as bits where each is zero or the threshold with either sign;
+        with `plain` all are known to be zero or the threshold."""
         plus = values > 0
-        if torch.equal(torch.where(plus, threshold, 0.0), values):
+        if plain or torch.equal(torch.where(plus, threshold, 0.0), values):
             return Sent(_packed(plus), threshold, len(values), True)
         if torch.equal(values.sign() * threshold, values):
             return Sent(_packed(plus), threshold, len(values), True, _packed(values < 0))

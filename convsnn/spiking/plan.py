@@ -168,9 +168,7 @@ class Stage(Protocol):
 Shown: TypeAlias = Callable[[int], AbstractContextManager[Callable[[float], None]]]
 
 
-def run_stages(
-    context: Context, stages: Sequence[Stage], *, shown: Shown | None = None
-) -> Plan:
+def run_stages(context: Context, stages: Sequence[Stage], *, shown: Shown | None = None) -> Plan:
     """Run the stages in order, from an empty plan, and check that the result is usable.
 
     `shown` gives for the number of each, from 0, what is told which part of it is done.
