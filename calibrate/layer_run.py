@@ -14,19 +14,28 @@ from convsnn.neurons.base import sequence_like
 def run_layer(
     layer: Layer,
     tensors: Mapping[str, Tensor],
-    read: Mapping[str, Tensor],
+    read: dict[str, Tensor],
     *,
     settled: bool = False,
+    end: bool = False,
 ) -> dict[str, Tensor]:
-    """Every value of the layer beside those it reads, which are those of steps, or their means."""
-    values = dict(read)
-    for node in layer.nodes:
+    """Every value of the layer beside those it reads, which are those of steps, or their means.
+
+    With `end` its last alone; the others are let go, out of `read` too, when nothing needs them.
+    """
+    values = read if end else dict(read)
+    for place, node in enumerate(layer.nodes):
         data = [values[name] for name in node.inputs if name not in tensors]
         steps = max(len(value) for value in data)
         given = iter(v.expand(steps, *v.shape[1:]) for v in data)
         arguments = [tensors[n] if n in tensors else next(given) for n in node.inputs]
         running = node.role is Role.MAX_POOL and not node.attrs.get("each_step") and not settled
+        del data, given
         values[node.name] = _apply(node, arguments, steps, set(tensors), pooled=running)
+        if end:
+            later = {name for other in layer.nodes[place + 1 :] for name in other.inputs}
+            for name in values.keys() - later - {layer.end}:
+                del values[name]
     return values
 
 

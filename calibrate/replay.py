@@ -8,7 +8,7 @@ that are calibrated already, and the whole costs a few simulations, however deep
 
 Memory grows with images x steps x the neurons that are still read, an eighth of a byte each
 (see `calibrate.held`). The input currents of the layer at hand are held beside it, those of as many
-images as half a gigabyte takes; of the others they are made anew whenever they are read.
+images as `KEPT` has room for; of the others they are made anew whenever they are read.
 
 Images come in pieces that are dealt out to `LOTS` lots, and these to the processes that share the
 work: sums over a lot, added up in float64, are the same however many processes there are.
@@ -16,7 +16,6 @@ work: sums over a lot, added up in float64, are the same however many processes 
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from operator import methodcaller
 from typing import TypeAlias
 
 import torch
@@ -37,7 +36,7 @@ from convsnn.spiking.turns import takes_turns
 
 LOTS = 16
 ELEMENTS = 1 << 22  # of the largest layer, over the steps and images run at once
-KEPT = 1 << 27  # input currents of one layer, over all steps and images, that are held in memory
+KEPT = 5 << 27  # bytes of spikes and of the input currents of one layer that are held at once
 
 
 # per batch values by name, of the spiking network and of the original
@@ -169,7 +168,7 @@ class Replay:
         if self._targets[0] != layer.end:
             self._targets = layer.end, {}
         known = self._targets[1]
-        if target.numel() + sum(value.numel() for value in known.values()) <= KEPT // 4:
+        if target.nbytes + sum(value.nbytes for value in known.values()) <= KEPT // 4:
             known[number] = target
 
     def currents(self, layer: Layer, steps: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
@@ -179,32 +178,37 @@ class Replay:
             self._kept = layer.end, {}
         kept, count = self._kept[1], steps or self.steps
         targets = self._targets[1] if self._targets[0] == layer.end else {}
-        room = KEPT - sum(value.numel() for pair in kept.values() for value in pair)
+        room = KEPT - sum(value.nbytes for pair in kept.values() for value in pair)
+        room -= sum(sent.data.nbytes for b in self._batches for sent in b.sent.values())
         shape = torch.Size(self.context.graph.shapes[layer.end])
         for images in self._batches:
             if images.number in kept:
                 currents, target = kept[images.number]
             else:
-                needed = len(images.ids) * (self.length + 1) * shape.numel()
+                needed = 4 * len(images.ids) * (self.length + 1) * shape.numel()
+                currents = self._end(images, layer, self.steps if needed <= room else count)
                 known = targets.get(images.number)
-                ((own, original),) = self._ran(
-                    layer,
-                    methodcaller("values", self.steps if needed <= room else count),
-                    [images],
-                    original=known is None,
-                )
-                currents = own[layer.end]
-                target = original[layer.end][0] if known is None else known
+                target = self._end(images, layer, None) if known is None else known
                 if needed <= room:
                     kept[images.number] = currents, target
-                    room -= currents.numel() + target.numel()
+                    room -= currents.nbytes + target.nbytes
             yield currents[:count], target
+
+    def _end(self, images: _Images, layer: Layer, steps: int | None) -> Tensor:
+        """The value of `layer.end` at the first `steps`, or with None the original network's; all
+        that it is made from is let go."""
+        tensors, names = self.context.graph.tensors, reads_of(layer)
+        if steps is None:
+            plain = {n: v[None] for n, v in images.original.items() if n in names}
+            return run_layer(layer, tensors, plain, end=True)[layer.end][0]
+        sent = {n: v.values(steps) for n, v in images.sent.items() if n in names}
+        return run_layer(layer, {**tensors, **self.plan.weights}, sent, end=True)[layer.end]
 
     def values(self, layer: Layer, steps: int | None = None) -> Pairs:
         """Per batch every value that `layer` reads or makes, by name: in the spiking network at
         the first `steps`, (T, B, ...) or (1, B, ...), and in the original one, (1, B, ...)."""
         count = steps or self.steps
-        return self._ran(layer, lambda sent: sent.values(count), self._batches)
+        return self._ran(layer, lambda sent: sent.values(count))
 
     def averages(self, layer: Layer, at: Sequence[int]) -> Pairs:
         """What `values` gives, as means over the first t steps for each t of `at`, which rises:
@@ -216,23 +220,15 @@ class Replay:
                 over = {n: own[n] if n in still else torch.stack(means(own[n], at)) for n in own}
                 yield over, original
             return
-        yield from self._ran(layer, lambda sent: sent.means(at), self._batches, settled=True)
+        yield from self._ran(layer, lambda sent: sent.means(at), settled=True)
 
-    def _ran(
-        self,
-        layer: Layer,
-        read: Callable[[Sent], Tensor],
-        batches: Sequence[_Images],
-        *,
-        original: bool = True,
-        settled: bool = False,
-    ) -> Pairs:
+    def _ran(self, layer: Layer, read: Callable[[Sent], Tensor], *, settled: bool = False) -> Pairs:
         tensors = {**self.context.graph.tensors, **self.plan.weights}
-        for images in batches:
+        for images in self._batches:
             sent = {n: read(v) for n, v in images.sent.items() if n in reads_of(layer)}
             plain = {n: v[None] for n, v in images.original.items() if n in reads_of(layer)}
             own = run_layer(layer, tensors, sent, settled=settled)
-            yield own, run_layer(layer, self.context.graph.tensors, plain) if original else {}
+            yield own, run_layer(layer, self.context.graph.tensors, plain)
 
     def ids(self) -> Iterator[Tensor]:
         """Per batch the numbers of its samples."""

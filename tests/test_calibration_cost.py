@@ -81,7 +81,7 @@ def test_a_conversion_shows_a_bar_for_each_stage_and_for_the_readout() -> None:
     assert last[-1] == voice.totals["choosing the readout"]
 
 
-@pytest.mark.parametrize("kept", [0, 1 << 11])
+@pytest.mark.parametrize("kept", [0, 1 << 13])
 @pytest.mark.parametrize("schedule", ["steps", "layers"])
 def test_currents_that_are_made_anew_are_those_that_were_kept(
     schedule: str, kept: int, monkeypatch: pytest.MonkeyPatch
