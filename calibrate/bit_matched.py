@@ -47,8 +47,8 @@ def quantised(
     plain = replace(graph, nodes=tuple(_undone(node) for node in graph.nodes))
     encoder = ENCODERS.create("direct")
     context = Context(plain, batches, "if", encoder, levels(max(widths)), 0, "layers", share)
-    tops = maxima(context)
-    found = histograms(context, tops, per_channel=True, bins=BINS, most=ENOUGH)
+    tops = maxima(context.part(0.0, 0.4))
+    found = histograms(context.part(0.4, 1.0), tops, per_channel=True, bins=BINS, most=ENOUGH)
     made = {}
     for bits in widths:
         sites = {}

@@ -45,8 +45,8 @@ class Burst(SetsThresholds):
 
     def __call__(self, context: Context, plan: Plan) -> Plan:
         """See `Stage`."""
-        tops = maxima(context)
-        found = histograms(context, tops, per_channel=False, bins=BINS)
+        tops = maxima(context.part(0.0, 0.4))
+        found = histograms(context.part(0.4, 1.0), tops, per_channel=False, bins=BINS)
         sites, loosened = {}, []
         for name, site in context.graph.sites.items():
             value = found[name].quantile(self.q)

@@ -1,11 +1,10 @@
-"""Layers as linear functions of what arrives: the rows and solutions of least squares.
+"""Layers as linear functions of what arrives: what is fitted of them, and to which features.
 
 For stages that refit weights; nothing here is a stage.
 """
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +14,6 @@ from calibrate.replay import Replay
 from calibrate.stops import Layer
 from convsnn.graph import Graph, Node
 from convsnn.graph.ops.weighted import split_padding
-from convsnn.spiking.sharing import Share
 
 WIDEST = 4608  # inputs of one output: beyond it only the bias is fitted
 
@@ -38,39 +36,6 @@ def passes_on(layer: Layer, node: Node) -> bool:
                 return False
             name = later.name
     return name == layer.end
-
-
-@dataclass
-class Normal:
-    """Normal equations of one layer, (groups, features, features) and (groups, features, outputs)
-    of a group."""
-
-    gram: Tensor
-    moment: Tensor
-
-    @staticmethod
-    def nothing(node: Node, weight: Tensor, *, wide: bool, biased: bool) -> "Normal":
-        """Those of no images, in float64, for the layer `node`."""
-        groups, unknowns = node.attrs.get("groups", 1), unknowns_of(weight, wide, biased)
-        gram = torch.zeros(groups, unknowns, unknowns, dtype=torch.float64, device=weight.device)
-        moment = gram.new_zeros(groups, unknowns, len(weight) // groups)
-        return Normal(gram, moment)
-
-    def of_all(self, share: Share) -> "Normal":
-        """The sums over all processes."""
-        return Normal(share.add(self.gram), share.add(self.moment))
-
-    def solve(self, ridge: float, *, biased: bool) -> Tensor:
-        """The ridge solution, (groups, features, outputs of a group)."""
-        diagonal = self.gram.diagonal(dim1=1, dim2=2)
-        weights = diagonal[:, :-1] if biased else diagonal
-        scale = weights.mean() if weights.numel() else diagonal.mean()
-        penalty = torch.full_like(diagonal, ridge * float(scale))
-        if biased:
-            penalty[:, -1] = 1e-9 * diagonal[:, -1]  # the bias moves freely
-        # where nothing arrives at all, the smallest number keeps the system solvable
-        penalty = penalty.clamp(min=torch.finfo(torch.float32).tiny)
-        return torch.linalg.solve(self.gram + torch.diag_embed(penalty), self.moment)
 
 
 def unknowns_of(weight: Tensor, wide: bool, biased: bool) -> int:

@@ -62,9 +62,11 @@ class MeanSquaredError(SetsThresholds):
         steps = self.steps or max(1, min(context.steps, round(LEVELS / spikes)))
         if self.steps is None and (context.schedule == "layers" or self.start == "current"):
             steps = context.steps  # another number is another network
-        tops = maxima(context)
+        tops = maxima(context.part(0.0, 0.4))
         most = ENOUGH if context.schedule == "layers" else None
-        found = histograms(context, tops, per_channel=self.per == "channel", bins=BINS, most=most)
+        found = histograms(
+            context.part(0.4, 0.9), tops, per_channel=self.per == "channel", bins=BINS, most=most
+        )
         sites = {}
         for name, site in context.graph.sites.items():
             values = best_thresholds(found[name], steps * spikes, self.potential, self.grid)

@@ -47,8 +47,8 @@ class Optimal(SetsThresholds):
     def __call__(self, context: Context, plan: Plan) -> Plan:
         """See `Stage`."""
         steps = self.steps or context.steps
-        tops = maxima(context)
-        found = histograms(context, tops, per_channel=False, bins=BINS)
+        tops = maxima(context.part(0.0, 0.4))
+        found = histograms(context.part(0.4, 1.0), tops, per_channel=False, bins=BINS)
         sites = {}
         for name, site in context.graph.sites.items():
             value = found[name].quantile(self.q)

@@ -45,8 +45,8 @@ class Percentile(_Quantile):
 
     def __call__(self, context: Context, plan: Plan) -> Plan:
         """See `Stage`."""
-        tops = maxima(context)
-        found = histograms(context, tops, per_channel=False, bins=LAYER_BINS)
+        tops = maxima(context.part(0.0, 0.4))
+        found = histograms(context.part(0.4, 1.0), tops, per_channel=False, bins=LAYER_BINS)
         sites = {}
         for name, site in context.graph.sites.items():
             value = found[name].quantile(self.q, nonzero=self.nonzero)
@@ -66,8 +66,8 @@ class Channel(_Quantile):
 
     def __call__(self, context: Context, plan: Plan) -> Plan:
         """See `Stage`."""
-        tops = maxima(context)
-        found = histograms(context, tops, per_channel=True, bins=CHANNEL_BINS)
+        tops = maxima(context.part(0.0, 0.4))
+        found = histograms(context.part(0.4, 1.0), tops, per_channel=True, bins=CHANNEL_BINS)
         sites = {}
         for name, site in context.graph.sites.items():
             values = found[name].quantile(self.q, nonzero=self.nonzero)

@@ -16,15 +16,13 @@ n-th along both axes, beginning anywhere, and all of them where the layer has fe
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from calibrate.least_squares import (
     WIDEST,
-    Normal,
     apply_change,
     by_group,
     features,
@@ -33,6 +31,7 @@ from calibrate.least_squares import (
     unknowns_of,
 )
 from calibrate.replay import LOTS, Replay
+from calibrate.rows import Normal, Places, penalty_of, squared
 from calibrate.stops import Layer
 from convsnn.graph import Graph, Node, Site
 from convsnn.graph.ops import Role
@@ -85,7 +84,7 @@ def _refit(replay: Replay, layer: Layer, node: Node, fit: Fit, *, seed: int) -> 
         return  # of what the input alone decides nothing is lost on the way
     ends = passes_on(layer, node)
     lots = _rows(replay, layer, node, layer.end if ends else node.name, wide=wide, seed=seed)
-    nothing = Normal.nothing(node, weight, wide=wide, biased=biased)
+    nothing = Normal.nothing(node, weight, unknowns_of(weight, wide, biased)).moment
     change = _solved(
         lots, fit, nothing, replay.context.share, biased=biased, site=layer.site if ends else None
     )
@@ -103,74 +102,45 @@ def _rows(
     places = shape.numel() // len(weight)
     groups = node.attrs.get("groups", 1)
     most = min(ROWS * unknowns, BYTES // (4 * unknowns * groups))
-    kept = min(1.0, most / (replay.images * places))
-    every = int(kept**-0.5)
-    generator = torch.Generator().manual_seed(seed)
-    firsts = [
-        torch.randint(every, (2,), generator=generator).tolist() for _ in range(replay.pieces)
-    ]
+    some = Places.some(replay, weight, most / (replay.images * places), seed=seed)
     lots: dict[int, list[tuple[Tensor, Tensor, Tensor]]] = {}
-    targets = []
     for number, (spiking, original) in zip(replay.numbers(), replay.values(layer), strict=True):
-        x, z, u = spiking[node.inputs[0]][0], spiking[place][0], original[place][0]
-        targets.append(original[layer.end][0])
-        if kept < 1 and weight.dim() == 4:
-            first = firsts[number]
-            given = spread(node, x, every=every, first=first)
-            z, u = (v[:, :, first[0] :: every, first[1] :: every] for v in (z, u))
-        else:
-            given = node, x
-        rows = features(given[0], weight, given[1], wide=wide, biased=biased)
-        part = rows, by_group(node, z), by_group(node, u)
-        lots.setdefault(number % LOTS, []).append(part)
-    replay.keep_targets(layer, targets)
-    return [
-        _Rows(*(torch.cat(each, 2) for each in zip(*lot, strict=True))) for lot in lots.values()
-    ]
-
-
-def spread(node: Node, x: Tensor, *, every: int, first: Sequence[int]) -> tuple[Node, Tensor]:
-    """A convolution that computes each `every`-th place of `node`, from the `first` on, along both
-    axes, and the part of the input `x` that it reads."""
-    attrs, half = node.attrs, len(node.attrs["padding"]) // 2
-    pads = attrs["padding"]
-    low, high = pads[:half], pads[half:]
-    around = [p for pair in zip(low[::-1], high[::-1], strict=True) for p in pair]
-    down, across = (begin * stride for begin, stride in zip(first, attrs["stride"], strict=True))
-    x = F.pad(x, around)[:, :, down:, across:]
-    stride = [s * every for s in attrs["stride"]]
-    return replace(node, attrs={**attrs, "stride": stride, "padding": [0] * (2 * half)}), x
+        replay.keep_target(layer, number, original[layer.end][0])
+        own, x, (z, u) = some.of(
+            number, node, spiking[node.inputs[0]][0], spiking[place][0], original[place][0]
+        )
+        rows = features(own, weight, x, wide=wide, biased=biased)
+        lots.setdefault(number % LOTS, []).append((rows, by_group(node, z), by_group(node, u)))
+    parts = (lots.pop(number) for number in list(lots))  # one after another: they fill memory
+    return [_Rows(*(torch.cat(each, 2) for each in zip(*lot, strict=True))) for lot in parts]
 
 
 def _solved(
     lots: Sequence[_Rows],
     fit: Fit,
-    nothing: Normal,
+    nothing: Tensor,
     share: Share,
     *,
     biased: bool,
     site: Site | None,
 ) -> Tensor:
     """D, (groups, outputs of a group, unknowns), in float64, from the lots of all processes."""
-    gram = nothing.gram.clone()
+    gram = nothing.new_zeros(*nothing.shape[:2], nothing.shape[1])
     for rows in lots:
-        gram += (rows.inputs @ rows.inputs.mT).double()
+        gram += squared(rows.inputs)
     gram = share.add(gram)
     diagonal = gram.diagonal(dim1=1, dim2=2)
-    weights = diagonal[:, :-1] if biased and diagonal.shape[1] > 1 else diagonal
-    penalty = torch.full_like(diagonal, fit.ridge * float(weights.mean()))
-    if biased:
-        penalty[:, -1] = 1e-9 * diagonal[:, -1]  # the bias moves freely
-    # where nothing arrives at all, the smallest number keeps the system solvable
-    penalty = penalty.clamp(min=torch.finfo(torch.float32).tiny)
-    factor = torch.linalg.cholesky(gram + torch.diag_embed(penalty))
-    found = torch.zeros_like(nothing.moment)
+    penalty = penalty_of(diagonal, fit.ridge, biased=biased)
+    diagonal += penalty
+    factor = torch.linalg.cholesky(gram)
+    del gram, diagonal  # a gigabyte with all its like, where there are many inputs
+    found = torch.zeros_like(nothing)
     for _ in range(fit.rounds if site is not None and not site.signed else 1):
-        moment = nothing.moment.clone()
+        moment = nothing.clone()
         for rows in lots:
             current = rows.current + found.mT.to(rows.inputs) @ rows.inputs
             missing = _missing(rows.wanted, current, site)
-            moment += (rows.inputs @ missing.mT).double()
+            moment += rows.inputs @ missing.mT
         moment = share.add(moment) - penalty[..., None] * found
         found = found + torch.cholesky_solve(moment, factor)
     return found.mT

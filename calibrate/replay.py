@@ -6,8 +6,9 @@ are alike), hands each layer its input currents beside the activations of the or
 and goes on with whatever the stage made of the layer. Every layer is so calibrated behind layers
 that are calibrated already, and the whole costs a few simulations, however deep the network.
 
-Memory grows with images x steps x the neurons that are still read, an eighth of a byte each. The
-input currents of the layer at hand are held beside it where they take half a gigabyte at most.
+Memory grows with images x steps x the neurons that are still read, an eighth of a byte each
+(see `calibrate.held`). The input currents of the layer at hand are held beside it, those of as many
+images as `KEPT` has room for; of the others they are made anew whenever they are read.
 
 Images come in pieces that are dealt out to `LOTS` lots, and these to the processes that share the
 work: sums over a lot, added up in float64, are the same however many processes there are.
@@ -21,20 +22,21 @@ import torch
 from torch import Tensor
 
 from calibrate.base import Context
+from calibrate.layer_run import run_layer
 from calibrate.sent import Sent, means
-from calibrate.stops import Layer, reads_of, stops_of
+from calibrate.stops import Layer, reads_of, stops_of, work_of
 from convsnn.errors import CalibrationError
-from convsnn.graph import Node
-from convsnn.graph.ops import OPS, Role
-from convsnn.neurons import Keys
+from convsnn.graph.ops import Role
+from convsnn.neurons import NEURONS, Keys
 from convsnn.neurons.base import Patient
+from convsnn.neurons.integrate import IntegrateAndFire
 from convsnn.spiking.plan import Plan, SitePlan
 from convsnn.spiking.population import population
 from convsnn.spiking.turns import takes_turns
 
 LOTS = 16
 ELEMENTS = 1 << 22  # of the largest layer, over the steps and images run at once
-KEPT = 1 << 27  # input currents of one layer, over all steps and images, that are held in memory
+KEPT = 5 << 27  # bytes of spikes and of the input currents of one layer that are held at once
 
 
 # per batch values by name, of the spiking network and of the original
@@ -69,8 +71,8 @@ class Replay:
     images: int = field(init=False, default=0)
     pieces: int = field(init=False, default=0)
     _batches: list[_Images] = field(init=False)
-    _kept: tuple[str, list[tuple[Tensor, Tensor]]] | None = field(init=False, default=None)
-    _targets: tuple[str, list[Tensor]] | None = field(init=False, default=None)
+    _kept: tuple[str, dict[int, tuple[Tensor, Tensor]]] = field(init=False, default=("", {}))
+    _targets: tuple[str, dict[int, Tensor]] = field(init=False, default=("", {}))
 
     def __post_init__(self) -> None:
         if takes_turns(self.context.neuron):
@@ -108,6 +110,11 @@ class Replay:
         constant = self.context.encoder.constant
         return self.context.graph.behind({Role.ACTIVATION, *(() if constant else (Role.INPUT,))})
 
+    @property
+    def _plain(self) -> bool:
+        """Whether neurons send their threshold or nothing, which need not be looked for then."""
+        return isinstance(NEURONS.create(self.context.neuron, threshold=1.0), IntegrateAndFire)
+
     def _read(self) -> Iterator[_Images]:
         context, share = self.context, self.context.share
         largest = max(torch.Size(shape).numel() for shape in context.graph.shapes.values())
@@ -134,8 +141,10 @@ class Replay:
         """
         graph = self.context.graph
         stops = stops_of(self.context)
+        works = [work_of(graph, stop) for stop in stops]
         for index, stop in enumerate(stops):
             yield stop
+            self.context.heard(sum(works[: index + 1]) / sum(works))
             if stop.site is None:
                 continue
             later = {name for s in stops[index + 1 :] for name in reads_of(s)}
@@ -146,46 +155,60 @@ class Replay:
                     images.sent[stop.site.name] = (
                         Sent.count(values, threshold, self.steps)
                         if self.by_layers
-                        else Sent.pack(values, threshold)
+                        else Sent.pack(values, threshold, plain=self._plain)
                     )
                     images.original[stop.site.name] = graph.activate(stop.site.name, target)
                 for name in [n for n in images.sent if n not in later]:
                     del images.sent[name], images.original[name]
-            self._kept = self._targets = None
+            self._kept, self._targets = ("", {}), ("", {})
 
-    def keep_targets(self, layer: Layer, targets: list[Tensor]) -> None:
-        """The original's values at the end of `layer`, (B, ...) of each batch, need not be computed
-        again as long as the layer is at hand."""
-        if sum(target.numel() for target in targets) <= KEPT:
-            self._targets = layer.end, targets
+    def keep_target(self, layer: Layer, number: int, target: Tensor) -> None:
+        """The original's value at the end of `layer`, (B, ...) of the batch `number`, need not be
+        computed again as long as the layer is at hand."""
+        if self._targets[0] != layer.end:
+            self._targets = layer.end, {}
+        known = self._targets[1]
+        if target.nbytes + sum(value.nbytes for value in known.values()) <= KEPT // 4:
+            known[number] = target
 
     def currents(self, layer: Layer, steps: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Per batch the value of `layer.end` at the first `steps` (default: all), (T, B, ...), or
         (1, B, ...) where it does not change, and the original network's, (B, ...)."""
-        if self._kept is None or self._kept[0] != layer.end:
-            images = sum(len(batch.ids) for batch in self._batches)
-            shape = torch.Size(self.context.graph.shapes[layer.end])
-            self._kept = None
-            if images * self.length * shape.numel() > KEPT:
-                for spiking, original in self.values(layer, steps):
-                    yield spiking[layer.end], original[layer.end][0]
-                return
-            if self._targets is None or self._targets[0] != layer.end:
-                known = [(s[layer.end], o[layer.end][0]) for s, o in self.values(layer)]
-                self._targets = layer.end, [target for _, target in known]
-            else:  # only what the spiking network makes of it has changed
-                own = (s[layer.end] for s, _ in self.values(layer, original=False))
-                known = list(zip(own, self._targets[1], strict=True))
-            self._kept = layer.end, known
-        for currents, target in self._kept[1]:
-            yield currents[: steps or self.steps], target
+        if self._kept[0] != layer.end:
+            self._kept = layer.end, {}
+        kept, count = self._kept[1], steps or self.steps
+        targets = self._targets[1] if self._targets[0] == layer.end else {}
+        room = KEPT - sum(value.nbytes for pair in kept.values() for value in pair)
+        room -= sum(sent.data.nbytes for b in self._batches for sent in b.sent.values())
+        shape = torch.Size(self.context.graph.shapes[layer.end])
+        for images in self._batches:
+            if images.number in kept:
+                currents, target = kept[images.number]
+            else:
+                needed = 4 * len(images.ids) * (self.length + 1) * shape.numel()
+                currents = self._end(images, layer, self.steps if needed <= room else count)
+                known = targets.get(images.number)
+                target = self._end(images, layer, None) if known is None else known
+                if needed <= room:
+                    kept[images.number] = currents, target
+                    room -= currents.nbytes + target.nbytes
+            yield currents[:count], target
 
-    def values(self, layer: Layer, steps: int | None = None, *, original: bool = True) -> Pairs:
+    def _end(self, images: _Images, layer: Layer, steps: int | None) -> Tensor:
+        """The value of `layer.end` at the first `steps`, or with None the original network's; all
+        that it is made from is let go."""
+        tensors, names = self.context.graph.tensors, reads_of(layer)
+        if steps is None:
+            plain = {n: v[None] for n, v in images.original.items() if n in names}
+            return run_layer(layer, tensors, plain, end=True)[layer.end][0]
+        sent = {n: v.values(steps) for n, v in images.sent.items() if n in names}
+        return run_layer(layer, {**tensors, **self.plan.weights}, sent, end=True)[layer.end]
+
+    def values(self, layer: Layer, steps: int | None = None) -> Pairs:
         """Per batch every value that `layer` reads or makes, by name: in the spiking network at
-        the first `steps`, (T, B, ...) or (1, B, ...), and, where wanted, in the `original` one,
-        (1, B, ...)."""
+        the first `steps`, (T, B, ...) or (1, B, ...), and in the original one, (1, B, ...)."""
         count = steps or self.steps
-        return self._ran(layer, lambda sent: sent.values(count), original=original, settled=False)
+        return self._ran(layer, lambda sent: sent.values(count))
 
     def averages(self, layer: Layer, at: Sequence[int]) -> Pairs:
         """What `values` gives, as means over the first t steps for each t of `at`, which rises:
@@ -197,17 +220,15 @@ class Replay:
                 over = {n: own[n] if n in still else torch.stack(means(own[n], at)) for n in own}
                 yield over, original
             return
-        yield from self._ran(layer, lambda sent: sent.means(at), original=True, settled=True)
+        yield from self._ran(layer, lambda sent: sent.means(at), settled=True)
 
-    def _ran(
-        self, layer: Layer, read: Callable[[Sent], Tensor], *, original: bool, settled: bool
-    ) -> Pairs:
+    def _ran(self, layer: Layer, read: Callable[[Sent], Tensor], *, settled: bool = False) -> Pairs:
         tensors = {**self.context.graph.tensors, **self.plan.weights}
         for images in self._batches:
             sent = {n: read(v) for n, v in images.sent.items() if n in reads_of(layer)}
             plain = {n: v[None] for n, v in images.original.items() if n in reads_of(layer)}
-            own = _run(layer, tensors, sent, settled=settled)
-            yield own, _run(layer, self.context.graph.tensors, plain) if original else {}
+            own = run_layer(layer, tensors, sent, settled=settled)
+            yield own, run_layer(layer, self.context.graph.tensors, plain)
 
     def ids(self) -> Iterator[Tensor]:
         """Per batch the numbers of its samples."""
@@ -242,35 +263,4 @@ class Replay:
     def set_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Replace tensors of the graph, in the spiking network only."""
         self.plan = replace(self.plan, weights={**self.plan.weights, **weights})
-        self._kept = None
-
-
-def _run(
-    layer: Layer,
-    tensors: Mapping[str, Tensor],
-    read: Mapping[str, Tensor],
-    *,
-    settled: bool = False,
-) -> dict[str, Tensor]:
-    """Every value of the layer beside those it reads, which are those of steps, or their means."""
-    values = dict(read)
-    for node in layer.nodes:
-        data = [values[name] for name in node.inputs if name not in tensors]
-        steps = max(len(value) for value in data)
-        given = iter(v.expand(steps, *v.shape[1:]) for v in data)
-        arguments = [tensors[n] if n in tensors else next(given) for n in node.inputs]
-        running = node.role is Role.MAX_POOL and not node.attrs.get("each_step") and not settled
-        values[node.name] = _apply(node, arguments, steps, set(tensors), pooled=running)
-    return values
-
-
-def _apply(
-    node: Node, arguments: list[Tensor], steps: int, constant: set[str], *, pooled: bool
-) -> Tensor:
-    """Run an op on all steps at once; where `pooled`, as max-pooling does, on the running sum."""
-    merged = [
-        a if name in constant else (a.cumsum(0) if pooled else a).flatten(0, 1)
-        for name, a in zip(node.inputs, arguments, strict=True)
-    ]
-    value = OPS[node.op].run(*merged, **node.attrs).unflatten(0, (steps, -1))
-    return torch.diff(value, dim=0, prepend=torch.zeros_like(value[:1])) if pooled else value
+        self._kept = "", {}

@@ -25,13 +25,14 @@ class Sent:
     parts: int = 0  # of which the data are numbers, where layers fire one after another
 
     @staticmethod
-    def pack(values: Tensor, threshold: Tensor) -> "Sent":
-        """Keep `values` exactly, as bits where each is zero or the threshold with either sign."""
-        signs = values.sign()
-        if torch.equal(signs * threshold, values):
-            minus = values < 0
-            negative = _packed(minus) if bool(minus.any()) else None
-            return Sent(_packed(values > 0), threshold, len(values), True, negative)
+    def pack(values: Tensor, threshold: Tensor, *, plain: bool = False) -> "Sent":
+        """Keep `values` exactly, as bits where each is zero or the threshold with either sign;
+        with `plain` all are known to be zero or the threshold."""
+        plus = values > 0
+        if plain or torch.equal(torch.where(plus, threshold, 0.0), values):
+            return Sent(_packed(plus), threshold, len(values), True)
+        if torch.equal(values.sign() * threshold, values):
+            return Sent(_packed(plus), threshold, len(values), True, _packed(values < 0))
         return Sent(values, threshold, len(values))
 
     @staticmethod

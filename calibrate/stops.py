@@ -2,10 +2,14 @@
 the currents that it makes."""
 
 from dataclasses import dataclass
+from math import prod
 
 from calibrate.base import Context
-from convsnn.graph import Node, Site
+from convsnn.graph import Graph, Node, Site
 from convsnn.graph.ops import Role
+from convsnn.measure.energy import macs
+
+OF_NEURON = 100  # multiply-accumulates that a neuron costs about as much time as
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,12 @@ def _between(context: Context, end: str) -> tuple[Node, ...]:
         found.add(node.name)
         open_ += graph.data_inputs(node)
     return tuple(node for node in graph.nodes if node.name in found)
+
+
+def work_of(graph: Graph, layer: Layer) -> int:
+    """How much there is to do in a layer: its multiply-accumulates, and some for each neuron."""
+    neurons = 0 if layer.site is None else prod(layer.site.shape)
+    return 1 + sum(macs(graph, node) for node in layer.nodes) + OF_NEURON * neurons
 
 
 def reads_of(layer: Layer) -> set[str]:

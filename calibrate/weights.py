@@ -20,23 +20,26 @@ full. On a ResNet-20 the error of the logits at steps 16, 32 and 64 was .34, .20
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from math import prod
 from typing import Annotated
 
 import torch
 
 from calibrate.base import CALIBRATORS, Context
 from calibrate.correction import check_options, correct_potential
+from calibrate.held import bytes_held
 from calibrate.least_squares import (
     WIDEST,
-    Normal,
     apply_change,
     by_group,
     features,
     fitted,
     passes_on,
+    unknowns_of,
 )
 from calibrate.quantised import Fit, images_held, refit_quantised
 from calibrate.replay import Replay
+from calibrate.rows import Normal, Places
 from calibrate.stops import Layer
 from convsnn.graph import Graph, Node
 from convsnn.spiking.plan import Plan
@@ -45,7 +48,8 @@ SAMPLES = 256
 MOST = 1000  # where layers fire one after another: a value a neuron is kept, whatever T is
 STRENGTH, STRENGTH_IN_LAYERS = 0.5, 0.7
 FEWEST = 8
-SPIKES = 1 << 31  # of all neurons, steps and images together: a replay keeps a bit for each
+HELD = 3 << 27  # bytes of what neurons sent in all steps, and of the original's values
+WORK = 1 << 35  # multiply-accumulates that the matrix of one layer may cost
 FIRST = 8  # before it too little has arrived in deep layers to fit anything to
 
 
@@ -55,10 +59,11 @@ class Weights:
     """Refits weights by least squares to the spikes that arrive, layer by layer, without labels.
 
     Follows a stage that sets thresholds. Fits the means over 8, 16, 32... up to `steps` (default:
-    those of the conversion, 16 to 32) on the first `samples` images (default: 256, in large
-    networks as few as 8); `strength` of the change is kept: less errs more at early steps and
-    less at late ones. After each fit the layer's initial potentials are corrected as the stage
-    `potential` does, for the mean of 8, 16... up to `potential` steps; 0 leaves them alone.
+    those of the conversion, 16 to 32) on the first `samples` images (default: 256, or as many as
+    memory holds, 8 at least), in large layers to every n-th place of each along both axes (on
+    record as `every`); `strength` of the change is kept: less errs more at early steps and less at
+    late ones. After each fit the layer's initial potentials are corrected as the stage `potential`
+    does, for the mean of 8, 16... up to `potential` steps; 0 leaves them alone.
 
     Where layers fire one after another, every layer is fitted to `steps` (default: those of the
     conversion) in `rounds` on as many of the images as memory holds, and `power`, `potential`
@@ -112,13 +117,14 @@ class Weights:
         steps = self.steps or context.lasting(min(max(context.steps, 16), 32))
         potential = context.lasting(self.potential)
         simulated = max(steps, potential)
-        samples = self.samples or affordable(context.graph, simulated)
+        samples = self.samples or affordable(context, simulated)
         replay = Replay(context, plan, simulated, samples)
-        at = fitted_steps(steps)
+        at, every = fitted_steps(steps), 1
         with torch.no_grad():
             for layer in replay.layers():
                 for node in fitted(context.graph, layer):
-                    _refit(replay, layer, node, at=at, ridge=self.ridge, power=self.power)
+                    used = _refit(replay, layer, node, at=at, ridge=self.ridge, power=self.power)
+                    every = max(every, used)
                 if potential:
                     late = fitted_steps(potential)
                     correct_potential(replay, layer, at=late, per="neuron", sweeps=self.sweeps)
@@ -131,6 +137,7 @@ class Weights:
             "samples": samples,
             "strength": strength,
             "potential": potential,
+            "every": every,
         }
         return kept.with_sites({}, record)
 
@@ -147,9 +154,9 @@ class Weights:
         return replay.plan.with_sites({}, record)
 
 
-def affordable(graph: Graph, steps: int) -> int:
-    """Images whose spikes over `steps` are kept at once in about a quarter of a gigabyte."""
-    return max(FEWEST, min(SAMPLES, SPIKES // (steps * max(1, graph.neurons))))
+def affordable(context: Context, steps: int) -> int:
+    """Images that are simulated at once: what a replay holds of them takes `HELD` bytes at most."""
+    return max(FEWEST, min(SAMPLES, HELD // bytes_held(context, steps)))
 
 
 def _blended(graph: Graph, before: Plan, after: Plan, strength: float) -> Plan:
@@ -171,21 +178,29 @@ def fitted_steps(steps: int) -> list[int]:
 
 def _refit(
     replay: Replay, layer: Layer, node: Node, *, at: Sequence[int], ridge: float, power: float
-) -> None:
-    """Add the ridge solution to the weight and the bias of `node`."""
+) -> int:
+    """Add the ridge solution to the weight and the bias of `node`. Returns n where every n-th of
+    its places along both axes was looked at."""
     weight = replay.context.graph.weight(node)
     wide = weight[0].numel() > WIDEST
     biased = len(node.inputs) > 2
     place = layer.end if passes_on(layer, node) else node.name
     if node.inputs[0] not in replay.moving or (wide and not biased):
-        return  # driven by the input itself, nothing is lost on the way; or nothing to change
-    found = Normal.nothing(node, weight, wide=wide, biased=biased)
-    for spiking, original in replay.averages(layer, at):
+        return 1  # driven by the input itself, nothing is lost on the way; or nothing to change
+    unknowns = unknowns_of(weight, wide, biased)
+    found = Normal.nothing(node, weight, unknowns)
+    count = replay.images * len(at) * prod(replay.context.graph.shapes[node.name]) // len(weight)
+    work = max(1, count * unknowns**2 * len(found.gram))
+    places = Places.some(replay, weight, WORK / work, seed=replay.context.seed)
+    for number, (spiking, original) in zip(
+        replay.numbers(), replay.averages(layer, at), strict=True
+    ):
         for x, z, step in zip(spiking[node.inputs[0]], spiking[place], at, strict=True):
-            rows = features(node, weight, x, wide=wide, biased=biased)
-            missing = by_group(node, original[place][0] - z)
-            found.gram += (rows @ rows.mT).double() * (step / FIRST) ** power
-            found.moment += (rows @ missing.mT).double() * (step / FIRST) ** power
+            part, given, (z, wanted) = places.of(number, node, x, z, original[place][0])
+            rows = features(part, weight, given, wide=wide, biased=biased)
+            scale = (step / FIRST) ** (power / 2)
+            found.add(number, rows.mul_(scale), by_group(node, wanted - z).mul_(scale))
     found = found.of_all(replay.context.share)
     change = found.solve(ridge, biased=biased).to(weight).mT  # (groups, outputs, features)
     apply_change(replay, node, change.flatten(0, 1), wide=wide, biased=biased)
+    return places.every

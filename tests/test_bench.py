@@ -290,8 +290,10 @@ def test_memory_and_what_comes_before_a_step(
         ("sinabs", 16.0),
     ]
     assert any("counting" in note and "died" in note for note in document["notes"])
-    stages = {row["what"] for row in document["stages"]}
-    assert {"import", "verify", "calibrate mse+weights", "convert with sinabs"} <= stages
+    passes = {row["what"]: row["passes"] for row in document["stages"]}
+    calibrations = {"calibrate mse+weights", "calibrate mse+weights, layer by layer"}
+    assert {"import", "verify", "convert with sinabs", *calibrations} <= passes.keys()
+    assert all((passes[what] is not None) == what.startswith("calibrate") for what in passes)
     console = Console(width=130, file=io.StringIO(), record=True)
     console.print(render_bench(document))
     text = console.export_text()
@@ -357,4 +359,5 @@ def test_a_network_with_functions_is_measured_without_peers(schedule: str) -> No
     assert said.endswith("has functions and products, which spikingjelly cannot run")
     told = [stage["what"] for stage in document["stages"]]
     failed = [text.partition(" failed: ")[0] for text in told if " failed: " in text]
-    assert failed == (["calibrate mse+weights"] if schedule == "steps" else [])
+    both = ["calibrate mse+weights", "calibrate mse+weights, layer by layer"]
+    assert failed == (both if schedule == "steps" else [])

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from calibrate import parse_stages
+from calibrate.held import bytes_held
 from calibrate.replay import Replay
 from calibrate.weights import affordable
 from convsnn.encoders import ENCODERS
@@ -255,10 +256,28 @@ def test_refitted_convolutions_err_less(groups: int, stride: int) -> None:
     assert after < before
 
 
-@pytest.mark.parametrize(("side", "images_"), [(2, 256), (1024, 64), (1 << 14, 8)])
+@pytest.mark.parametrize(("side", "images_"), [(2, 256), (1024, 32), (1 << 14, 8)])
 def test_large_networks_are_fitted_to_fewer_images(side: int, images_: int) -> None:
     graph = neurons(side * 1024)
-    assert affordable(graph, 32) == images_
+    assert affordable(context(graph, []), 32) == images_
+
+
+@pytest.mark.parametrize("schedule", ["steps", "layers"])
+@pytest.mark.parametrize("neuron", ["if", "signed", "levels:n=4", "burst"])
+def test_a_replay_holds_what_was_said_beforehand(neuron: str, schedule: str) -> None:
+    graph = random_graph(3)
+    x = images(graph, 3, 4)
+    plan = dyadic_plan(graph, 3)
+    given_ = Context(graph, [x], neuron, ENCODERS.create("direct"), STEPS, 0, schedule)
+    replay = Replay(given_, plan, STEPS, len(x))
+    most = 0
+    for _ in replay.layers():
+        (held,) = replay._batches
+        kept = [held.original[name] for name in held.original]
+        for sent in held.sent.values():
+            kept += [sent.data, *([] if sent.negative is None else [sent.negative])]
+        most = max(most, sum({v.data_ptr(): v.nbytes for v in kept}.values()) // len(x))
+    assert 0 < most <= 2 * bytes_held(given_, STEPS)  # the network is in float64
 
 
 def test_strength_is_the_part_of_the_change_that_is_kept() -> None:

@@ -66,7 +66,11 @@ def bench(
     ] = False,
     stages: Annotated[
         bool,
-        typer.Option("--stages", help="Seconds of import and calibration.", rich_help_panel=_MORE),
+        typer.Option(
+            "--stages",
+            help="Seconds of import; of calibration also ANN passes.",
+            rich_help_panel=_MORE,
+        ),
     ] = False,
     neurons: Annotated[
         str | None,

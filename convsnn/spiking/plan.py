@@ -4,10 +4,11 @@ A calibration stage is a function of what it may look at (`Context`) and the pla
 live in the package `calibrate`; only their contract stands here.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, fields, replace
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -122,6 +123,10 @@ class Plan:
             )
 
 
+def _unheard(done: float) -> None:
+    """Where nobody wants to know how far the work is."""
+
+
 @dataclass(frozen=True)
 class Context:
     """What a stage may look at; it never changes the graph.
@@ -130,7 +135,8 @@ class Context:
     the original is shown them. Where the encoder takes `sequences` (B, frames, *input shape), these
     are what the spiking network is `shown` of the same samples, in the same batches. `steps` is the
     number of time steps the network is meant for, `schedule` when its layers fire. Of several
-    processes each has a `share` of the work, and all come to the same plan.
+    processes each has a `share` of the work, and all come to the same plan. `heard` is told now and
+    then what part of the work is done, from 0 to 1.
     """
 
     graph: Graph
@@ -142,6 +148,7 @@ class Context:
     schedule: str = "steps"
     share: Share = ALONE
     sequences: Iterable[Tensor] | None = None
+    heard: Callable[[float], None] = _unheard
 
     @property
     def shown(self) -> "Context":
@@ -155,14 +162,22 @@ class Context:
         frames = self.encoder.steps
         return steps if frames is None else min(steps, frames)
 
+    def part(self, first: float, last: float) -> "Context":
+        """The same for a part of the work, that between `first` and `last` of the whole."""
+        return replace(self, heard=lambda done: self.heard(first + (last - first) * done))
+
     def own(self, samples: int | None = None) -> Iterator[tuple[int, Tensor]]:
         """The batches that fall to this process, each with the number of its first image; of the
         first `samples` images only."""
-        for first, batch in own_batches(self.share, self.batches):
+        dealt = own_batches(self.share, self.batches)
+        count = len(self.batches) if isinstance(self.batches, Sized) else 0
+        for number, (first, batch) in enumerate(dealt, start=1):
             kept = batch if samples is None else batch[: max(0, samples - first)]
             if not len(kept):
                 return
             yield first, kept
+            if count:
+                self.heard(min(1.0, number * self.share.count / count))
 
     def some(self, samples: int | None = None) -> Iterator[tuple[int, Tensor]]:
         """The same, the first batch where nothing falls to this process: for what images that are
@@ -183,11 +198,18 @@ class Stage(Protocol):
         ...
 
 
-def run_stages(context: Context, stages: Sequence[Stage]) -> Plan:
-    """Run the stages in order, from an empty plan, and check that the result is usable."""
+Shown: TypeAlias = Callable[[int], AbstractContextManager[Callable[[float], None]]]
+
+
+def run_stages(context: Context, stages: Sequence[Stage], *, shown: Shown | None = None) -> Plan:
+    """Run the stages in order, from an empty plan, and check that the result is usable.
+
+    `shown` gives for the number of each, from 0, what is told which part of it is done.
+    """
     plan = Plan()
-    for stage in stages:
-        plan = stage(context, plan)
+    for number, stage in enumerate(stages):
+        with nullcontext(context.heard) if shown is None else shown(number) as heard:
+            plan = stage(replace(context, heard=heard), plan)
     plan.check(context.graph)
     return plan
 

@@ -6,6 +6,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -13,19 +14,23 @@ import torch
 from torch import Tensor
 
 from calibrate import parse_stages
+from calibrate.defaults import ANY_TIME, LAYERS
 from convsnn.errors import CalibrationError, ConfigError, ConvsnnError, SimulationError
 from convsnn.graph.fits import without_functions
 from convsnn.neurons import NEURONS
 from convsnn.report.page.assemble import versions
 from convsnn.spiking.network import to_spiking
-from convsnn.spiking.plan import Context
+from convsnn.spiking.plan import Context, run_stages
 from convsnn.workflows.bench.memory import peak_memory
 from convsnn.workflows.bench.peers import PEERS, contenders
 from convsnn.workflows.bench.race import Clock, Entry, enter, race, timed
 from convsnn.workflows.bench.subject import CALIBRATION, Subject
 
 GROWTH = (16, 256)  # time steps between which memory must stay as it is
-_STAGES = ("max", "percentile:q=99.9", "mse", "mse+weights")
+_STAGES = (
+    *((text, "steps") for text in ("max", "percentile:q=99.9", "mse", ANY_TIME)),
+    (LAYERS, "layers"),
+)
 
 
 def machine(device: torch.device) -> dict[str, Any]:
@@ -124,23 +129,24 @@ def _neuron_row(
 
 
 def stage_seconds(subject: Subject, x: Tensor, peers: Sequence[str]) -> list[dict[str, Any]]:
-    """Seconds of what comes before a simulation: reading, calibrating, the peers' conversions."""
+    """Seconds of what comes before a simulation: reading, calibrating, the peers' conversions; and
+    `passes`, those of calibration over the seconds of a pass of the original over its images."""
     net = subject.net
     found = dict(subject.seconds)
     images = subject.images(CALIBRATION, x.device, seed=1)
-    context = Context(without_functions(net.graph), [images], net.neuron, net.encoder, 32, 0)
-    for text in _STAGES:
+    graph = without_functions(net.graph)
+    with torch.inference_mode():
+        once = [timed(lambda: subject.ann(images), x.device) for _ in range(3)]
+    passes = {}
+    for text, schedule in _STAGES:
+        context = Context(graph, [images], net.neuron, net.encoder, 32, 0, schedule)
+        what = f"calibrate {text}" + (", layer by layer" if schedule == "layers" else "")
         stages = parse_stages(text)
-
-        def run(stages: Sequence[Any] = stages) -> None:
-            plan = net.plan.__class__()
-            for stage in stages:
-                plan = stage(context, plan)
-
         try:
-            found[f"calibrate {text}"] = timed(run, x.device)
+            found[what] = timed(partial(run_stages, context, stages), x.device)
+            passes[what] = found[what] / statistics.median(once)
         except CalibrationError as error:  # it does not know such a network
-            found[f"calibrate {text} failed: {error}"] = 0.0
+            found[f"{what} failed: {error}"] = 0.0
     for engine in (PEERS[peer][0] for peer in peers):
         try:
             way = contenders(engine, net, x)[0]
@@ -148,7 +154,10 @@ def stage_seconds(subject: Subject, x: Tensor, peers: Sequence[str]) -> list[dic
         except Exception as error:  # a peer's own faults come in every type
             reason = f"{type(error).__name__}: {error}"
             found[f"convert with {engine} failed: {reason.splitlines()[0]}"] = 0.0
-    return [{"model": subject.name, "what": k, "seconds": v} for k, v in found.items()]
+    return [
+        {"model": subject.name, "what": what, "seconds": seconds, "passes": passes.get(what)}
+        for what, seconds in found.items()
+    ]
 
 
 def start_seconds() -> float:

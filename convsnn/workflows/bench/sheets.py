@@ -36,6 +36,7 @@ _NEURON = {
     "over_if": "if = 1",
     "reason": "",
 }
+_STAGE = {"model": "", "what": "", "seconds": SECONDS, "passes": "ANN pass = 1"}
 
 
 def bench_sheets(document: Mapping[str, Any]) -> list[Sheet]:
@@ -45,7 +46,7 @@ def bench_sheets(document: Mapping[str, Any]) -> list[Sheet]:
     more = [
         Sheet("ann", _ANN, document["ann"]),
         Sheet("neurons", _NEURON, document["neurons"]),
-        Sheet("stages", {"model": "", "what": "", "seconds": SECONDS}, document["stages"]),
+        Sheet("stages", _STAGE, document["stages"]),
         Sheet("memory", {**_ENGINE, **lengths, "growth": ""}, memory),
         Sheet(
             "failed",

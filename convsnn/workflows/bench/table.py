@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from convsnn.report.wording import percent, significant
+from convsnn.workflows.bench.subject import CALIBRATION
 
 WIDTH = 110
 _LEAST = ("warm-up", "runs")  # left out where there is no room for all
@@ -110,7 +111,14 @@ def _more(
         }
         for row in document["neurons"]
     ]
-    stages = [{**row, "time": f"{row['seconds']:.2f} s"} for row in document["stages"]]
+    stages = [
+        {
+            **row,
+            "time": f"{row['seconds']:.2f} s",
+            "passes": "" if row["passes"] is None else significant(row["passes"]),
+        }
+        for row in document["stages"]
+    ]
     memory = [
         {
             **row,
@@ -128,7 +136,11 @@ def _more(
             {"model": "model", "neuron": "neuron", "precision": "precision", "step": "step",
              "times that of if": "over"},
         ),
-        ("Seconds before the first step", stages, {"model": "model", "": "what", "time": "time"}),
+        (
+            f"Seconds before the first step; calibration on {CALIBRATION} images",
+            stages,
+            {"model": "model", "": "what", "time": "time", "ANN passes over them": "passes"},
+        ),
         (
             "Peak memory over time steps",
             memory,

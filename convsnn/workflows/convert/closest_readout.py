@@ -7,8 +7,9 @@ stage fits weights to unless there are hardly more.
 """
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from convsnn.report.page.summary import shown_steps
 from convsnn.simulate import Program, simulate
 from convsnn.spiking.network import Spiking
 from convsnn.spiking.sharing import ALONE, Share, own_batches
+from convsnn.workflows.running.voice import progress
 
 SAMPLES = 64
 PIECE = 16  # images that are run at once, where batches are no smaller
@@ -43,13 +45,19 @@ def with_closest_readout(
     at = [t for t in shown_steps(min(steps, delay + LONGEST)) if t > delay]
     kept = _last(batches, SAMPLES)
     images = torch.cat(kept).split(min(PIECE, max(map(len, kept))))
-    found = {
-        spec: _distance(replace(net, readout=spec), images, at, share)
-        for spec in (delayed("mean", delay), delayed("rising", delay))
-    }
+    specs = delayed("mean", delay), delayed("rising", delay)
+    with progress("choosing the readout", len(specs) * len(images)) as advance:
+        found = {}
+        for number, spec in enumerate(specs):
+            told = partial(_told, advance, number * len(images))
+            found[spec] = _distance(replace(net, readout=spec), images, at, share, progress=told)
     chosen = min(found, key=lambda spec: found[spec])  # the first of equals
     record = {"stage": "readout", "chosen": chosen, "distance": found}
     return replace(net, readout=chosen, plan=net.plan.with_sites({}, record))
+
+
+def _told(advance: Callable[[int], None], before: int, done: int) -> None:
+    advance(before + done)
 
 
 def _last(batches: Iterable[Tensor], count: int) -> list[Tensor]:
@@ -65,9 +73,16 @@ def _last(batches: Iterable[Tensor], count: int) -> list[Tensor]:
     return list(kept)
 
 
-def _distance(net: Spiking, images: Sequence[Tensor], at: list[int], share: Share) -> float:
+def _distance(
+    net: Spiking,
+    images: Sequence[Tensor],
+    at: list[int],
+    share: Share,
+    *,
+    progress: Callable[[int], None],
+) -> float:
     """The distance of the outputs to the original's over their size (root mean squares), its
-    geometric mean over the steps `at` and the outputs."""
+    geometric mean over the steps `at` and the outputs. `progress(pieces done)` is told of each."""
     count = len(net.graph.outputs)
     pieces = len(images)
     wrong, size = (torch.zeros(pieces, n, count, dtype=torch.float64) for n in (len(at), 1))
@@ -82,6 +97,7 @@ def _distance(net: Spiking, images: Sequence[Tensor], at: list[int], share: Shar
             size[piece, 0, place] = wanted.double().square().sum()
             for row, step in enumerate(at):
                 wrong[piece, row, place] = (output[step - 1] - wanted).double().square().sum()
+        progress(piece + 1)
     # added up when all are there, in one order, whoever has run them
     wrong, size = share.add(wrong).sum(0), share.add(size).sum(0)
     relative = (wrong / size.clamp(min=torch.finfo(size.dtype).tiny)).sqrt()

@@ -1,12 +1,14 @@
 """The whole path from a trained network to a calibrated spiking one; the file to open first."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from calibrate import CALIBRATORS
 from calibrate.coding import CodingThresholds
 from calibrate.fits import Fit, as_if_fitted, fitted, parse_fits, require_if
 from convsnn.encoders import ENCODERS
@@ -27,7 +29,9 @@ from convsnn.spiking.sharing import ALONE, Share
 from convsnn.spiking.stills import Stills
 from convsnn.spiking.turns import fill_windows
 from convsnn.workflows.convert.closest_readout import with_closest_readout
-from convsnn.workflows.running.voice import note
+from convsnn.workflows.running.voice import note, progress
+
+PARTS = 100  # that a bar of calibration counts: per cent of a stage
 
 
 def convert(
@@ -122,8 +126,20 @@ def _calibrated(context: Context, coded: Graph, stages: Sequence[Stage]) -> Plan
     activations, as if nothing were coded, and then the thresholds of those that code."""
     coding = [stage for stage in stages if isinstance(stage, CodingThresholds)]
     others = [stage for stage in stages if not isinstance(stage, CodingThresholds)]
-    plan = run_stages(context, others) if context.graph.sites else Plan()
+    plan = Plan()
+    if context.graph.sites:
+        plan = run_stages(context, others, shown=lambda n: _shown(others[n], n, len(others)))
     within = replace(context, graph=without_functions(coded))
-    for stage in coding[-1:] or [CodingThresholds()]:
-        plan = stage(within, plan)
+    for number, stage in enumerate(coding[-1:] or [CodingThresholds()]):
+        with _shown(stage, number, 1) if coded.smooth else nullcontext(context.heard) as heard:
+            plan = stage(replace(within, heard=heard), plan)
     return plan
+
+
+@contextmanager
+def _shown(stage: Stage, number: int, count: int) -> Iterator[Callable[[float], None]]:
+    """A bar for a stage, the `number`-th of `count` from 0; it is told the part that is done."""
+    name = next((n for n in CALIBRATORS.names() if CALIBRATORS.get(n) is type(stage)), "")
+    title = f"calibrating: {name or type(stage).__name__}, stage {number + 1} of {count}"
+    with progress(title, PARTS) as advance:
+        yield lambda done: advance(round(PARTS * done))

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -105,7 +106,9 @@ def bar(
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, disable=not shown, transient=True) as drawn:
+    # steps may be minutes long: the time left is told from the last ten, not from half a minute
+    options: dict[str, Any] = {"speed_estimate_period": 600, "transient": True}
+    with Progress(*columns, console=console, disable=not shown, **options) as drawn:
         task = drawn.add_task(title, total=total)
 
         def advance(done: int) -> None:

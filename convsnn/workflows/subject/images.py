@@ -24,6 +24,10 @@ class Chosen:
         for x, _ in self.part.batches(self.batch_size, indices=self.indices):
             yield x.to(self.device)
 
+    def __len__(self) -> int:
+        """How many batches there are."""
+        return -(-len(self.indices) // self.batch_size)
+
     def dealt(self, share: Share) -> Iterator[tuple[int, Tensor]]:
         """See `Divisible`."""
         size = self.batch_size
