@@ -26,8 +26,9 @@ from calibrate.layer_run import run_layer
 from calibrate.sent import Sent, means
 from calibrate.stops import Layer, reads_of, stops_of, work_of
 from convsnn.errors import CalibrationError
+from convsnn.graph import Site
 from convsnn.graph.ops import Role
-from convsnn.neurons import NEURONS, Keys
+from convsnn.neurons import Keys
 from convsnn.neurons.base import Patient
 from convsnn.neurons.integrate import IntegrateAndFire
 from convsnn.spiking.plan import Plan, SitePlan
@@ -110,10 +111,10 @@ class Replay:
         constant = self.context.encoder.constant
         return self.context.graph.behind({Role.ACTIVATION, *(() if constant else (Role.INPUT,))})
 
-    @property
-    def _plain(self) -> bool:
+    def _is_plain(self, site: Site) -> bool:
         """Whether neurons send their threshold or nothing, which need not be looked for then."""
-        return isinstance(NEURONS.create(self.context.neuron, threshold=1.0), IntegrateAndFire)
+        neuron = population(self.context.neuron, site, self.plan.sites[site.name])
+        return isinstance(neuron, IntegrateAndFire)
 
     def _read(self) -> Iterator[_Images]:
         context, share = self.context, self.context.share
@@ -155,7 +156,7 @@ class Replay:
                     images.sent[stop.site.name] = (
                         Sent.count(values, threshold, self.steps)
                         if self.by_layers
-                        else Sent.pack(values, threshold, plain=self._plain)
+                        else Sent.pack(values, threshold, plain=self._is_plain(stop.site))
                     )
                     images.original[stop.site.name] = graph.activate(stop.site.name, target)
                 for name in [n for n in images.sent if n not in later]:

@@ -140,6 +140,15 @@ def test_replay_is_the_simulation(seed: int) -> None:
     assert torch.equal(replayed(graph, plan, x, STEPS), expected)
 
 
+def test_replay_keeps_the_signs_of_layers_that_need_them() -> None:
+    maker = Maker(np.random.default_rng(2), (6,))
+    x = maker.emit("leaky_relu", maker.linear("input", 8), maker.tensor(torch.full((8,), 0.5)))
+    graph = maker.graph(maker.linear(x, 3))
+    plan, x = dyadic_plan(graph, 2), images(graph, 2, 5)
+    run = simulate(to_spiking(graph, plan), x, steps=STEPS)
+    assert torch.equal(replayed(graph, plan, x, STEPS), run.outputs[0])
+
+
 @given(SEEDS)
 @settings(max_examples=10)
 def test_replay_simulates_shifts_and_weights(seed: int) -> None:
