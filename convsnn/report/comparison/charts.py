@@ -22,7 +22,7 @@ from convsnn.report.comparison.document import (
 )
 from convsnn.report.page.charts import WIDTH, time_axes
 from convsnn.report.svg import AXIS, CARD, FIRST, INK, SECOND, THIRD, VARIABLES, draw
-from convsnn.report.wording import COUNTED, significant
+from convsnn.report.wording import COUNTED
 from convsnn.spiking.kinds import ANALOG
 
 COLOURS = {"binary": FIRST, "graded": SECOND, "signed": THIRD, ANALOG: AXIS}
@@ -166,8 +166,9 @@ def cost_chart(comparison: Comparison) -> str:
         taken: list[tuple[float, float]] = []
         for place, ranked in enumerate(families(comparison)):
             _front(axes, comparison, ranked, place, taken)
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda ratio, _: significant(ratio, 2)))
+        low, high = axes.get_xlim()
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 300 * low else (1, 3)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda ratio, _: f"{ratio:g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel(f"energy: {COUNTED}")
         _legend(axes, _fronts(rows))
