@@ -103,9 +103,10 @@ def test_the_same_words_are_those_of_the_command_on_the_command_line(capsys):
 
 
 def test_the_tables_are_those_of_the_options():
-    assert set(PREPROCESSING) == {field.name for field in dataclasses.fields(groups.Reading)}
+    both = (groups.Reading, groups.Frames)
+    assert set(PREPROCESSING) == {field.name for g in both for field in dataclasses.fields(g)}
     known = {field.name for field in dataclasses.fields(Preprocessing)}
-    assert set(PREPROCESSING.values()) == known - {"binning"}
+    assert set(PREPROCESSING.values()) == known - {"frames"}
     every = {name for found in OPTIONS.values() for name in found}
     assert {*OTHERWISE} <= every
     for command, found in OPTIONS.items():
