@@ -61,10 +61,23 @@ def correct_timed_bias(
         owed = torch.stack([t * gap for t, gap in enumerate(gaps, start=1)])
         move = rate * torch.diff(owed, dim=0, prepend=torch.zeros_like(owed[:1]))
         before = planned.timed_bias
-        return replace(planned, timed_bias=move if before is None else before + move)
+        if before is not None:
+            move = before + _lasting(move, len(before))
+        return replace(planned, timed_bias=move)
 
     at = range(1, steps + 1)
+    if layer.site is not None:  # which an earlier correction may have given fewer steps
+        planned = replay.plan.sites[layer.site.name]
+        if planned.timed_bias is not None:
+            longer = _lasting(planned.timed_bias, steps)
+            replay.set_site(layer.site.name, replace(planned, timed_bias=longer))
     _correct(replay, layer, at=at, per="channel", sweeps=sweeps, changed=changed)
+
+
+def _lasting(timed: Tensor, steps: int) -> Tensor:
+    """For `steps` at least, with nothing in those that are added."""
+    more = timed.new_zeros(max(0, steps - len(timed)), *timed.shape[1:])
+    return torch.cat([timed, more])
 
 
 def _correct(

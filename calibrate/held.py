@@ -9,6 +9,7 @@ from calibrate.base import Context
 from calibrate.sent import Sent
 from calibrate.stops import reads_of, stops_of
 from convsnn.neurons import NEURONS
+from convsnn.spiking.population import site_neurons
 
 _FLOAT = 4  # bytes
 
@@ -22,9 +23,9 @@ def bytes_held(context: Context, steps: int) -> int:
 def _held(context: Context, steps: int) -> Iterator[int]:
     """The bytes at every stop, when what its neurons sent is added and nothing let go yet."""
     graph = context.graph
-    each = _FLOAT + (1 if context.schedule == "layers" else _of_neuron(context.neuron, steps))
+    specs = {} if context.schedule == "layers" else site_neurons(context.neuron, graph)
+    sizes = {n: _FLOAT + (_of_neuron(specs[n], steps) if specs else 1) for n in graph.sites}
     still = {graph.input.name: _FLOAT * (1 if context.encoder.constant else steps + 1)}
-    sizes = dict.fromkeys(graph.sites, each)
     stops = stops_of(context)
     made = {name: size * prod(graph.shapes[name]) for name, size in (still | sizes).items()}
     present = {graph.input.name}

@@ -31,7 +31,7 @@ from calibrate.least_squares import (
     unknowns_of,
 )
 from calibrate.replay import LOTS, Replay
-from calibrate.rows import Normal, Places, penalty_of, squared
+from calibrate.rows import Places, penalty_of, squared
 from calibrate.stops import Layer
 from convsnn.graph import Graph, Node, Site
 from convsnn.graph.ops import Role
@@ -84,7 +84,8 @@ def _refit(replay: Replay, layer: Layer, node: Node, fit: Fit, *, seed: int) -> 
         return  # of what the input alone decides nothing is lost on the way
     ends = passes_on(layer, node)
     lots = _rows(replay, layer, node, layer.end if ends else node.name, wide=wide, seed=seed)
-    nothing = Normal.nothing(node, weight, unknowns_of(weight, wide, biased)).moment
+    groups, unknowns = node.attrs.get("groups", 1), unknowns_of(weight, wide, biased)
+    nothing = weight.new_zeros(groups, unknowns, len(weight) // groups, dtype=torch.float64)
     change = _solved(
         lots, fit, nothing, replay.context.share, biased=biased, site=layer.site if ends else None
     )
@@ -102,7 +103,7 @@ def _rows(
     places = shape.numel() // len(weight)
     groups = node.attrs.get("groups", 1)
     most = min(ROWS * unknowns, BYTES // (4 * unknowns * groups))
-    some = Places.some(replay, weight, most / (replay.images * places), seed=seed)
+    some = Places.some(replay, node, most / (replay.images * places), seed=seed)
     lots: dict[int, list[tuple[Tensor, Tensor, Tensor]]] = {}
     for number, (spiking, original) in zip(replay.numbers(), replay.values(layer), strict=True):
         replay.keep_target(layer, number, original[layer.end][0])

@@ -180,7 +180,7 @@ class Replay:
         kept, count = self._kept[1], steps or self.steps
         targets = self._targets[1] if self._targets[0] == layer.end else {}
         room = KEPT - sum(value.nbytes for pair in kept.values() for value in pair)
-        room -= sum(sent.data.nbytes for b in self._batches for sent in b.sent.values())
+        room -= sum(sent.nbytes for b in self._batches for sent in b.sent.values())
         shape = torch.Size(self.context.graph.shapes[layer.end])
         for images in self._batches:
             if images.number in kept:

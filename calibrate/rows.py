@@ -23,17 +23,20 @@ WHOLE = 256  # unknowns whose products are made at once
 class Places:
     """The places of an image that are looked at: every n-th along both axes, beginning anywhere.
 
-    `firsts` holds where, for every piece of the images; with `every` 1 all are taken.
+    `firsts` holds where, for every piece of the images, and so hangs on how these come in batches;
+    with `every` 1 all are taken.
     """
 
     every: int
     firsts: Sequence[Sequence[int]]
 
     @staticmethod
-    def some(replay: Replay, weight: Tensor, share: float, *, seed: int) -> "Places":
+    def some(replay: Replay, node: Node, share: float, *, seed: int) -> "Places":
         """At least the `share` of the places of a convolution of images, and all of other layers'
-        or where that share is 1 or more."""
-        every = int(share**-0.5) if share < 1 and weight.dim() == 4 else 1
+        or where that share is 1 or more; one along each axis at least."""
+        _, *axes = replay.context.graph.shapes[node.name]
+        images = node.op == "conv" and len(axes) == 2
+        every = min(int(share**-0.5), *axes) if share < 1 and images else 1
         generator = torch.Generator().manual_seed(seed)
         firsts = [
             torch.randint(every, (2,), generator=generator).tolist() for _ in range(replay.pieces)
@@ -86,7 +89,7 @@ class Normal:
         (groups, outputs, rows) lack there."""
         lot = self._waiting.setdefault(number % LOTS, [])
         lot.append((rows, missing))
-        if sum(waiting.numel() for waiting, _ in lot) >= ELEMENTS:
+        if sum(tensor.numel() for pair in lot for tensor in pair) >= ELEMENTS:
             self._take(number % LOTS)
 
     def _take(self, lot: int) -> None:

@@ -24,6 +24,11 @@ class Sent:
     negative: Tensor | None = None
     parts: int = 0  # of which the data are numbers, where layers fire one after another
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that are held."""
+        return self.data.nbytes + (0 if self.negative is None else self.negative.nbytes)
+
     @staticmethod
     def pack(values: Tensor, threshold: Tensor, *, plain: bool = False) -> "Sent":
         """Keep `values` exactly, as bits where each is zero or the threshold with either sign;

@@ -191,7 +191,7 @@ def _refit(
     found = Normal.nothing(node, weight, unknowns)
     count = replay.images * len(at) * prod(replay.context.graph.shapes[node.name]) // len(weight)
     work = max(1, count * unknowns**2 * len(found.gram))
-    places = Places.some(replay, weight, WORK / work, seed=replay.context.seed)
+    places = Places.some(replay, node, WORK / work, seed=replay.context.seed)
     for number, (spiking, original) in zip(
         replay.numbers(), replay.averages(layer, at), strict=True
     ):

@@ -10,8 +10,9 @@ from conftest import Maker
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_shared_calibration import assert_same
-from torch import Tensor
+from torch import Tensor, nn
 
+import convsnn
 from calibrate import parse_stages, replay, rows, weights
 from calibrate.least_squares import by_group, features
 from calibrate.replay import Replay
@@ -150,7 +151,7 @@ def test_places_that_are_left_out_are_every_other_of_all(every: int) -> None:
     weight = graph.weight(node)
     plan = run_stages(context(graph, [x]), parse_stages("max"))
     replayed = Replay(context(graph, [x]), plan, 8, 4)
-    places = rows.Places.some(replayed, weight, 1 / every**2, seed=5)
+    places = rows.Places.some(replayed, node, 1 / every**2, seed=5)
     assert places.every == every
     out = torch.conv2d(x[:4], weight, graph.tensors[node.inputs[2]], padding=1)
     part, given_, (kept,) = places.of(0, node, x[:4], out)
@@ -178,3 +179,25 @@ def test_large_layers_are_fitted_to_some_of_their_places_and_say_so(
         for p in (all_, some)
     ]
     assert float(torch.corrcoef(torch.stack(moved))[0, 1]) > 0.8
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 40), (2, 3, 3)])
+@pytest.mark.parametrize("schedule", ["steps", "layers"])
+def test_maps_smaller_than_what_is_left_out_are_fitted_too(
+    shape: tuple[int, ...], schedule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = (1, 7) if shape[1] == 1 else (3, 3)
+    padding = tuple(size // 2 for size in kernel)
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.Conv2d(shape[0], 4, kernel, padding=padding), nn.ReLU(),
+        nn.Conv2d(4, 4, kernel, padding=padding), nn.ReLU(), nn.Flatten(), nn.LazyLinear(3),
+    )  # fmt: skip
+    x = torch.rand(20, *shape)
+    module(x)
+    monkeypatch.setattr("calibrate.weights.WORK", 1)
+    monkeypatch.setattr("calibrate.quantised.ROWS", 0.001)
+    snn = convsnn.convert(
+        module.eval(), x, timesteps=8, calibrate="mse+weights", schedule=schedule, verify=False
+    )
+    assert bool(snn(x).isfinite().all())

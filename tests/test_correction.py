@@ -123,6 +123,19 @@ def test_a_time_varying_bias_mends_what_a_constant_one_cannot() -> None:
     assert max(after) < 1e-6
 
 
+@pytest.mark.parametrize("lengths", [(4, 8), (8, 4)])
+def test_biases_of_other_lengths_add_up(lengths: tuple[int, int]) -> None:
+    graph, x = neurons(1), torch.tensor([[[1.0]]])
+    plan = Plan({n: SitePlan(torch.tensor([[1.0]]), torch.tensor([[-2.0]])) for n in graph.sites})
+    first, then = lengths
+    made = corrected(f"ftbc:steps={first},rate=1+ftbc:steps={then},rate=1", graph, [x], plan)
+    timed = only(made).timed_bias
+    assert timed is not None
+    assert timed.shape == (8, 1, 1)
+    gaps = [float(mean_gap(graph, made, x, steps=t).abs()) for t in range(1, 1 + max(lengths))]
+    assert max(gaps) < 1e-6
+
+
 def test_what_waits_has_no_bias_for_each_step() -> None:
     graph = neurons(1)
     waits = replace(context(graph, [torch.ones(1, 1, 1)]), schedule="layers")

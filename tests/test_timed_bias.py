@@ -77,7 +77,8 @@ def test_as_a_module_and_from_its_file(known: tuple[Spiking, Tensor], tmp_path: 
     plan = replace(net.plan, sites={**net.plan.sites, name: wrong})
     with pytest.raises(ConvsnnError, match=r"timed_bias.*does not fit"):
         save_artifact(replace(net, plan=plan), path)
-    for damaged in (torch.zeros(()), torch.full((3, 1, 1, 1), torch.nan)):
+    empty, bare = torch.zeros(0, 1, 1, 1), torch.zeros(3, 1)
+    for damaged in (torch.zeros(()), empty, bare, torch.full((3, 1, 1, 1), torch.nan)):
         held = safetensors.torch.load_file(path)
         held[f"timed_bias/{name}"] = damaged
         with safetensors.safe_open(path, framework="pt") as file:

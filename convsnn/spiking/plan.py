@@ -99,6 +99,12 @@ class Plan:
             for field_name, tensor in planned.tensors().items():
                 if not bool(tensor.isfinite().all()):
                     raise CalibrationError(f"layer '{name}': its {field_name} is not finite")
+            timed = planned.timed_bias
+            if timed is not None and (timed.dim() != 1 + len(site.shape) or not len(timed)):
+                raise CalibrationError(
+                    f"layer '{name}': a timed_bias of shape {tuple(timed.shape)} holds no entry "
+                    f"for each step that broadcasts to {site.shape}"
+                )
             if site.ceiling is not None and float(planned.threshold.max()) > site.ceiling * (
                 1 + 1e-6
             ):
@@ -170,7 +176,8 @@ class Context:
         """The batches that fall to this process, each with the number of its first image; of the
         first `samples` images only."""
         dealt = own_batches(self.share, self.batches)
-        count = len(self.batches) if isinstance(self.batches, Sized) else 0
+        sized = self.batches if self.sequences is None else self.sequences
+        count = len(sized) if isinstance(sized, Sized) else 0
         for number, (first, batch) in enumerate(dealt, start=1):
             kept = batch if samples is None else batch[: max(0, samples - first)]
             if not len(kept):

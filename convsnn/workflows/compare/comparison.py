@@ -162,7 +162,14 @@ def compare(
     chosen_layers(job.graph, fits)  # one that is not there is refused before any row
     every = names.strip() == "all"
     if job.frames is not None:
-        chosen = on_sequences(chosen, job.frames, named=not every)
+        if job.frames < timesteps:
+            raise ConfigError(
+                f"{job.data.test.source} makes sequences of {job.frames} frames, which show "
+                f"nothing at step {timesteps}",
+                hint=f"compare at --timesteps {job.frames} at most",
+            )
+        job = job.first(timesteps)
+        chosen = on_sequences(chosen, timesteps, named=not every)
     rows: list[Row] = [Conversion(m, timesteps, fit=fits, frames=job.frames) for m in chosen]
     if trained:
         require_images(job.frames)

@@ -89,11 +89,11 @@ class Method:
                 f"'{encoder}' shows images, and {part.source} holds sequences",
                 hint="use --encoder frames, or give images with --data",
             )
-        if ENCODERS.create(encoder).steps != frames or steps > frames:
+        if not ENCODERS.create(encoder).steps == frames == steps:
             raise ConfigError(
                 f"{part.source} makes sequences of {frames} frames, but '{encoder}' input of "
                 f"{steps} time steps was asked for",
-                hint="use as many frames as there are --timesteps, or more",
+                hint="use as many frames as there are --timesteps",
             )
         return replace(self, encoder=encoder)
 

@@ -111,7 +111,8 @@ def _given(net: Spiking, data: Images, place: str) -> DataSet:
         raise _still(net, place, part.source)
     elif part.steps != frames:
         raise ConfigError(
-            f"{place or _name(net)} is shown sequences of {frames} frames, not {part.steps}"
+            f"{place or _name(net)} is shown sequences of {frames} frames, not {part.steps}",
+            hint=f"give samples of {frames} frames",
         )
     return DataSet("given", part, part)
 
