@@ -310,3 +310,26 @@ def test_a_network_of_images_says_of_how_many_frames_it_is_shown_the_mean(here: 
         Preprocessing(frames=0)
     binned = Preprocessing().override(binning={"by": 5, "value": "count"})
     assert binned.binning == Binning(5, "count")
+
+
+@pytest.mark.usefixtures("here")
+def test_there_are_as_many_frames_as_steps_or_it_is_refused() -> None:
+    x, labels = moving(), torch.arange(12) % 2
+    for steps in (2, 6):
+        with pytest.raises(ConfigError, match=rf"sequences of 4 frames.* {steps} time steps"):
+            convsnn.convert(MODEL, (x, labels), timesteps=steps, calibrate="mse", **quickly())
+    with pytest.raises(ConfigError, match="show nothing at step 6") as caught:
+        convsnn.compare(
+            MODEL, (x, labels), test=(x, labels), timesteps=6, methods="mse", **quickly()
+        )
+    assert "4 at most" in caught.value.hint
+    two = convsnn.compare(
+        MODEL, (x, labels), test=(x, labels), timesteps=2, methods="mse", **quickly()
+    )
+    cut = convsnn.compare(
+        MODEL, (x[:, :2], labels), test=(x[:, :2], labels), timesteps=2, methods="mse",
+        folder="cut", **quickly(),
+    )  # fmt: skip
+    scores = [made.document["methods"][0]["score"] for made in (two, cut)]
+    assert scores[0] == scores[1]
+    assert two.document["ann"]["accuracy"] == cut.document["ann"]["accuracy"]
