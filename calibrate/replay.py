@@ -246,9 +246,7 @@ class Replay:
             raise ValueError(f"'{layer.end}' is an output; no neurons stand there")
         sites = self.context.graph.sites
         planned = self.plan.sites[layer.site.name]
-        added = planned.added(range(steps or self.steps))
-        if added is not None:
-            currents = currents + added
+        currents = planned.driven(currents, range(steps or self.steps))
         neuron = population(self.context.neuron, layer.site, planned)
         if self.by_layers and isinstance(neuron, Patient):
             total = steps or self.steps

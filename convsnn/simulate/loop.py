@@ -208,9 +208,7 @@ class Simulation:
     def _fire(self, node: Node, currents: Tensor, steps: range) -> Tensor:
         """Run the neurons of a site on the currents of a chunk."""
         net = self.program.net
-        added = net.plan.sites[node.name].added(steps)
-        if added is not None:
-            currents = currents + added
+        currents = net.plan.sites[node.name].driven(currents, steps)
         keys = Keys(self.ids, self.program.order[node.name])  # 0 is the input encoder's
         neuron = net.neurons[node.name]
         scan = neuron.scan if self._changes is None else self._changes.scan(node.name, neuron)

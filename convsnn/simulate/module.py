@@ -79,11 +79,8 @@ class Population(nn.Module):
     def forward(self, current: Tensor, state: Any, ids: Tensor, now: range) -> tuple[Tensor, Any]:
         """The one step `now`: what is sent (B, *shape), threshold x spike, and the state after."""
         planned = SitePlan(**{name: getattr(self, name) for name in self._planned})
-        added, current = planned.added(now), current[None]
-        if added is not None:
-            current = current + added
         scan = population(self.neuron, self.site, planned).scan
-        sent, after = scan(current, state, keys=Keys(ids, self.number))
+        sent, after = scan(planned.driven(current[None], now), state, keys=Keys(ids, self.number))
         return sent[0], after
 
     def extra_repr(self) -> str:

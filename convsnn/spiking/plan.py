@@ -46,6 +46,11 @@ class SitePlan:
         rows = torch.cat([rows, rows.new_zeros(len(steps) - len(rows), *rows.shape[1:])])[:, None]
         return rows if self.shift is None else rows + self.shift
 
+    def driven(self, currents: Tensor, steps: range) -> Tensor:
+        """The `currents` (len(steps) or 1, B, ...) of these steps with what is added to them."""
+        added = self.added(steps)
+        return currents if added is None else currents + added
+
     def added_up(self, steps: int) -> Tensor | None:
         """The sum of what is added in the first `steps`, (...); None for nothing."""
         total = None if self.shift is None else self.shift * steps
