@@ -132,34 +132,35 @@ def test_equals_the_plain_loop_to_the_last_bit(
 
 
 @settings(max_examples=12)
-@given(seed=SEEDS, steps=st.integers(1, 10), chunk=st.integers(1, 5))
-def test_a_rising_readout_counts_step_t_as_t(seed: int, steps: int, chunk: int) -> None:
+@given(seed=SEEDS, steps=st.integers(1, 10), chunk=st.integers(1, 5), power=st.integers(1, 2))
+def test_a_rising_readout_counts_step_t_as_t(seed: int, steps: int, chunk: int, power: int) -> None:
     graph = random_graph(seed)
     plan, x = dyadic_plan(graph, seed), images(graph, seed, 2)
-    net = to_spiking(graph, plan, readout="rising")
+    net = to_spiking(graph, plan, readout=f"rising:power={power}")
     got = simulate(net, x, steps=steps, chunk=chunk).outputs[0]
     means, _ = step_by_step(graph, plan, x.expand(steps, *x.shape))
     count = torch.arange(1.0, steps + 1).reshape(-1, *[1] * (means.dim() - 1))
     each = torch.diff(means * count, dim=0, prepend=torch.zeros_like(means[:1]))
-    wanted = (each * count).cumsum(0) / count.cumsum(0)
+    weight = count**power
+    wanted = (each * weight).cumsum(0) / weight.cumsum(0)
     torch.testing.assert_close(got, wanted, atol=1e-4, rtol=1e-4)
     assert torch.equal(got[0], means[0])
 
 
 @settings(max_examples=12)
-@given(seed=SEEDS, delay=st.integers(0, 4), chunk=st.integers(1, 5), rising=st.booleans())
+@given(seed=SEEDS, delay=st.integers(0, 4), chunk=st.integers(1, 5), power=st.integers(0, 2))
 def test_a_delayed_readout_leaves_the_first_steps_out(
-    seed: int, delay: int, chunk: int, rising: bool
+    seed: int, delay: int, chunk: int, power: int
 ) -> None:
     graph = random_graph(seed)
     plan, x = dyadic_plan(graph, seed), images(graph, seed, 2)
-    spec = f"{'rising' if rising else 'mean'}:delay={delay}"
+    spec = f"rising:power={power},delay={delay}" if power else f"mean:delay={delay}"
     net = to_spiking(graph, plan, readout=spec)
     got = simulate(net, x, steps=7, chunk=chunk).outputs[0]
     means, _ = step_by_step(graph, plan, x.expand(7, *x.shape))
     count = torch.arange(1.0, 8).reshape(-1, *[1] * (means.dim() - 1))
     each = torch.diff(means * count, dim=0, prepend=torch.zeros_like(means[:1]))[delay:]
-    weight = count[: 7 - delay] if rising else torch.ones_like(count[: 7 - delay])
+    weight = count[: 7 - delay] ** power
     torch.testing.assert_close(got[:delay], means[:delay], atol=1e-4, rtol=1e-4)
     wanted = (each * weight).cumsum(0) / weight.cumsum(0)
     torch.testing.assert_close(got[delay:], wanted, atol=1e-4, rtol=1e-4)

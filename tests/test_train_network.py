@@ -65,7 +65,7 @@ def test_it_computes_what_the_simulation_does_to_the_last_bit(seed: int, rule: s
 
 
 @pytest.mark.parametrize("softmax", [False, True])
-@pytest.mark.parametrize("readout", ["mean", "rising:delay=1"])
+@pytest.mark.parametrize("readout", ["mean", "rising:delay=1", "rising:power=2"])
 def test_batch_norm_is_folded_into_the_result(softmax: bool, readout: str) -> None:
     graph = normed(softmax=softmax)
     plan = dyadic_plan(graph, 1)

@@ -1,8 +1,9 @@
 """How the outputs of t time steps become one answer: a weighted mean of what came out of each.
 
     mean     every step counts alike
-    rising   step s counts as s, so that what went wrong at the start is forgotten as 1/t^2, not 1/t
-    auto     whichever of the two `convsnn.convert` finds closer to the original network
+    rising   step s counts as s: what went wrong at the start is forgotten as 1/t^2, not as 1/t;
+             with power 2 as s^2, and forgotten as 1/t^3
+    auto     whichever of these three `convsnn.convert` finds closer to the original network
 
 With `delay` D the first D steps are left out (Bu et al. 2025, section 4.3): step D + 1 is then the
 first that counts. Until then the answer is the mean so far. Delay counts in T.
@@ -15,7 +16,7 @@ has had its turn (see `convsnn.spiking.turns`), and the bias alone before.
 """
 
 from dataclasses import dataclass
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -26,10 +27,11 @@ from convsnn.registry import Registry
 
 @dataclass(frozen=True)
 class Readout:
-    """Weights of the time steps; step 1 is the first. Of pairs of spikes, the `window` they are
-    sent in, which have no weights, as a readout that is still to be chosen (`auto`) has none."""
+    """Weights of the time steps; step 1 is the first, and step s counts as s to the `power`. Of
+    pairs of spikes, the `window` they are sent in, which have no weights, as a readout that is
+    still to be chosen (`auto`) has none."""
 
-    rising: bool = False
+    power: Literal[0, 1, 2] = 0
     delay: int = 0
     window: int = 0
     auto: bool = False
@@ -49,9 +51,12 @@ class Readout:
             )
         count = torch.arange(steps.start + 1, steps.stop + 1, device=like.device, dtype=like.dtype)
         count = (count - self.delay).clamp(min=0).reshape(-1, *[1] * (like.dim() - 1))
-        if self.rising:
-            return count, count * (count + 1) / 2
-        return count.clamp(max=1), count
+        if self.power == 0:
+            return count.clamp(max=1), count
+        triangle = count * (count + 1) / 2
+        if self.power == 1:
+            return count, triangle
+        return count.square(), triangle * (2 * count + 1) / 3
 
 
 READOUTS: Registry[Readout] = Registry("readout")
@@ -71,14 +76,18 @@ def mean(*, delay: Delay = 0) -> Readout:
 
 
 @READOUTS.register("rising")
-def rising(*, delay: Delay = 0) -> Readout:
-    """A mean in which later steps count more: the s-th step behind `delay` counts as s."""
-    return Readout(rising=True, delay=delay)
+def rising(
+    *,
+    delay: Delay = 0,
+    power: Annotated[Literal[1, 2], "what the number of a step is raised to"] = 1,
+) -> Readout:
+    """A mean in which later steps count more: the s-th step behind `delay` counts as s^power."""
+    return Readout(power=power, delay=delay)
 
 
 @READOUTS.register("auto")
 def auto(*, delay: Delay = 0) -> Readout:
-    """Mean or rising, whichever comes closer to the original network on calibration images."""
+    """Mean, or rising of power 1 or 2: what is closest to the original on calibration images."""
     return Readout(delay=delay, auto=True)
 
 

@@ -7,7 +7,7 @@ from convsnn.simulate.loop import CHUNK_ELEMENTS, Observer, Simulation
 from convsnn.simulate.module import NetworkState, SpikingModule
 from convsnn.simulate.program import Program
 from convsnn.simulate.recording import Recording, record
-from convsnn.simulate.run import Run, simulate
+from convsnn.simulate.run import Run, read_out, simulate
 
 __all__ = [
     "CHUNK_ELEMENTS",
@@ -25,6 +25,7 @@ __all__ = [
     "Trains",
     "fastest",
     "glimpse",
+    "read_out",
     "record",
     "simulate",
 ]

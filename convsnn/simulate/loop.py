@@ -126,8 +126,11 @@ class Simulation:
     def advance(self, steps: range) -> list[Tensor]:
         """Run `steps`, which follow those run before; the answer of every output up to each of
         them, (len(steps), B, ...)."""
-        with torch.no_grad():
-            return self._run_chunk(steps)
+        readout, means = READOUTS.create(self.program.net.readout), dict[str, Tensor]()
+        for name, value in self.ends(steps).items():
+            before = self._total.get(name, {})
+            means[name], self._total[name] = accumulate(readout, value, steps, before)
+        return self.answers(means)
 
     def state(self, name: str) -> Any:
         """What the neurons of the site `name` hold after the last step: see `Neuron.scan`."""
@@ -159,9 +162,10 @@ class Simulation:
             self._note(node, range(1), self._fixed[node.name][None])
         self._fixed = {name: value for name, value in self._fixed.items() if name in needed}
 
-    def _run_chunk(self, steps: range) -> list[Tensor]:
-        program, graph = self.program, self.program.graph
-        tail, ends = program.tail, program.ends
+    @torch.no_grad()
+    def ends(self, steps: range) -> dict[str, Tensor]:
+        """The same without a readout: what the ends give at each of `steps`."""
+        program, graph, tail = self.program, self.program.graph, self.program.tail
         left = dict(program.readers)
         values = {k: value.expand(len(steps), *value.shape) for k, value in self._fixed.items()}
         for node in graph.nodes:
@@ -173,13 +177,19 @@ class Simulation:
             self._note(node, steps, values[node.name])
             for name in program.sources[node.name]:
                 left[name] -= 1
-                if left[name] == 0 and name not in ends:
+                if left[name] == 0 and name not in program.ends:
                     del values[name]
-        means = {name: self._accumulate(name, self._real(name, values), steps) for name in ends}
-        for node in graph.nodes:
-            if node.name in tail:
-                means[node.name] = self._answer(node, means)
-        return [means[name] for name in graph.outputs]
+        # sums over many steps need more than 8 bits
+        return {name: self._real(name, values).to(program.dtype) for name in program.ends}
+
+    @torch.no_grad()
+    def answers(self, means: Mapping[str, Tensor]) -> list[Tensor]:
+        """The answer of every output, from the means (Tc, B, ...) of what the ends give."""
+        values = dict(means)
+        for node in self.program.graph.nodes:
+            if node.name in self.program.tail:
+                values[node.name] = self._answer(node, values)
+        return [values[name] for name in self.program.graph.outputs]
 
     def _step(self, node: Node, values: Mapping[str, Tensor], steps: range) -> Tensor:
         if node.role is Role.INPUT:
@@ -258,12 +268,6 @@ class Simulation:
         merged = {name: values[name].flatten(0, 1) for name in sources}
         steps = len(values[sources[0]])
         return self.program.apply(node, merged).unflatten(0, (steps, -1))
-
-    def _accumulate(self, name: str, value: Tensor, steps: range) -> Tensor:
-        readout = READOUTS.create(self.program.net.readout)
-        value = value.to(self.program.dtype)  # sums over many steps need more than 8 bits
-        answer, self._total[name] = accumulate(readout, value, steps, self._total.get(name, {}))
-        return answer
 
     def _note(self, node: Node, steps: range, value: Tensor) -> None:
         """Count events and synaptic operations of a node that sends or fires."""

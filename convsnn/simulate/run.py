@@ -8,6 +8,8 @@ from torch import Tensor
 
 from convsnn.encoders import Encoder
 from convsnn.errors import ConfigError, SimulationError
+from convsnn.readouts import Readout
+from convsnn.readouts.accumulate import accumulate
 from convsnn.simulate.engine import Engine
 from convsnn.simulate.layers import run_layers
 from convsnn.simulate.loop import Observer, Simulation, images_at_once, numbers
@@ -83,6 +85,31 @@ def simulate(
         {name: torch.cat(parts) for name, parts in simulation.spikes.items()},
         {name: torch.cat(parts) for name, parts in simulation.operations.items()},
     )
+
+
+def read_out(
+    program: Program, x: Tensor, *, steps: int, readouts: Sequence[Readout], ids: Tensor
+) -> list[tuple[Tensor, ...]]:
+    """The `outputs` of `simulate`, by each of `readouts` in the place of the network's own, which
+    fires step by step: one run is enough for all."""
+    together = images_at_once(program)
+    if together < len(x):
+        parts = [
+            read_out(program, rows, steps=steps, readouts=readouts, ids=own)
+            for rows, own in zip(x.split(together), ids.split(together), strict=True)
+        ]
+        return [
+            tuple(torch.cat(each, 1) for each in zip(*of_one, strict=True))
+            for of_one in zip(*parts, strict=True)
+        ]
+    simulation, found = Simulation(program, x, ids=ids, count=False), []
+    ends = [simulation.ends(part) for part in simulation.chunks(steps)]
+    given = {name: torch.cat([part[name] for part in ends]) for name in ends[0]}
+    for readout in readouts:
+        means = {n: accumulate(readout, each, range(steps), {})[0] for n, each in given.items()}
+        found.append(tuple(simulation.answers(means)))
+        _require_finite(found[-1])
+    return found
 
 
 def _by_layers(

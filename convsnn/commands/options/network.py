@@ -75,8 +75,8 @@ MaxPool = Annotated[
 Readout = Annotated[
     str,
     typer.Option(
-        help="mean: all steps count alike; rising: step t counts t times; auto: whichever of "
-        "them is closer to the original on calibration images; switch: for tsc."
+        help="mean: all steps count alike; rising: step t counts t times, rising:power=2: t^2 "
+        "times; auto: whichever is closest to the original on calibration images; switch: for tsc."
     ),
 ]
 ReadoutDelay = Annotated[

@@ -131,12 +131,14 @@ class StepWriter(NodeWriter):
             late = emit.op("Sub", number, emit.number(readout.delay))
             count = emit.op("Max", late, emit.number(0))
         weight, total = emit.op("Min", count, one), count
-        if readout.rising:
+        if readout.power:
             weight, total = count, _triangle(emit, count)
+        if readout.power == 2:
+            weight, total = emit.op("Mul", count, count), _pyramid(emit, count, total)
         answers = {}
         for name in self.ends:
             value = values.nodes[name]
-            add = emit.op("Mul", value, weight) if readout.rising or readout.delay else value
+            add = emit.op("Mul", value, weight) if readout.power or readout.delay else value
             summed = emit.op("Add", states[f"{name}.answer"], add)
             answer = emit.op("Div", summed, emit.op("Max", total, one))
             values.states[f"{name}.answer"] = summed
@@ -153,6 +155,12 @@ def _triangle(emit: Emitter, count: str) -> str:
     """1 + 2 + ... + count."""
     square = emit.op("Mul", count, emit.op("Add", count, emit.number(1)))
     return emit.op("Mul", square, emit.number(0.5))
+
+
+def _pyramid(emit: Emitter, count: str, triangle: str) -> str:
+    """1 + 4 + ... + count^2, from the `triangle` of 1 + 2 + ... + count."""
+    twice = emit.op("Add", emit.op("Add", count, count), emit.number(1))
+    return emit.op("Div", emit.op("Mul", triangle, twice), emit.number(3))
 
 
 def _moving_roles(encoder: Encoder) -> set[Role]:

@@ -59,8 +59,8 @@ def convert(
     encoder takes them, sequences (B, frames, *input shape). A module or file is verified against
     the original; a graph is taken as it is. `seed` is that of every random choice whose own spec
     names none. `max_pool="current"` pools the current before the neuron (cheaper, biased).
-    `readout="rising"` lets later steps count more, "auto", which the command takes, chooses between
-    it and the mean (see `convsnn.readouts`). `schedule="layers"` lets a layer fire once all its
+    `readout="rising"` lets later steps count more, "auto", which the command takes, chooses among
+    such and the mean (see `convsnn.readouts`). `schedule="layers"` lets a layer fire once all its
     input has come, calibrated for `steps` (see `convsnn.spiking.schedule`); None takes it where the
     network has functions or products and the neurons can wait, and `steps` elsewhere. `spikes`
     bounds the kind of the network (see `convsnn.spiking.kinds`). `fit` puts sums of neurons in the
