@@ -15,7 +15,8 @@ an input, so that inputs that hardly vary keep their weights. No labels, no grad
 What early spikes get wrong fades with t, but a changed weight acts for ever, and so turns into an
 error at late steps. The network therefore takes on `strength` D, after all layers were fitted in
 full. On a ResNet-20 the error of the logits at steps 16, 32 and 64 was .34, .20, .21 at strength
-1, and .36, .19, .13 at 0.65.
+1, and .36, .19, .13 at 0.65. Networks that are made for few steps have no late ones, and take on
+all of it.
 """
 
 from collections.abc import Sequence
@@ -47,6 +48,7 @@ from convsnn.spiking.plan import Plan
 SAMPLES = 256
 MOST = 1000  # where layers fire one after another: a value a neuron is kept, whatever T is
 STRENGTH, STRENGTH_IN_LAYERS = 0.5, 0.7
+EARLY = 8  # networks made for no more steps have nothing to lose at late ones
 FEWEST = 8
 HELD = 3 << 27  # bytes of what neurons sent in all steps, and of the original's values
 WORK = 1 << 35  # multiply-accumulates that the matrix of one layer may cost
@@ -85,7 +87,9 @@ class Weights:
         float, "exponent of the step that its error is weighted by; more favours late steps"
     ] = 2.0
     strength: Annotated[
-        float | None, "share of the change that is kept, up to 1; none: 0.5, layer by layer 0.7"
+        float | None,
+        "share of the change that is kept, up to 1; none: 0.5, for up to 8 steps 1, layer by layer "
+        "0.7",
     ] = None
     potential: Annotated[
         int, "time steps for which initial potentials are corrected too; 0: not at all"
@@ -128,7 +132,8 @@ class Weights:
                 if potential:
                     late = fitted_steps(potential)
                     correct_potential(replay, layer, at=late, per="neuron", sweeps=self.sweeps)
-        strength = STRENGTH if self.strength is None else self.strength
+        usual = 1.0 if context.steps <= EARLY else STRENGTH
+        strength = usual if self.strength is None else self.strength
         kept = _blended(context.graph, plan, replay.plan, strength)
         record = {
             "stage": "weights",

@@ -318,6 +318,22 @@ def test_strength_is_the_part_of_the_change_that_is_kept() -> None:
         assert torch.equal(part.sites[name].potential, planned.potential)
 
 
+@pytest.mark.parametrize(("steps", "strength"), [(1, 1.0), (8, 1.0), (9, 0.5), (64, 0.5)])
+def test_few_steps_take_on_the_whole_change(steps: int, strength: float) -> None:
+    maker = Maker(np.random.default_rng(3), (4,), exact=False)
+    graph = maker.graph(maker.linear(maker.relu(maker.linear("input", 6)), 3))
+    x = torch.randn(32, 4, generator=torch.Generator().manual_seed(0))
+    asked = replace(context(graph, [x]), steps=steps)
+    usual, named = (
+        run_stages(asked, parse_stages(f"mse:steps=4+weights{how}"))
+        for how in ("", f":strength={strength}")
+    )
+    assert usual.record[-1]["strength"] == strength
+    assert usual.weights
+    for name, weight in usual.weights.items():
+        assert torch.equal(weight, named.weights[name])
+
+
 def test_shared_weights_are_left_alone() -> None:
     maker = Maker(np.random.default_rng(1), (4,), exact=False)
     x = maker.relu(maker.linear("input", 4))

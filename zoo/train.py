@@ -107,7 +107,7 @@ def train(entry: Entry, *, recipe: Recipe, data: str | None, device: torch.devic
     module = entry.module(weights=False)
     held_out = fit(
         module,
-        *_whole(opened.train),
+        *whole(opened.train),
         recipe=recipe,
         preprocessing=entry.preprocessing,
         device=device,
@@ -115,7 +115,7 @@ def train(entry: Entry, *, recipe: Recipe, data: str | None, device: torch.devic
     command = f"python -m zoo.train {entry.name} --epochs {recipe.epochs} --seed {recipe.seed}"
     if data is not None:
         command += f" --data {_kind(data)}"
-    score = accuracy(module, *_whole(opened.test), device=device)
+    score = accuracy(module, *whole(opened.test), device=device)
     return Trained(module.cpu(), held_out, score, spec, command)
 
 
@@ -154,7 +154,8 @@ def onnx_file(entry: Entry, trained: Trained) -> onnx.ModelProto:
     return proto
 
 
-def _whole(part: Part) -> tuple[Tensor, Tensor]:
+def whole(part: Part) -> tuple[Tensor, Tensor]:
+    """All images (N, *input shape) and class numbers (N,) of `part`; ConfigError without these."""
     xs, ys = zip(*part.batches(500), strict=True)
     if ys[0] is None or part.classes is None:
         raise ConfigError(f"{part.source} has no class numbers, and training needs them")
@@ -202,8 +203,8 @@ def _require_savable(folder: Path) -> None:
         ) from None
 
 
-def _put(path: Path, content: bytes) -> None:
-    # Written beside the target, then renamed: never half a file.
+def put(path: Path, content: bytes) -> None:
+    """Write beside the target, then rename: never half a file. ExportError where it cannot."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         unfinished.write_bytes(content)
@@ -232,8 +233,8 @@ def save(entry: Entry, trained: Trained, *, folder: Path) -> tuple[Path, Path]:
         "versions": json.dumps({m.__name__: str(m.__version__) for m in (torch, torchvision)}),
     }
     paths = folder / f"{entry.name}.safetensors", folder / f"{entry.name}.onnx"
-    _put(paths[0], safetensors.torch.save(trained.module.state_dict(), about))
-    _put(paths[1], proto.SerializeToString(deterministic=True))
+    put(paths[0], safetensors.torch.save(trained.module.state_dict(), about))
+    put(paths[1], proto.SerializeToString(deterministic=True))
     return paths
 
 
