@@ -23,9 +23,10 @@ from torch.nn.functional import mse_loss
 
 from convsnn.errors import ConfigError, ConvsnnError
 from convsnn.load.weights import load_weights
+from convsnn.train.checkpoint import put
 from zoo.data import open_data
 from zoo.models import MODELS
-from zoo.train import accuracy, put, whole
+from zoo.train import accuracy, whole
 
 _BLOCK = re.compile(r"(layer\d+)\.(\d+)\.(.+)")
 BATCH = 128
@@ -123,7 +124,7 @@ def main(
         opened = open_data(data, input_shape=entry.input_shape, preprocessing=entry.preprocessing)
         imitate(module, teacher, whole(opened.train)[0], epochs=epochs, seed=seed)
         scores = [accuracy(m, *whole(opened.test)) for m in (teacher, module)]
-        put(out, safetensors.torch.save(module.state_dict()))
+        put(out, safetensors.torch.save(module.state_dict()), what="the weights")
     except ConvsnnError as error:
         typer.echo(f"error: {error}" + (f"\nhint: {error.hint}" if error.hint else ""), err=True)
         raise typer.Exit(2) from None

@@ -7,7 +7,6 @@ command gives the same weights to the last bit on the same machine, versions and
 
 import importlib.util
 import json
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from convsnn.errors import ConfigError, ConvsnnError, ExportError, MissingExtraError
+from convsnn.train.checkpoint import put
 from zoo.data import Part, Preprocessing, open_data
 from zoo.models import MODELS, Entry
 from zoo.models.base import WEIGHTS
@@ -203,20 +203,6 @@ def _require_savable(folder: Path) -> None:
         ) from None
 
 
-def put(path: Path, content: bytes) -> None:
-    """Write beside the target, then rename: never half a file. ExportError where it cannot."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        unfinished.write_bytes(content)
-        os.replace(unfinished, path)
-    except OSError as error:
-        raise ExportError(
-            f"cannot write {path}: {error.strerror}", hint="choose another folder with -o"
-        ) from None
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
 def save(entry: Entry, trained: Trained, *, folder: Path) -> tuple[Path, Path]:
     """Write `<name>.safetensors` and `<name>.onnx` into `folder`, which exists.
 
@@ -233,8 +219,8 @@ def save(entry: Entry, trained: Trained, *, folder: Path) -> tuple[Path, Path]:
         "versions": json.dumps({m.__name__: str(m.__version__) for m in (torch, torchvision)}),
     }
     paths = folder / f"{entry.name}.safetensors", folder / f"{entry.name}.onnx"
-    put(paths[0], safetensors.torch.save(trained.module.state_dict(), about))
-    put(paths[1], proto.SerializeToString(deterministic=True))
+    put(paths[0], safetensors.torch.save(trained.module.state_dict(), about), what="the weights")
+    put(paths[1], proto.SerializeToString(deterministic=True), what="the network")
     return paths
 
 
