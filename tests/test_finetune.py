@@ -73,6 +73,22 @@ def tuned(**options: Any) -> Tuned:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("given", "learned"),
+    [
+        ("mean:delay=1", "mean:delay=1"),
+        ("rising", "rising"),
+        ("rising:power=2", "rising"),
+        ("rising:delay=1,power=2", "rising:delay=1"),
+    ],
+)
+def test_a_steep_readout_rises_with_the_step(given: str, learned: str) -> None:
+    graph = small()
+    start = replace(coarse(graph), readout=given)
+    settings = Settings(steps=3, epochs=1, batch_size=20)
+    assert finetune(start, labelled(graph), settings, device="cpu").net.readout == learned
+
+
 def weights(network: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Weights and biases, by their names."""
     named = network.named_parameters()

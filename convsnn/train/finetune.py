@@ -15,6 +15,7 @@ from torch import nn
 
 from convsnn.errors import ConfigError, UnsupportedError
 from convsnn.graph import Graph
+from convsnn.readouts import READOUTS, delayed
 from convsnn.registry import split_spec
 from convsnn.spiking.network import Spiking
 from convsnn.train.distillation import Distillation, Tuning
@@ -93,8 +94,12 @@ def finetune(
 
 
 def trainable(net: Spiking, tuning: Tuning) -> TrainableNetwork:
-    """`net` with neurons that learn as `tuning` says, all values where conversion left them."""
-    method = find_method(tuning.method)
+    """`net` with neurons that learn as `tuning` says, all values where conversion left them.
+
+    It learns to be right from the start, so that hardly anything need be forgotten: a readout that
+    rises with the square of the step, which conversion may have chosen, rises with the step.
+    """
+    method, readout = find_method(tuning.method), READOUTS.create(net.readout)
     return TrainableNetwork(
         net.body,
         {
@@ -109,7 +114,7 @@ def trainable(net: Spiking, tuning: Tuning) -> TrainableNetwork:
             for name, planned in net.plan.sites.items()
         },
         shifts={n: p.shift for n, p in net.plan.sites.items() if p.shift is not None},
-        readout=net.readout,
+        readout=delayed("rising", readout.delay) if readout.power == 2 else net.readout,
         fixed_statistics=True,
         schedule=net.schedule,
     )
