@@ -24,6 +24,7 @@ from torch.nn.functional import mse_loss
 from convsnn.errors import ConfigError, ConvsnnError
 from convsnn.load.weights import load_weights
 from convsnn.train.checkpoint import put
+from convsnn.train.samples import moved
 from zoo.data import open_data
 from zoo.models import MODELS
 from zoo.train import accuracy, whole
@@ -85,14 +86,11 @@ def imitate(module: nn.Module, source: nn.Module, x: Tensor, *, epochs: int, see
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     orders = [torch.randperm(len(x), generator=draws) for _ in range(epochs)]
     batches = [chosen for order in orders for chosen in order.split(BATCH)]
+    black = x.amin((0, 2, 3))[:, None, None]
     source.eval()
     module.train()
     for chosen in track(batches, "imitating", console=Console(stderr=True)):
-        seen = x[chosen]
-        flipped = torch.rand(len(seen), generator=draws) < 0.5
-        seen = torch.where(flipped[:, None, None, None], seen.flip(3), seen)
-        down, right = torch.randint(-4, 5, (2,), generator=draws).tolist()
-        seen = seen.roll((down, right), (2, 3))
+        seen = moved(x[chosen], fill=black, flip=True, generator=draws)
         with torch.no_grad():
             wanted = source(seen)
         loss = mse_loss(module(seen), wanted) / wanted.var()
