@@ -2,7 +2,7 @@
 
 # The Python that makes .venv: make PYTHON=/path/to/python3.12 demo. Empty: the first that fits.
 PYTHON ?=
-# Test processes side by side, each with one thread.
+# Test processes side by side, each with one thread; a file's tests share what they make and compile.
 WORKERS ?= 2
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -20,7 +20,7 @@ demo: $(installed) ## install into .venv, convert the embedded MNIST network, wr
 	$(bin)/convsnn convert zoo:mnist5k-cnn --timesteps 128 --force -o demo-snn
 
 test: lint ## install into .venv, lint, run every test
-	OMP_NUM_THREADS=1 $(bin)/python -m pytest -n $(WORKERS)
+	OMP_NUM_THREADS=1 $(bin)/python -m pytest -n $(WORKERS) --dist loadfile
 
 lint: $(installed) ## check formatting, lint rules and types
 	$(bin)/ruff format --check .

@@ -249,7 +249,8 @@ def test_compare_gives_what_convert_gives(here, capsys):
     assert names[-1] == "msat-vgg16"  # graded spikes stand apart
     row = next(row for row in document["methods"] if row["name"] == "p-norm")
     convert = ("convert", MODEL, "--timesteps", 8, *SMALL, "-o", "alone", "--json")
-    code, out, err = run(capsys, *convert, "--calibrate", row["calibrate"])
+    chosen = ("--calibrate", row["calibrate"], "--readout", row["readout"])
+    code, out, err = run(capsys, *convert, *chosen)
     assert code == 0, err
     report = json.loads(out)
     assert row["scores"] == report["snn"]["accuracy"]
