@@ -55,11 +55,10 @@ def numbers(x: Tensor, ids: Tensor | None) -> Tensor:
 
 
 def images_at_once(program: Program) -> int:
-    """Samples that a compiled loop runs fastest on: so many that its longest chunk is half as large
-    as one may be."""
+    """Samples that a compiled loop runs fastest on: as many as let it run its longest chunk."""
     if not program.fused:
         return 1 << 62
-    return max(FEWEST, FUSED_ELEMENTS // (2 * LONGEST_FUSED * program.largest))
+    return max(FEWEST, FUSED_ELEMENTS // (LONGEST_FUSED * program.largest))
 
 
 @dataclass
