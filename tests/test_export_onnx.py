@@ -25,7 +25,9 @@ PLAIN = (
     "if", "if:reset=zero", "signed", "burst:gamma=3", "lif:decay=0.5,sends=threshold",
     "cuba:decay=0.5,current=0.5,sends=threshold",
 )  # fmt: skip
-READOUTS = ("mean", "rising", "rising:power=2", "mean:delay=2", "rising:power=2,delay=3")
+READOUTS = (
+    "mean", "rising", "mean:delay=2", "rising:delay=3", "rising:power=2", "rising:power=2,delay=3",
+)  # fmt: skip
 
 
 def session(model: Any) -> onnxruntime.InferenceSession:

@@ -91,17 +91,7 @@ def read_out(
     program: Program, x: Tensor, *, steps: int, readouts: Sequence[Readout], ids: Tensor
 ) -> list[tuple[Tensor, ...]]:
     """The `outputs` of `simulate`, by each of `readouts` in the place of the network's own, which
-    fires step by step: one run is enough for all."""
-    together = images_at_once(program)
-    if together < len(x):
-        parts = [
-            read_out(program, rows, steps=steps, readouts=readouts, ids=own)
-            for rows, own in zip(x.split(together), ids.split(together), strict=True)
-        ]
-        return [
-            tuple(torch.cat(each, 1) for each in zip(*of_one, strict=True))
-            for of_one in zip(*parts, strict=True)
-        ]
+    fires step by step: one run, of all images at once, is enough for all."""
     simulation, found = Simulation(program, x, ids=ids, count=False), []
     ends = [simulation.ends(part) for part in simulation.chunks(steps)]
     given = {name: torch.cat([part[name] for part in ends]) for name in ends[0]}
