@@ -337,6 +337,15 @@ def test_what_cannot_be_measured_is_refused(
     assert message in document["error"]["message"]
 
 
+def test_none_measures_no_other_package(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, document = bench(
+        capsys, model, "--against", "none", "--timesteps", "2", "--batch-size", "3",
+        "--input-shape", "3,8,8", "--precision", "float32", "--no-peak",
+    )  # fmt: skip
+    assert code == 0
+    assert [row["engine"] for row in document["results"]] == ["convsnn", "convsnn counting"]
+
+
 def test_a_graph_with_two_outputs_is_not_compared() -> None:
     graph = random_graph(0)
     two = Graph(graph.nodes, graph.tensors, (*graph.outputs, graph.nodes[1].name))

@@ -30,7 +30,7 @@ def bench(
     *,
     against: Annotated[
         str | None,
-        typer.Option(help="spikingjelly,sinabs, one of them, or ''. Default: those installed."),
+        typer.Option(help="spikingjelly,sinabs, one of them, or none. Default: those installed."),
     ] = None,
     timesteps: Annotated[str, typer.Option(help="Numbers of time steps, like 16,64.")] = "64",
     batch_size: Annotated[str, typer.Option(help="Images at once, like 1,64.")] = "64",

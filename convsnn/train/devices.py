@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from convsnn.errors import MissingExtraError
@@ -35,10 +35,38 @@ def make_accelerator(settings: Settings, device: torch.device | str | None) -> A
 def make_optimizer(
     network: nn.Module, groups: Sequence[Mapping[str, Any]] | None, settings: Settings
 ) -> Optimizer:
-    """The optimizer over `groups`, by default over all parameters of `network`."""
+    """The optimizer over `groups`, by default over all parameters of `network`.
+
+    A group's "units", which broadcast to its parameters, say how large an update of each is beside
+    the one that the optimizer makes.
+    """
     known = [dict(g) for g in groups] if groups is not None else [{"params": network.parameters()}]
     known = [{**group, "params": list(group["params"])} for group in known]
+    units = {
+        p: u.to(p) for g in known for p, u in zip(g["params"], g.pop("units", ()), strict=False)
+    }
     rate, decay = settings.learning_rate, settings.weight_decay
+    made: Optimizer
     if settings.optimizer == "adamw":
-        return AdamW(known, lr=rate, weight_decay=decay)
-    return SGD(known, lr=rate, momentum=0.9, weight_decay=decay)
+        made = AdamW(known, lr=rate, weight_decay=decay)
+    else:
+        made = SGD(known, lr=rate, momentum=0.9, weight_decay=decay)
+    _learn_in(units, made)
+    return made
+
+
+def _learn_in(units: Mapping[Tensor, Tensor], optimizer: Optimizer) -> None:
+    """Make every update of a parameter as large as its unit says."""
+    before: dict[Tensor, Tensor] = {}
+
+    def keep(*_: object) -> None:
+        before.update((p, p.detach().clone()) for p in units)
+
+    @torch.no_grad()
+    def scale(*_: object) -> None:
+        for parameter, unit in units.items():
+            parameter.copy_(torch.lerp(before[parameter], parameter, unit))
+
+    if units:
+        optimizer.register_step_pre_hook(keep)
+        optimizer.register_step_post_hook(scale)

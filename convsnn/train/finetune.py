@@ -178,10 +178,21 @@ def require_classes(graph: Graph) -> None:
 
 def parameter_groups(network: TrainableNetwork, rate: float = 1.0) -> list[dict[str, Any]]:
     """Weights at a part of the learning rate, biases and thresholds at all of it; potentials and
-    shifts in units of their site's threshold, and none of the last three with weight decay."""
+    shifts in units of their site's threshold, and none of the last three with weight decay.
+
+    Weights learn in units of their output channel's size (root mean square), of which the mean over
+    all channels is 1: with batch norm folded into them they differ by orders of magnitude, and an
+    update of Adam, which moves all alike, would undo the small ones first.
+    """
     weights = [w for _, w in network.named_weights()]
+    wide = [w for w in weights if w.dim() > 1]
+    sizes = [w.detach().flatten(1).square().mean(1).sqrt() for w in wide]
+    mean = torch.cat(sizes).mean() if sizes else 1.0
+    units = [
+        (size / mean).reshape(-1, *[1] * (w.dim() - 1)) for size, w in zip(sizes, wide, strict=True)
+    ]
     groups: list[dict[str, Any]] = [
-        {"params": [w for w in weights if w.dim() > 1], "scale": rate},
+        {"params": wide, "scale": rate, "units": units},
         {"params": [w for w in weights if w.dim() <= 1]},
     ]
     groups = [group for group in groups if group["params"]]

@@ -226,11 +226,13 @@ def _peak(
 
 
 def require_peers(text: str | None) -> list[str]:
-    """The names in `text`, or all; ConfigError for one that is not known."""
+    """The names in `text`, or all ("none" names none); ConfigError for one that is not known."""
+    if text == "none":
+        return []
     names = list(PEERS) if text is None else [n.strip() for n in text.split(",") if n.strip()]
     for name in names:
         if name not in PEERS:
             raise ConfigError(
-                f"--against {name} is not known", hint=f"choose from {', '.join(PEERS)}"
+                f"--against {name} is not known", hint=f"choose from {', '.join(PEERS)}, or none"
             )
     return list(dict.fromkeys(names))
