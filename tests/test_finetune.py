@@ -25,7 +25,7 @@ from convsnn.spiking.plan import Plan, SitePlan
 from convsnn.train import loop
 from convsnn.train.averaging import RunningMean
 from convsnn.train.distillation import Distillation, Tuning
-from convsnn.train.finetune import Tuned, finetune, trainable
+from convsnn.train.finetune import Tuned, finetune, parameter_groups, trainable
 from convsnn.train.loop import LAST
 from convsnn.train.methods import METHODS
 from convsnn.train.network import TrainableNetwork
@@ -351,6 +351,25 @@ def test_weights_learn_at_their_part_of_the_rate(rate: float) -> None:
         found = (after - start[name]).abs()
         found = found.flatten(1).amax(1) if wide else found.max()
         torch.testing.assert_close(found, 1e-3 * share.double(), rtol=1e-2, atol=1e-8)
+
+
+def test_units_are_of_output_channels_and_1_where_nothing_is() -> None:
+    maker = Maker(np.random.default_rng(5), (2, 4, 4), exact=False)
+    x = maker.conv_transpose(maker.relu(maker.conv("input", 3, padding=1)), 5)
+    weight = maker.tensors[maker.nodes[-1].inputs[1]]  # (in, out, height, width)
+    weight *= torch.tensor([0.0, 1e-3, 1.0, 2.0, 4.0]).reshape(1, 5, 1, 1)
+    graph = maker.graph(maker.linear(maker.flatten(maker.relu(x)), 3))
+    net = trainable(coarse(graph), Tuning())
+    group = parameter_groups(net)[0]
+    units = {tuple(w.shape): u for w, u in zip(group["params"], group["units"], strict=True)}
+    found = units[3, 5, 3, 3]
+    assert found.shape == (1, 5, 1, 1)
+    assert float(found[0, 0]) == 1.0
+    sizes = weight.square().mean((0, 2, 3)).sqrt()[1:]
+    torch.testing.assert_close(found[0, 1:, 0, 0] / found[0, 2, 0, 0], sizes / sizes[1])
+    for w in net.parameters():
+        w.data.zero_()
+    assert all(bool((unit == 1).all()) for unit in parameter_groups(net)[0]["units"])
 
 
 def test_precisions_follow_each_other_in_one_process() -> None:

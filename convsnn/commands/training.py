@@ -42,8 +42,8 @@ class Objective:
     weights_rate: Annotated[
         float,
         typer.Option(
-            help="Part of the learning rate for weights; biases, thresholds and potentials have "
-            "all of it.",
+            help="Part of the learning rate for weights, in units of their channel's size; biases, "
+            "thresholds and potentials have all of it.",
             min=0,
             max=1,
         ),

@@ -38,13 +38,15 @@ def make_optimizer(
     """The optimizer over `groups`, by default over all parameters of `network`.
 
     A group's "units", which broadcast to its parameters, say how large an update of each is beside
-    the one that the optimizer makes.
+    the one that the optimizer makes, weight decay included.
     """
     known = [dict(g) for g in groups] if groups is not None else [{"params": network.parameters()}]
     known = [{**group, "params": list(group["params"])} for group in known]
-    units = {
-        p: u.to(p) for g in known for p, u in zip(g["params"], g.pop("units", ()), strict=False)
-    }
+    units: dict[Tensor, Tensor] = {}
+    for group in known:
+        if "units" in group:
+            own = zip(group["params"], group.pop("units"), strict=True)
+            units |= {parameter: unit.to(parameter) for parameter, unit in own}
     rate, decay = settings.learning_rate, settings.weight_decay
     made: Optimizer
     if settings.optimizer == "adamw":
@@ -65,7 +67,7 @@ def _learn_in(units: Mapping[Tensor, Tensor], optimizer: Optimizer) -> None:
     @torch.no_grad()
     def scale(*_: object) -> None:
         for parameter, unit in units.items():
-            parameter.copy_(torch.lerp(before[parameter], parameter, unit))
+            parameter.copy_(torch.lerp(before.pop(parameter), parameter, unit))
 
     if units:
         optimizer.register_step_pre_hook(keep)

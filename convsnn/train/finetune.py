@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from convsnn.errors import ConfigError, UnsupportedError
 from convsnn.graph import Graph
@@ -75,7 +75,7 @@ def finetune(
         every=every,
         compile=compile,
         after=lambda: keep_below_ceilings(network),
-        purpose={**asdict(tuning), "start": _digest(network)},
+        purpose={**asdict(tuning), "start": _digest(network), "units": "channel"},
     )
     changes = _changes(net.neuron, neuron_of(network))
     record = {
@@ -180,20 +180,18 @@ def parameter_groups(network: TrainableNetwork, rate: float = 1.0) -> list[dict[
     """Weights at a part of the learning rate, biases and thresholds at all of it; potentials and
     shifts in units of their site's threshold, and none of the last three with weight decay.
 
-    Weights learn in units of their output channel's size (root mean square), of which the mean over
-    all channels is 1: with batch norm folded into them they differ by orders of magnitude, and an
-    update of Adam, which moves all alike, would undo the small ones first.
+    Weights learn in units of their output channel's size (root mean square; 1 where that is 0), of
+    which the mean over all channels is 1: with batch norm folded into them they differ by orders of
+    magnitude, and an update of Adam, which moves all alike, would undo the small ones first.
     """
-    weights = [w for _, w in network.named_weights()]
-    wide = [w for w in weights if w.dim() > 1]
-    sizes = [w.detach().flatten(1).square().mean(1).sqrt() for w in wide]
-    mean = torch.cat(sizes).mean() if sizes else 1.0
-    units = [
-        (size / mean).reshape(-1, *[1] * (w.dim() - 1)) for size, w in zip(sizes, wide, strict=True)
-    ]
+    weights = dict(network.named_weights())
+    wide = {name: w for name, w in weights.items() if w.dim() > 1}
+    sizes = _channel_sizes(network, wide)
+    mean = torch.cat([size.flatten() for size in sizes]).mean() if sizes else 1.0
+    units = [(size / mean).masked_fill(size == 0, 1.0) for size in sizes]
     groups: list[dict[str, Any]] = [
-        {"params": wide, "scale": rate, "units": units},
-        {"params": [w for w in weights if w.dim() <= 1]},
+        {"params": list(wide.values()), "scale": rate, "units": units},
+        {"params": [w for w in weights.values() if w.dim() <= 1]},
     ]
     groups = [group for group in groups if group["params"]]
     shifts = network.shifts()
@@ -208,6 +206,18 @@ def parameter_groups(network: TrainableNetwork, rate: float = 1.0) -> list[dict[
         if moved:
             groups.append({"params": moved, "scale": float(rule.unit.mean()), **kept})
     return groups
+
+
+def _channel_sizes(network: TrainableNetwork, weights: Mapping[str, Tensor]) -> list[Tensor]:
+    """The root mean square of every output channel of `weights`, which broadcasts to them."""
+    turned = {
+        n.inputs[1] for n in network.graph.nodes if n.op == "conv_transpose"
+    }  # (in, out, ...)
+    found = []
+    for name, weight in weights.items():
+        others = [axis for axis in range(weight.dim()) if axis != (name in turned)]
+        found.append(weight.detach().square().mean(others, keepdim=True).sqrt())
+    return found
 
 
 @torch.no_grad()

@@ -49,13 +49,14 @@ def train(
 ) -> State:
     """Train `network` in place; returns how it went.
 
-    `groups` are the optimizer's parameter groups, each with a `scale` of the learning rate
-    (default: all parameters alike). With `folder`, a checkpoint is written there after every epoch
-    and every `every` updates; one that is there is gone on with. `after` is called after every
-    update. `purpose` is what else a checkpoint depends on. With `compile` the neurons' loops over
-    the steps are compiled: the same numbers up to rounding, sooner. Raises ConfigError where
-    settings and samples do not fit or a checkpoint belongs to another run, TrainingError where the
-    loss stops being finite or the network collapses: the checkpoint before that stays.
+    `groups` are the optimizer's parameter groups, each with a `scale` of the learning rate and
+    `units` of its updates (default: all parameters alike). With `folder`, a checkpoint is written
+    there after every epoch and every `every` updates; one that is there is gone on with. `after` is
+    called after every update. `purpose` is what else a checkpoint depends on. With `compile` the
+    neurons' loops over the steps are compiled: the same numbers up to rounding, sooner. Raises
+    ConfigError where settings and samples do not fit or a checkpoint belongs to another run,
+    TrainingError where the loss stops being finite or the network collapses: the checkpoint before
+    that stays.
     """
     if settings.patience is not None and folder is None:
         raise ConfigError("patience needs a folder, where the best network is kept")
