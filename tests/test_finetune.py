@@ -86,7 +86,11 @@ def test_a_steep_readout_rises_with_the_step(given: str, learned: str) -> None:
     graph = small()
     start = replace(coarse(graph), readout=given)
     settings = Settings(steps=3, epochs=1, batch_size=20)
-    assert finetune(start, labelled(graph), settings, device="cpu").net.readout == learned
+    net = finetune(start, labelled(graph), settings, device="cpu").net
+    assert net.readout == learned
+    # reports say what stands there: the conversion's readout and neuron are of before
+    assert net.provenance["method"]["readout"] == learned
+    assert net.provenance["method"]["neuron"] == net.neuron
 
 
 def weights(network: torch.nn.Module) -> dict[str, torch.Tensor]:

@@ -77,7 +77,8 @@ def finetune(
         after=lambda: keep_below_ceilings(network),
         purpose={**asdict(tuning), "start": _digest(network), "units": "channel"},
     )
-    changes = _changes(net.neuron, neuron_of(network))
+    neuron = neuron_of(network)
+    changes = _changes(net.neuron, neuron)
     record = {
         **_record(tuning, settings, state, len(samples)),
         "learned_thresholds": learned_thresholds(network),
@@ -88,7 +89,9 @@ def finetune(
         original=net.graph,
         encoder=net.encoder,
         record=(*net.plan.record, {"stage": "finetune", **record, "history": _history(state)}),
-        provenance=_provenance(net.provenance, record, settings.steps),
+        provenance=_provenance(
+            net.provenance, record, settings.steps, neuron=neuron, readout=network.readout
+        ),
     )
     return Tuned(trained, state)
 
@@ -282,11 +285,14 @@ def _changes(before: str, after: str) -> tuple[str, ...]:
     return (trained, f"neurons are {after}, and were {before}")
 
 
-def _provenance(before: Mapping[str, Any], record: Mapping[str, Any], steps: int) -> dict[str, Any]:
+def _provenance(
+    before: Mapping[str, Any], record: Mapping[str, Any], steps: int, **now: str
+) -> dict[str, Any]:
+    """That of the conversion, with what training has changed of its method, `now`."""
     method, model = dict(before.get("method", {})), dict(before.get("model", {}))
     return {
         **before,
-        "method": {**method, "training": dict(record)},
+        "method": {**method, **now, "training": dict(record)},
         "model": {**model, "thresholds": record["learned_thresholds"]},
         "timesteps": steps,
     }
