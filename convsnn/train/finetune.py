@@ -213,9 +213,8 @@ def parameter_groups(network: TrainableNetwork, rate: float = 1.0) -> list[dict[
 
 def _channel_sizes(network: TrainableNetwork, weights: Mapping[str, Tensor]) -> list[Tensor]:
     """The root mean square of every output channel of `weights`, which broadcasts to them."""
-    turned = {
-        n.inputs[1] for n in network.graph.nodes if n.op == "conv_transpose"
-    }  # (in, out, ...)
+    # (in, out, ...) where all others are (out, in, ...)
+    turned = {node.inputs[1] for node in network.graph.nodes if node.op == "conv_transpose"}
     found = []
     for name, weight in weights.items():
         others = [axis for axis in range(weight.dim()) if axis != (name in turned)]
